@@ -1,0 +1,1 @@
+"""The cluster, placement, supervision and rank processes: the only user of ``distributed``."""

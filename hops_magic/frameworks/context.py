@@ -1,0 +1,85 @@
+"""What a rank knows of itself; one per rank process, found by the user's code through ``hops_magic``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hops_magic.frameworks.collective import Collective
+from hops_magic.runs.events import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankContext:
+    """A rank's place in its run, and its way out to the supervisor.
+
+    Attributes
+    ----------
+    run_id : str
+    rank, world_size : int
+    attempt : int
+        0 for the first start; more after restarts, when a checkpoint may be waiting in ``checkpoint_dir``.
+    seed : int
+        The same on all ranks and attempts.
+    threads : int
+        CPU threads this rank may use.
+    gpus : tuple of int
+        GPUs of this rank, as the process sees them (0, 1, ...); empty on CPUs.
+    strategy : str
+        ``collective``, ``mirrored``, ``parameter-server`` or ``none``; never ``auto``.
+    batch : str
+        ``global`` or ``per-rank``: what a ``batch_size`` in the cell means.
+    checkpoint_dir : Path
+        Shared by all attempts of the run. What lies in it is the framework's, except ``user/``.
+    checkpoint_s : float or None
+        Also checkpoint after so many seconds inside an epoch.
+    collective : Collective
+    emit : callable
+        Say an event; cheap, never blocks, callable from any thread.
+    stop_requested : callable
+        Whether the user asked the run to stop. Ranks learn of it at different moments: agree before acting.
+    """
+
+    run_id: str
+    rank: int
+    world_size: int
+    attempt: int
+    seed: int
+    threads: int
+    gpus: tuple[int, ...]
+    strategy: str
+    batch: str
+    checkpoint_dir: Path
+    checkpoint_s: float | None
+    collective: Collective
+    emit: Callable[[Event], None]
+    stop_requested: Callable[[], bool]
+
+
+class Framework(Protocol):
+    """An adapter: everything that the engine needs to know about one framework."""
+
+    name: str
+    preload: tuple[str, ...]
+    """Modules that the warm process imports before it forks ranks; importing them must execute no op."""
+
+    def session(self, context: RankContext) -> AbstractContextManager[Mapping[str, Any]]:
+        """Prepare the process, make training data-parallel, and yield the extra names the cell sees (``strategy``)."""
+        ...
+
+
+_current: ContextVar[RankContext | None] = ContextVar("hops_rank", default=None)
+
+
+def current() -> RankContext | None:
+    """The context of the rank this code runs in, or None in a notebook or script."""
+    return _current.get()
+
+
+def enter(context: RankContext) -> None:
+    """Make a process a rank, once, before the user's code runs."""
+    _current.set(context)

@@ -1,0 +1,162 @@
+"""One declaration of an option serves every door: magic flags and their help, Python keywords, REST and forms.
+
+An options class is a frozen, keyword-only dataclass whose fields are made with :func:`option`. :func:`parser_for` turns it
+into an ``argparse`` parser, :func:`check` validates the values, whoever made them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NoReturn
+
+from hops_magic.errors import OptionError, UsageError
+
+_KEY = "hops_option"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionSpec:
+    """What is known of one option besides its name, type and default."""
+
+    help: str
+    flags: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    at_least: float | None = None
+    metavar: str | None = None
+    hidden: bool = False
+
+
+def option(
+    default: Any = MISSING,
+    help: str = "",
+    *,
+    flags: Sequence[str] = (),
+    choices: Sequence[str] = (),
+    at_least: float | None = None,
+    metavar: str | None = None,
+    hidden: bool = False,
+) -> Any:
+    """Declare an option of an options dataclass.
+
+    Parameters
+    ----------
+    default
+        Value when nothing is said.
+    help
+        One line for ``-h``, the documentation and forms.
+    flags
+        Further spellings, e.g. ``("-n",)``; ``--field-name`` is always there.
+    choices
+        The allowed values of a string.
+    at_least
+        Smallest allowed number.
+    metavar
+        Placeholder in the help text.
+    hidden
+        Set only from Python, no flag.
+    """
+    spec = OptionSpec(
+        help=help, flags=tuple(flags), choices=tuple(choices), at_least=at_least, metavar=metavar, hidden=hidden
+    )
+    return field(default=default, metadata={_KEY: spec})
+
+
+def spec_of(item: dataclasses.Field[Any]) -> OptionSpec:
+    """Return what :func:`option` recorded for a dataclass field."""
+    spec = item.metadata.get(_KEY)
+    return spec if isinstance(spec, OptionSpec) else OptionSpec(help="", hidden=True)
+
+
+def flag_name(name: str) -> str:
+    """``gpus_per_rank`` -> ``--gpus-per-rank``."""
+    return "--" + name.replace("_", "-")
+
+
+def check(options: Any) -> None:
+    """Validate every field of an options dataclass against its declaration; call from ``__post_init__``.
+
+    Raises
+    ------
+    OptionError
+        Naming the field, the rule and the value.
+    """
+    hints = typing.get_type_hints(type(options))
+    for item in fields(options):
+        spec, value = spec_of(item), getattr(options, item.name)
+        base, optional = _base_type(hints[item.name])
+        if value is None and optional:
+            continue
+        if base in (int, float, str, bool):
+            # bool is an int in Python, never meant as a count
+            accepted = (int, float) if base is float else base
+            if not isinstance(value, accepted) or (isinstance(value, bool) and base is not bool):
+                raise OptionError(item.name, f"must be {_article(base)}", value)
+        if spec.choices and value not in spec.choices:
+            raise OptionError(item.name, f"must be one of {', '.join(spec.choices)}", value)
+        if spec.at_least is not None and value < spec.at_least:
+            raise OptionError(item.name, f"must be at least {spec.at_least:g}", value)
+
+
+def _article(base: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a string", bool: "True or False"}[base]
+
+
+def _base_type(hint: Any) -> tuple[Any, bool]:
+    """``int | None`` -> ``(int, True)``."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [a for a in typing.get_args(hint) if a is not type(None)]
+        return rest[0], len(rest) < len(typing.get_args(hint))
+    return hint, False
+
+
+class MagicParser(argparse.ArgumentParser):
+    """An ``argparse`` parser that raises :class:`UsageError` instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; {self.prog} -h lists the options")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002 (-h has printed already)
+        raise HelpShown
+
+
+class HelpShown(UsageError):
+    """The user asked for help, which has been shown: end quietly."""
+
+
+def parser_for(options_type: type, prog: str, description: str = "") -> MagicParser:
+    """Build the parser of a magic from its options dataclass.
+
+    Abbreviated flags are not accepted: an option added later must not change what an old notebook means.
+    """
+    parser = MagicParser(prog=prog, description=description, allow_abbrev=False)
+    hints = typing.get_type_hints(options_type)
+    for item in fields(options_type):
+        spec = spec_of(item)
+        if spec.hidden:
+            continue
+        base, _ = _base_type(hints[item.name])
+        names = [*spec.flags, flag_name(item.name)]
+        shown = "" if item.default in (None, MISSING, (), False, "") else f" (default: {item.default})"
+        keywords: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS, "help": spec.help + shown}
+        if base is bool:
+            parser.add_argument(*names, action="store_true", **keywords)
+        elif typing.get_origin(base) is tuple:
+            parser.add_argument(*names, type=_names, metavar=spec.metavar or "A,B", **keywords)
+        else:
+            keywords["metavar"] = spec.metavar or item.name.upper()
+            parser.add_argument(*names, type=base, choices=spec.choices or None, **keywords)
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def as_dict(options: Any) -> dict[str, Any]:
+    """Options as plain values for records, REST and the wire."""
+    return {f.name: getattr(options, f.name) for f in fields(options)}

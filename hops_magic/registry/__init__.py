@@ -1,0 +1,1 @@
+"""Experiments, runs and models: the only user of the tracking library."""

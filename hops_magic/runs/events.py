@@ -1,0 +1,233 @@
+"""What a run says while it lives. Events are small frozen values that travel as plain dictionaries."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from hops_magic.runs.states import RunState
+
+Wire = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Root of all events.
+
+    Attributes
+    ----------
+    at : float
+        When it happened, seconds since the epoch (the clock of the process that says it).
+    """
+
+    kind: ClassVar[str] = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateChanged(Event):
+    """The run moved to another state, for a reason that a user can read."""
+
+    kind: ClassVar[str] = "state"
+    state: RunState
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Event):
+    """The run waits for slots; ``position`` 1 is next."""
+
+    kind: ClassVar[str] = "queued"
+    position: int
+    needed: int
+    free: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankStarted(Event):
+    """A rank's process exists."""
+
+    kind: ClassVar[str] = "rank-started"
+    rank: int
+    attempt: int
+    pid: int
+    worker: str
+    host: str
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankExited(Event):
+    """A rank's process is gone; ``code`` is negative for a signal."""
+
+    kind: ClassVar[str] = "rank-exited"
+    rank: int
+    attempt: int
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """How far a rank is. ``epoch`` and ``step`` count from 1 and mean finished ones; totals are None when unknown.
+
+    ``phase`` is what the rank is busy with: ``fit``, ``evaluate``, ``predict`` or a word of the user's.
+    ``examples_per_s`` counts rows of this rank only.
+    """
+
+    kind: ClassVar[str] = "progress"
+    rank: int
+    phase: str = "fit"
+    epoch: int = 0
+    epochs: int | None = None
+    step: int = 0
+    steps: int | None = None
+    examples_per_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Event):
+    """Values of metrics at a step. ``scope`` is ``batch``, ``epoch`` or ``user`` (``hops.report``).
+
+    For ``epoch``, ``step`` is the epoch's number from 1. Batch and epoch metrics of Keras are global and said by rank 0.
+    ``series`` tells the curves of several fits apart: the number of the fit in the cell, from 1.
+    """
+
+    kind: ClassVar[str] = "metrics"
+    rank: int
+    step: int
+    scope: str
+    values: Mapping[str, float]
+    series: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output(Event):
+    """Text that a rank wrote to ``stdout`` or ``stderr``."""
+
+    kind: ClassVar[str] = "output"
+    rank: int
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Displayed(Event):
+    """Something that a rank displayed, as a MIME bundle."""
+
+    kind: ClassVar[str] = "display"
+    rank: int
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources(Event):
+    """What a rank's processes use. ``cpu_percent`` is 100 for one busy core; memory in bytes."""
+
+    kind: ClassVar[str] = "resources"
+    rank: int
+    cpu_percent: float
+    memory_bytes: int
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointed(Event):
+    """Rank 0 wrote a checkpoint from which the run can start again."""
+
+    kind: ClassVar[str] = "checkpoint"
+    epoch: int
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restarted(Event):
+    """A new attempt begins, because of ``reason``."""
+
+    kind: ClassVar[str] = "restarted"
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """One sentence that the user should read; the run goes on."""
+
+    kind: ClassVar[str] = "warning"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankError(Event):
+    """An exception left the user's code on a rank.
+
+    ``is_peer_loss`` marks a symptom of another rank's end, never shown when a cause is known. ``traceback`` is rendered
+    text that points at the cell's lines.
+    """
+
+    kind: ClassVar[str] = "error"
+    rank: int
+    name: str
+    message: str
+    traceback: str
+    is_peer_loss: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultReady(Event):
+    """Rank 0's values can be fetched; ``left_behind`` says why a name could not come back."""
+
+    kind: ClassVar[str] = "result"
+    names: tuple[str, ...]
+    size_bytes: int
+    left_behind: Mapping[str, str] = field(default_factory=dict)
+
+
+_KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
+_TUPLES: dict[str, frozenset[str]] = {
+    kind: frozenset(n for n, hint in typing.get_type_hints(cls).items() if typing.get_origin(hint) is tuple)
+    for kind, cls in _KINDS.items()
+}
+
+
+def to_wire(event: Event) -> Wire:
+    """Make the plain dictionary that travels; values that mean their default are left out."""
+    wire: Wire = {"kind": event.kind}
+    for item in dataclasses.fields(event):
+        value = getattr(event, item.name)
+        if value is None or (item.default is not dataclasses.MISSING and value == item.default):
+            continue
+        wire[item.name] = value.value if isinstance(value, RunState) else value
+    return wire
+
+
+def from_wire(wire: Mapping[str, Any]) -> Event:
+    """Make the event of a dictionary from :func:`to_wire`.
+
+    Raises
+    ------
+    ValueError
+        For a kind that this version does not know.
+    """
+    values = dict(wire)
+    kind = values.pop("kind", "")
+    if kind not in _KINDS:
+        raise ValueError(f"unknown kind of event: {kind!r}")
+    if kind == "state":
+        values["state"] = RunState(values["state"])
+    for name in _TUPLES[kind]:
+        if name in values:
+            values[name] = tuple(values[name])
+    return _KINDS[kind](**values)
+
+
+def is_number(value: object) -> bool:
+    """Whether a metric's value can be drawn: a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

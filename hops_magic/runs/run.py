@@ -1,0 +1,261 @@
+"""The summary of a run and the one function that changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+from types import MappingProxyType
+from typing import Any
+
+from hops_magic.runs import events as ev
+from hops_magic.runs.states import RunState
+
+MAX_POINTS = 1_000
+MAX_OUTPUT_CHARS = 65_536
+MAX_DISPLAYS = 20
+
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A metric's values by step, thinned so that it never holds more than :data:`MAX_POINTS` points.
+
+    ``stride`` says that only each ``stride``-th point was kept; the last point said is always there.
+    """
+
+    steps: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    count: int = 0
+    stride: int = 1
+
+    def add(self, step: int, value: float) -> Curve:
+        """Return the curve with a point more."""
+        steps, values = self.steps, self.values
+        if self.count % self.stride != 0 and steps:
+            # the last point is provisional until its turn in the stride comes
+            if (self.count - 1) % self.stride != 0:
+                steps, values = steps[:-1], values[:-1]
+            return replace(self, steps=(*steps, step), values=(*values, value), count=self.count + 1)
+        if self.count and (self.count - 1) % self.stride != 0:
+            steps, values = steps[:-1], values[:-1]
+        steps, values, stride = (*steps, step), (*values, value), self.stride
+        if len(steps) > MAX_POINTS:
+            steps, values, stride = steps[::2], values[::2], stride * 2
+        return replace(self, steps=steps, values=values, count=self.count + 1, stride=stride)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankView:
+    """One rank as a viewer shows it; the fields mean what they mean in the events."""
+
+    rank: int
+    pid: int | None = None
+    worker: str = ""
+    host: str = ""
+    gpus: tuple[int, ...] = ()
+    alive: bool = False
+    phase: str = ""
+    epoch: int = 0
+    epochs: int | None = None
+    step: int = 0
+    steps: int | None = None
+    examples_per_s: float | None = None
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+    output: tuple[tuple[str, str], ...] = ()
+    """``(stream, text)`` parts in order, the newest :data:`MAX_OUTPUT_CHARS` characters of them."""
+
+
+CurveKey = tuple[str, str, int, int]
+"""``(metric, scope, series, rank)``"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """All that viewers know of a run; made by :func:`advance` alone."""
+
+    run_id: str
+    name: str = ""
+    experiment: str = ""
+    world_size: int = 1
+    state: RunState = RunState.SUBMITTED
+    reason: str = ""
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    queue_position: int | None = None
+    slots_needed: int | None = None
+    slots_free: int | None = None
+    attempt: int = 0
+    restarts: tuple[str, ...] = ()
+    ranks: Mapping[int, RankView] = field(default_factory=lambda: _EMPTY)
+    curves: Mapping[CurveKey, Curve] = field(default_factory=lambda: _EMPTY)
+    latest: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
+    displays: tuple[ev.Displayed, ...] = ()
+    warnings: tuple[str, ...] = ()
+    errors: tuple[ev.RankError, ...] = ()
+    checkpoint: ev.Checkpointed | None = None
+    result: ev.ResultReady | None = None
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds between the first rank's start and the end, None while either is missing."""
+        return None if self.started_at is None or self.ended_at is None else self.ended_at - self.started_at
+
+    def fraction_done(self) -> float | None:
+        """How much of the fit in progress is done, from 0 to 1, by the slowest rank; None if unknown."""
+        parts = [_fraction(rank) for rank in self.ranks.values() if rank.phase == "fit"]
+        known = [part for part in parts if part is not None]
+        return min(known) if known else None
+
+
+def _fraction(rank: RankView) -> float | None:
+    if not rank.epochs:
+        return None
+    inside = rank.step / rank.steps if rank.steps and rank.epoch < rank.epochs else 0.0
+    return min(1.0, (rank.epoch + min(inside, 1.0)) / rank.epochs)
+
+
+def advance(run: Run, event: ev.Event) -> Run:
+    """Return the run after an event. Events after a final state change nothing but late output."""
+    if run.state.is_final and not isinstance(event, ev.Output | ev.Displayed | ev.Warned | ev.ResultReady):
+        return run
+    return _advance(event, run)
+
+
+def advance_all(run: Run, events: Iterable[ev.Event]) -> Run:
+    """Fold many events in order."""
+    for event in events:
+        run = advance(run, event)
+    return run
+
+
+@singledispatch
+def _advance(event: ev.Event, run: Run) -> Run:  # noqa: ARG001 (the signature of all rules)
+    raise TypeError(f"no rule for {type(event).__name__}")
+
+
+@_advance.register
+def _(event: ev.StateChanged, run: Run) -> Run:
+    state = event.state
+    run = replace(run, state=state, reason=event.reason)
+    if not state.is_waiting:
+        run = replace(run, queue_position=None)
+    if state is RunState.RUNNING and run.started_at is None:
+        run = replace(run, started_at=event.at)
+    if state.is_final:
+        run = replace(run, ended_at=event.at, ranks={r: replace(v, alive=False) for r, v in run.ranks.items()})
+    return run
+
+
+@_advance.register
+def _(event: ev.Queued, run: Run) -> Run:
+    return replace(
+        run, state=RunState.QUEUED, queue_position=event.position, slots_needed=event.needed, slots_free=event.free
+    )
+
+
+@_advance.register
+def _(event: ev.RankStarted, run: Run) -> Run:
+    return _rank(run, event.rank, pid=event.pid, worker=event.worker, host=event.host, gpus=event.gpus, alive=True)
+
+
+@_advance.register
+def _(event: ev.RankExited, run: Run) -> Run:
+    return run if event.attempt != run.attempt else _rank(run, event.rank, alive=False)
+
+
+@_advance.register
+def _(event: ev.Progress, run: Run) -> Run:
+    speed = event.examples_per_s
+    return _rank(
+        run,
+        event.rank,
+        phase=event.phase,
+        epoch=event.epoch,
+        epochs=event.epochs,
+        step=event.step,
+        steps=event.steps,
+        **({} if speed is None else {"examples_per_s": speed}),
+    )
+
+
+@_advance.register
+def _(event: ev.Metrics, run: Run) -> Run:
+    curves = dict(run.curves)
+    for name, value in event.values.items():
+        key = (name, event.scope, event.series, event.rank)
+        curves[key] = curves.get(key, Curve()).add(event.step, float(value))
+    return replace(run, curves=curves, latest={**run.latest, **event.values})
+
+
+@_advance.register
+def _(event: ev.Output, run: Run) -> Run:
+    view = run.ranks.get(event.rank, RankView(rank=event.rank))
+    return _rank(run, event.rank, output=_tail(view.output, event.stream, event.text))
+
+
+def _tail(parts: tuple[tuple[str, str], ...], stream: str, text: str) -> tuple[tuple[str, str], ...]:
+    if parts and parts[-1][0] == stream:
+        parts, text = parts[:-1], parts[-1][1] + text
+    kept = [*parts, (stream, text)]
+    excess = sum(len(part) for _, part in kept) - MAX_OUTPUT_CHARS
+    while excess > 0:
+        first_stream, first = kept[0]
+        if len(first) <= excess and len(kept) > 1:
+            kept.pop(0)
+            excess -= len(first)
+        else:
+            kept[0], excess = (first_stream, first[excess:]), 0
+    return tuple(kept)
+
+
+@_advance.register
+def _(event: ev.Displayed, run: Run) -> Run:
+    return replace(run, displays=(*run.displays, event)[-MAX_DISPLAYS:])
+
+
+@_advance.register
+def _(event: ev.Resources, run: Run) -> Run:
+    return _rank(
+        run,
+        event.rank,
+        cpu_percent=event.cpu_percent,
+        memory_bytes=event.memory_bytes,
+        gpu_percent=event.gpu_percent,
+        gpu_memory_bytes=event.gpu_memory_bytes,
+    )
+
+
+@_advance.register
+def _(event: ev.Checkpointed, run: Run) -> Run:
+    return replace(run, checkpoint=event)
+
+
+@_advance.register
+def _(event: ev.Restarted, run: Run) -> Run:
+    return replace(run, attempt=event.attempt, restarts=(*run.restarts, event.reason), errors=())
+
+
+@_advance.register
+def _(event: ev.Warned, run: Run) -> Run:
+    return run if event.message in run.warnings else replace(run, warnings=(*run.warnings, event.message))
+
+
+@_advance.register
+def _(event: ev.RankError, run: Run) -> Run:
+    return replace(run, errors=(*run.errors, event))
+
+
+@_advance.register
+def _(event: ev.ResultReady, run: Run) -> Run:
+    return replace(run, result=event)
+
+
+def _rank(run: Run, rank: int, **changes: Any) -> Run:
+    view = replace(run.ranks.get(rank, RankView(rank=rank)), **changes)
+    return replace(run, ranks={**run.ranks, rank: view})

@@ -1,0 +1,38 @@
+"""States of a run, which answer questions about themselves."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class RunState(Enum):
+    """Where a run stands.
+
+    ``SUBMITTED -> QUEUED -> STARTING -> RUNNING -> (RESTARTING -> STARTING ...) -> one final state``; ``STOPPING`` lies
+    between a request to stop and ``STOPPED``.
+    """
+
+    SUBMITTED = "submitted"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the run."""
+        return self in (RunState.DONE, RunState.FAILED, RunState.STOPPED)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the run has no processes yet."""
+        return self in (RunState.SUBMITTED, RunState.QUEUED)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether asking for a stop makes sense."""
+        return not self.is_final and self is not RunState.STOPPING

@@ -1,0 +1,1 @@
+"""Train a program on a cluster: composes capture, engine, frameworks and registry."""
