@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
-from types import MappingProxyType
 from typing import Any
 
 from hops_magic.runs import events as ev
@@ -14,8 +14,6 @@ from hops_magic.runs.states import RunState
 MAX_POINTS = 1_000
 MAX_OUTPUT_CHARS = 65_536
 MAX_DISPLAYS = 20
-
-_EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +29,18 @@ class Curve:
     stride: int = 1
 
     def add(self, step: int, value: float) -> Curve:
-        """Return the curve with a point more."""
-        steps, values = self.steps, self.values
-        if self.count % self.stride != 0 and steps:
+        """Return the curve with a point more; a step that goes back (a restart) drops what it repeats."""
+        steps, values, count, stride = self.steps, self.values, self.count, self.stride
+        if steps and step <= steps[-1]:
+            kept = bisect_left(steps, step)
+            steps, values, count = steps[:kept], values[:kept], kept * stride
+        elif count and (count - 1) % stride:
             # the last point is provisional until its turn in the stride comes
-            if (self.count - 1) % self.stride != 0:
-                steps, values = steps[:-1], values[:-1]
-            return replace(self, steps=(*steps, step), values=(*values, value), count=self.count + 1)
-        if self.count and (self.count - 1) % self.stride != 0:
             steps, values = steps[:-1], values[:-1]
-        steps, values, stride = (*steps, step), (*values, value), self.stride
+        steps, values = (*steps, step), (*values, value)
         if len(steps) > MAX_POINTS:
             steps, values, stride = steps[::2], values[::2], stride * 2
-        return replace(self, steps=steps, values=values, count=self.count + 1, stride=stride)
+        return Curve(steps=steps, values=values, count=count + 1, stride=stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +89,9 @@ class Run:
     slots_free: int | None = None
     attempt: int = 0
     restarts: tuple[str, ...] = ()
-    ranks: Mapping[int, RankView] = field(default_factory=lambda: _EMPTY)
-    curves: Mapping[CurveKey, Curve] = field(default_factory=lambda: _EMPTY)
-    latest: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
+    ranks: Mapping[int, RankView] = field(default_factory=dict)
+    curves: Mapping[CurveKey, Curve] = field(default_factory=dict)
+    latest: Mapping[str, float] = field(default_factory=dict)
     displays: tuple[ev.Displayed, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[ev.RankError, ...] = ()
