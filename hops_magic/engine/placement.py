@@ -1,0 +1,231 @@
+"""Placement on the scheduler: gangs of slots, and where each run's supervisor and newest summary are.
+
+The plugin lives in the scheduler's event loop, which is single-threaded: each handler is atomic.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from hops_magic.engine.gangs import Gangs, Request, Slots
+from hops_magic.runs.events import StateChanged, to_wire
+from hops_magic.runs.states import RunState
+
+logger = logging.getLogger(__name__)
+
+TASK_PREFIX = "hops-run-"
+TOPIC_PREFIX = "hops-run-"
+KEEP_FINISHED = 200
+
+
+@dataclass
+class _Entry:
+    """What the scheduler knows of a run."""
+
+    info: dict[str, Any]
+    supervisor: str = ""
+    sequence: int = 0
+    """Number of the newest event in ``snapshot``."""
+    last: int = 0
+    """Number of the newest event published."""
+    snapshot: bytes = b""
+    is_final: bool = False
+    stop_requested: bool = False
+    changed_at: float = 0.0
+
+
+class Placement(SchedulerPlugin):
+    """Handlers for supervisors (``hops_register``, ``hops_reserve`` ...), rank hosts and viewers."""
+
+    name = "hops-placement"
+    idempotent = True
+
+    async def start(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.gangs = Gangs()
+        self.runs: dict[str, _Entry] = {}
+        self.nodes: dict[str, dict[str, Any]] = {}
+        for op in (
+            "worker",
+            "register",
+            "reserve",
+            "release",
+            "publish",
+            "stop",
+            "state",
+            "snapshot",
+            "submitted",
+            "forget",
+        ):
+            scheduler.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
+
+    # -- rank hosts ----------------------------------------------------------------------------------------------
+
+    def on_worker(self, address: str, host: str, slots: int, gpus: list[int], threads: int, node_dir: str) -> str:
+        """Take note of what a worker offers, and which folder it keeps for its node."""
+        self.nodes[address] = {"host": host, "node_dir": node_dir}
+        self._notify_granted(
+            self.gangs.add(Slots(worker=address, host=host, count=slots, gpus=tuple(gpus), threads=threads))
+        )
+        return "OK"
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Tell the runs that held a slot of a worker which is gone."""
+        self.nodes.pop(worker, None)
+        for run_id in self.gangs.remove(worker):
+            self._notify(run_id, {"what": "worker-lost", "worker": worker})
+
+    # -- supervisors ---------------------------------------------------------------------------------------------
+
+    def on_submitted(self, run_id: str, info: dict[str, Any]) -> str:
+        """Make a run known before its supervisor has started."""
+        self.runs.setdefault(run_id, _Entry(info=info, changed_at=time.time()))
+        self._drop_old()
+        return "OK"
+
+    def on_register(self, run_id: str, supervisor: str, info: dict[str, Any]) -> dict[str, Any]:
+        """Make a supervisor known; it learns what an earlier one on a lost worker left."""
+        entry = self.runs.setdefault(run_id, _Entry(info=info))
+        entry.supervisor = supervisor
+        self._notify_granted(self.gangs.release(run_id))
+        return {"sequence": entry.sequence, "snapshot": entry.snapshot, "stop": entry.stop_requested}
+
+    def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
+        """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
+        granted = self.gangs.reserve(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank))
+        self._notify_granted([other for other in granted if other != run_id])
+        return self._standing(run_id)
+
+    def on_release(self, run_id: str) -> str:
+        """Give back a run's slots or its place in the queue."""
+        self._notify_granted(self.gangs.release(run_id))
+        return "OK"
+
+    def on_publish(self, run_id: str, sequence: int, events: list[Any], snapshot: bytes, is_final: bool) -> str:
+        """Pass numbered events on to viewers, and keep the newest summary for those that come later."""
+        entry = self.runs.get(run_id)
+        if entry is None:
+            return "unknown"
+        if events:
+            self.scheduler.log_event(TOPIC_PREFIX + run_id, {"n": sequence - len(events), "events": events})
+        entry.last = max(entry.last, sequence)
+        entry.changed_at = time.time()
+        entry.is_final = entry.is_final or is_final
+        if snapshot:
+            entry.sequence, entry.snapshot = sequence, snapshot
+        return "OK"
+
+    # -- viewers -------------------------------------------------------------------------------------------------
+
+    async def on_stop(self, run_id: str, reason: str) -> str:
+        """Ask a run's supervisor to stop it."""
+        entry = self.runs.get(run_id)
+        if entry is None:
+            return "unknown"
+        entry.stop_requested = True
+        if entry.supervisor:
+            self._notify(run_id, {"what": "stop", "reason": reason})
+        return "OK"
+
+    def on_snapshot(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run's newest summary, with the number of the event it includes last."""
+        entry = self.runs.get(run_id)
+        if entry is None:
+            return None
+        return {
+            "info": entry.info,
+            "sequence": entry.sequence,
+            "snapshot": entry.snapshot,
+            "is_final": entry.is_final,
+            "supervisor": entry.supervisor,
+        }
+
+    def on_state(self) -> dict[str, Any]:
+        """Return slots, gangs, queue and runs for tables."""
+        return {
+            "slots": {address: slots.count for address, slots in self.gangs.workers.items()},
+            "gpus": {address: list(slots.gpus) for address, slots in self.gangs.workers.items()},
+            "nodes": self.nodes,
+            "held": {run_id: [list(rank) for rank in gang] for run_id, gang in self.gangs.held.items()},
+            "queue": [[request.run_id, request.slots] for request in self.gangs.queue],
+            "runs": {
+                run_id: {**entry.info, "is_final": entry.is_final, "changed_at": entry.changed_at}
+                for run_id, entry in self.runs.items()
+            },
+        }
+
+    def on_forget(self, run_id: str) -> str:
+        """Drop all that is known of a run, when nobody will ask again."""
+        self.runs.pop(run_id, None)
+        self._notify_granted(self.gangs.release(run_id))
+        self.scheduler._broker.truncate(TOPIC_PREFIX + run_id)
+        return "OK"
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Free the slots of a run whose supervisor will not come back."""
+        if finish in ("erred", "forgotten") and isinstance(key, str) and key.startswith(TASK_PREFIX):
+            self._supervisor_gone(key.removeprefix(TASK_PREFIX), erred=finish == "erred")
+
+    def _supervisor_gone(self, run_id: str, *, erred: bool) -> None:
+        entry = self.runs.get(run_id)
+        if erred and entry is not None and not entry.is_final:
+            reason = "its supervisor's workers died again and again"
+            ended = to_wire(StateChanged(at=time.time(), state=RunState.FAILED, reason=reason))
+            self.on_publish(run_id, entry.last + 1, [ended], b"", is_final=True)
+        self._notify_granted(self.gangs.release(run_id))
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _standing(self, run_id: str) -> dict[str, Any]:
+        gang = self.gangs.held.get(run_id)
+        if gang is None:
+            return {
+                "position": self.gangs.position(run_id),
+                "free": sum(self.gangs.free().values()),
+                "total": self.gangs.total,
+            }
+        used: dict[str, int] = {}
+        ranks = []
+        for workers in gang:
+            if any(address not in self.gangs.workers for address in workers):
+                return {"lost": True}
+            slots = [self.gangs.workers[address] for address in workers]
+            gpus = []
+            for slot in slots:
+                if slot.gpus:
+                    gpus.append(slot.gpus[used.get(slot.worker, 0) % len(slot.gpus)])
+                    used[slot.worker] = used.get(slot.worker, 0) + 1
+            threads = max(1, sum(slot.threads // max(1, slot.count) for slot in slots))
+            ranks.append({"worker": workers[0], "host": slots[0].host, "gpus": gpus, "threads": threads})
+        return {"gang": ranks}
+
+    def _notify_granted(self, granted: list[str]) -> None:
+        for run_id in granted:
+            self._notify(run_id, {"what": "granted", **self._standing(run_id)})
+        for request in self.gangs.queue if granted else ():
+            self._notify(request.run_id, {"what": "queued", **self._standing(request.run_id)})
+
+    def _notify(self, run_id: str, notice: dict[str, Any]) -> None:
+        entry = self.runs.get(run_id)
+        if entry is not None and entry.supervisor in self.scheduler.workers:
+            self.scheduler._ongoing_background_tasks.call_soon(self._send, entry.supervisor, run_id, notice)
+
+    async def _send(self, supervisor: str, run_id: str, notice: dict[str, Any]) -> None:
+        try:
+            answer: Awaitable[Any] = self.scheduler.rpc(supervisor).hops_notice(run_id=run_id, notice=notice)
+            await answer
+        except OSError:
+            # its worker is dying: Dask runs the supervisor again elsewhere, where it registers anew
+            logger.info("the supervisor of run %s on %s cannot be reached", run_id, supervisor)
+
+    def _drop_old(self) -> None:
+        finished = [run_id for run_id, entry in self.runs.items() if entry.is_final]
+        for run_id in finished[:-KEEP_FINISHED]:
+            self.on_forget(run_id)
