@@ -65,6 +65,8 @@ class RankView:
     gpu_memory_bytes: int | None = None
     output: tuple[tuple[str, str], ...] = ()
     """``(stream, text)`` parts in order, the newest :data:`MAX_OUTPUT_CHARS` characters of them."""
+    output_chars: int = 0
+    """Characters ever written, so that a viewer knows what is new and whether earlier output was dropped."""
 
 
 CurveKey = tuple[str, str, int, int]
@@ -193,7 +195,12 @@ def _(event: ev.Metrics, run: Run) -> Run:
 @_advance.register
 def _(event: ev.Output, run: Run) -> Run:
     view = run.ranks.get(event.rank, RankView(rank=event.rank))
-    return _rank(run, event.rank, output=_tail(view.output, event.stream, event.text))
+    return _rank(
+        run,
+        event.rank,
+        output=_tail(view.output, event.stream, event.text),
+        output_chars=view.output_chars + len(event.text),
+    )
 
 
 def _tail(parts: tuple[tuple[str, str], ...], stream: str, text: str) -> tuple[tuple[str, str], ...]:
