@@ -10,6 +10,10 @@ from __future__ import annotations
 class HopsError(Exception):
     """Root of all errors of this package; its text is one sentence that says what is wrong and what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback: our own frames tell a user nothing."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(HopsError):
     """Bad input at a front door: shown as one line, without a traceback."""
@@ -82,6 +86,9 @@ class RunFailedError(RunError):
 
     def __str__(self) -> str:
         return f"{self.traceback}\n{self.message}" if self.traceback else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 class RunStoppedError(RunError):

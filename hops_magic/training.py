@@ -1,1 +1,239 @@
-"""Train a program on a cluster: composes capture, engine, frameworks and registry."""
+"""Train a program on a cluster: composes capture, engine, frameworks and registry.
+
+:func:`prepare` captures and checks, :func:`start` submits, :func:`follow` watches until the end, :func:`collect` brings the
+values back. A session does these four one after the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.cells.capture import Capture, CellOrigin, capture
+from hops_magic.cells.results import Unpacked, unpack
+from hops_magic.cells.tracebacks import collapse
+from hops_magic.errors import RunFailedError, RunStoppedError, UnsupportedError
+from hops_magic.frameworks import choose, reducers
+from hops_magic.runs.options import DistributedOptions
+from hops_magic.runs.run import Run
+from hops_magic.runs.states import RunState
+
+if TYPE_CHECKING:
+    from hops_magic.engine.cluster import Cluster
+    from hops_magic.engine.job import Recorder
+    from hops_magic.engine.submit import RunHandle
+
+INTERRUPT_GRACE_S = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where a program comes from: recorded, and used to find its modules and relative paths.
+
+    ``history`` maps the numbers of executed cells to their source, to say where a name was made.
+    """
+
+    origin: CellOrigin
+    folder: Path = field(default_factory=Path.cwd)
+    notebook: str = ""
+    history: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A program that can travel, and how it is to be run."""
+
+    run_id: str
+    name: str
+    experiment: str
+    captured: Capture
+    options: DistributedOptions
+    framework: str
+    strategy: str
+    seed: int
+    surroundings: Surroundings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A run that came to its end.
+
+    Attributes
+    ----------
+    run : Run
+        Its final summary.
+    values : dict
+        What came back, by name; the last expression's value is ``value``.
+    left_behind : dict
+        Why a name did not come back.
+    """
+
+    run: Run
+    values: dict[str, Any] = field(default_factory=dict)
+    value: Any = None
+    has_value: bool = False
+    display: Mapping[str, Any] = field(default_factory=dict)
+    left_behind: Mapping[str, str] = field(default_factory=dict)
+
+
+def prepare(source: str, namespace: Mapping[str, Any], options: DistributedOptions, surroundings: Surroundings) -> Prepared:
+    """Capture a program; nothing is started yet.
+
+    Raises
+    ------
+    UsageError
+        If a name is missing or cannot travel, or the source has an error.
+    UnsupportedError
+        If the options ask for what cannot be done truthfully.
+    """
+    out: tuple[str, ...] | None = () if options.no_out else options.out
+    captured = capture(
+        source,
+        namespace,
+        origin=surroundings.origin,
+        out=out,
+        reducers=reducers(),
+        folder=surroundings.folder,
+        history=surroundings.history,
+        provided=("strategy",),
+    )
+    framework = choose(options.framework, captured.program.frameworks)
+    run_id = secrets.token_hex(6)
+    return Prepared(
+        run_id=run_id,
+        name=options.name or f"{surroundings.origin.label}-{run_id[:4]}",
+        experiment=options.experiment or _experiment(surroundings.notebook),
+        captured=captured,
+        options=options,
+        framework=framework,
+        strategy=_strategy(options, framework),
+        seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
+        surroundings=surroundings,
+    )
+
+
+def _experiment(notebook: str) -> str:
+    return Path(notebook).stem or "default"
+
+
+def _strategy(options: DistributedOptions, framework: str) -> str:
+    gpus = options.gpus_per_rank or 1
+    if options.workers > 1 and gpus > 1:
+        raise UnsupportedError(
+            f"-n {options.workers} with --gpus-per-rank {gpus} is not supported: "
+            f"-n {options.workers * gpus} with one GPU per rank trains the same model"
+        )
+    if options.strategy != "auto":
+        return options.strategy
+    if framework == "none":
+        return "none"
+    if options.workers > 1:
+        return "collective"
+    return "mirrored" if gpus > 1 else "none"
+
+
+def start(cluster: Cluster, prepared: Prepared, open_recorder: Callable[[Path], Recorder] | None = None) -> RunHandle:
+    """Submit a prepared program to a cluster and return at once.
+
+    Raises
+    ------
+    OptionError
+        If the run needs more slots than the cluster has.
+    """
+    from hops_magic.engine.job import Job
+    from hops_magic.engine.submit import submit
+
+    job = Job(
+        run_id=prepared.run_id,
+        name=prepared.name,
+        experiment=prepared.experiment,
+        program=prepared.captured.program,
+        options=prepared.options,
+        framework=prepared.framework,
+        strategy=prepared.strategy,
+        seed=prepared.seed,
+        created_at=time.time(),
+        folder=str(prepared.surroundings.folder),
+        open_recorder=open_recorder,
+    )
+    return submit(cluster.client, job, prepared.captured.buffers)
+
+
+def follow(handle: RunHandle, show: Callable[[Run], None] = lambda run: None) -> Run:
+    """Show a run until it is final; an interrupt stops the run, and follows it to its end.
+
+    Raises
+    ------
+    ClusterError
+        If the connection to the cluster is lost; the run goes on without us.
+    """
+    interrupted_at = None
+    updates = handle.follower.updates()
+    while True:
+        try:
+            for run in updates:
+                show(run)
+                if interrupted_at and time.monotonic() - interrupted_at > INTERRUPT_GRACE_S:
+                    return run
+            return handle.follower.run
+        except KeyboardInterrupt:
+            if interrupted_at:
+                raise
+            interrupted_at = time.monotonic()
+            handle.stop("interrupted")
+            updates = handle.follower.updates()
+
+
+def collect(handle: RunHandle, namespace: MutableMapping[str, Any], run: Run) -> Trained:
+    """Bring a final run's values into a namespace, and release the run on the cluster.
+
+    Raises
+    ------
+    RunFailedError
+        If the run failed, with the traceback of its ranks.
+    RunStoppedError
+        If the run was stopped before its code came to an end.
+    """
+    if run.state is RunState.FAILED:
+        handle.forget()
+        raise failure(run)
+    outcome = handle.outcome()
+    if run.state is RunState.STOPPED and not outcome.result_path:
+        handle.forget()
+        raise RunStoppedError(run.run_id, stopped_sentence(run))
+    unpacked = Unpacked()
+    with tempfile.TemporaryDirectory(prefix="hops-") as folder:
+        path = handle.fetch_result(outcome, Path(folder))
+        if path is not None:
+            unpacked = unpack(path, namespace)
+            path.unlink(missing_ok=True)
+    handle.forget()
+    left_behind = run.result.left_behind if run.result else {}
+    return Trained(
+        run=run,
+        values={name: namespace[name] for name in unpacked.names if name in namespace},
+        value=unpacked.value,
+        has_value=unpacked.has_value,
+        display=unpacked.display,
+        left_behind=left_behind,
+    )
+
+
+def failure(run: Run) -> RunFailedError:
+    """Make the error of a failed run: the traceback of its ranks, collapsed where they agree."""
+    causes = [error for error in run.errors if not error.is_peer_loss]
+    if not causes:
+        return RunFailedError(run.run_id, f"run {run.name} failed: {run.reason}")
+    collapsed = collapse(causes, world_size=run.world_size)
+    return RunFailedError(run.run_id, collapsed.message, collapsed.traceback)
+
+
+def stopped_sentence(run: Run) -> str:
+    """Say that a run was stopped and what is left of it."""
+    kept = f"; its last checkpoint is kept in {run.checkpoint.path}" if run.checkpoint else ""
+    return f"run {run.name} was {run.reason or 'stopped'} before its code came to an end{kept}"

@@ -203,7 +203,8 @@ class Placement(SchedulerPlugin):
                     gpus.append(slot.gpus[used.get(slot.worker, 0) % len(slot.gpus)])
                     used[slot.worker] = used.get(slot.worker, 0) + 1
             threads = max(1, sum(slot.threads // max(1, slot.count) for slot in slots))
-            ranks.append({"worker": workers[0], "host": slots[0].host, "gpus": gpus, "threads": threads})
+            place = {"worker": workers[0], "host": slots[0].host, "node_dir": self.nodes[workers[0]]["node_dir"]}
+            ranks.append({**place, "gpus": gpus, "threads": threads})
         return {"gang": ranks}
 
     def _notify_granted(self, granted: list[str]) -> None:

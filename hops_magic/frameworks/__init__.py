@@ -1,1 +1,45 @@
 """What runs inside a rank: collectives, and one adapter per framework that makes ordinary code data-parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hops_magic.frameworks.context import Framework
+
+KERAS_MODULES = frozenset({"keras", "tensorflow"})
+
+Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
+"""``(predicate, reduce)``: how objects that pickle does not know travel."""
+
+
+def framework(name: str) -> Framework:
+    """Return the adapter called ``keras`` or ``none``."""
+    if name == "keras":
+        from hops_magic.frameworks.keras import KerasFramework
+
+        return KerasFramework()
+    from hops_magic.frameworks.plain import PlainFramework
+
+    return PlainFramework()
+
+
+def choose(asked: str, modules: frozenset[str]) -> str:
+    """Resolve ``auto`` by the top-level modules that a program needs."""
+    if asked != "auto":
+        return asked
+    return "keras" if modules & KERAS_MODULES else "none"
+
+
+def preload_modules() -> tuple[str, ...]:
+    """Modules that the warm process imports; none of them may execute an op when imported."""
+    return framework("keras").preload
+
+
+def reducers() -> Sequence[Reducer]:
+    """How the frameworks' objects travel between the notebook and the ranks."""
+    from hops_magic.frameworks.keras import reducers as keras_reducers
+
+    found: Sequence[Reducer] = keras_reducers()
+    return found

@@ -1,1 +1,22 @@
 """Front doors in IPython: parse, call, show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register every magic with a shell; doing it again changes nothing."""
+    from hops_magic.magics.cluster import ClusterMagics
+    from hops_magic.magics.distributed import DistributedMagics
+    from hops_magic.magics.experiments import ExperimentsMagics
+    from hops_magic.magics.models import ModelsMagics
+    from hops_magic.session import session
+
+    current = session()
+    for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics):
+        shell.register_magics(magics(shell, current))
+    DistributedMagics(shell, current).register()

@@ -1,0 +1,192 @@
+"""One attempt of a run: a gang of rank processes from start to the last exit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.cells.tracebacks import collapse
+from hops_magic.engine.job import RankSpec, run_folder
+from hops_magic.runs import events as ev
+from hops_magic.runs.events import Event
+from hops_magic.runs.states import RunState
+
+if TYPE_CHECKING:
+    from hops_magic.engine.supervisor import Supervisor
+
+ERROR_GRACE_S = 1.0
+STOP_GRACE_S = 4.0
+
+
+class Verdict(Enum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+    @property
+    def state(self) -> RunState:
+        """State of the run, if this is its last attempt."""
+        return RunState.FAILED if self is Verdict.LOST else RunState(self.value)
+
+
+@dataclass(frozen=True)
+class AttemptEnd:
+    """Verdict and the reason that a user reads."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+class Attempt:
+    """Starts the ranks of a gang, and waits for what becomes of them."""
+
+    def __init__(self, supervisor: Supervisor, number: int, gang: list[dict[str, Any]]) -> None:
+        self.supervisor, self.number, self.gang = supervisor, number, gang
+        self.result: dict[str, Any] = {}
+        self._alive = set(range(len(gang)))
+        self._errors: list[ev.RankError] = []
+        self._lost = ""
+        self._said_hello: set[int] = set()
+        self._changed = asyncio.Event()
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        """Take what a rank of this attempt says."""
+        if isinstance(event, ev.RankStarted):
+            self._said_hello.add(event.rank)
+            if len(self._said_hello) == len(self.gang):
+                self.supervisor.say(ev.StateChanged(at=event.at, state=RunState.RUNNING))
+        elif isinstance(event, ev.RankError):
+            self._errors.append(event)
+        elif isinstance(event, ev.ResultReady):
+            self.result = self.supervisor.keep_result(self.gang[0])
+        elif isinstance(event, ev.RankExited):
+            self._alive.discard(event.rank)
+            explained = any(error.rank == event.rank for error in self._errors)
+            if event.code != 0 and not explained and not self._lost:
+                self._lost = f"rank {event.rank} {event.reason}"
+        else:
+            return
+        self._changed.set()
+
+    def on_worker_lost(self, worker: str) -> None:
+        """Take note that a worker died, and with it the ranks that it hosted."""
+        gone = {rank for rank, place in enumerate(self.gang) if place["worker"] == worker}
+        if gone & self._alive:
+            ranks = ", ".join(map(str, sorted(gone)))
+            self._lost = self._lost or f"worker {worker} died with rank {ranks}"
+            self._alive -= gone
+            self._changed.set()
+
+    # -- what is done ------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, deadline: float | None) -> AttemptEnd:
+        """Start the ranks and return how the attempt ended, when no process of it is left."""
+        try:
+            await self._spawn()
+        except OSError as error:
+            self._lost = self._lost or f"a worker could not be reached: {error}"
+        stopping = asyncio.create_task(self._stop_when(stop))
+        try:
+            end = await self._follow(stop, deadline)
+        finally:
+            stopping.cancel()
+        await self._end_ranks(end.reason or "the run has ended")
+        return end
+
+    async def _spawn(self) -> None:
+        run_id, rpc = self.supervisor.job.run_id, self.supervisor.worker.rpc
+        hosts = {place["host"] for place in self.gang}
+        addresses = await asyncio.gather(
+            *(
+                rpc(place["worker"]).hops_prepare(run_id=run_id, attempt=self.number, rank=rank, across_hosts=len(hosts) > 1)
+                for rank, place in enumerate(self.gang)
+            )
+        )
+        await asyncio.gather(
+            *(
+                rpc(place["worker"]).hops_spawn(
+                    supervisor=self.supervisor.worker.address, spec=self._spec(rank, addresses, across=len(hosts) > 1)
+                )
+                for rank, place in enumerate(self.gang)
+            )
+        )
+
+    def _spec(self, rank: int, addresses: list[Any], *, across: bool) -> bytes:
+        job, place = self.supervisor.job, self.gang[rank]
+        return RankSpec(
+            job=replace(job, open_recorder=None),
+            attempt=self.number,
+            rank=rank,
+            threads=job.options.threads_per_rank or place["threads"],
+            gpus=tuple(place["gpus"]),
+            addresses=tuple(tuple(a) if isinstance(a, list) else a for a in addresses),
+            token=self.supervisor.token,
+            buffer_dir=place["node_dir"],
+            run_dir=str(run_folder(job.run_id)),
+            security=self.supervisor.worker.security if across else None,
+        ).pickled()
+
+    async def _follow(self, stop: asyncio.Event, deadline: float | None) -> AttemptEnd:
+        """Wait until all is over, or until waiting makes no sense any more."""
+        while self._alive and not self._errors and not self._lost:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return AttemptEnd(Verdict.FAILED, f"ended by --timeout {self.supervisor.job.options.timeout:g}")
+            await self._wait(left)
+        if self._errors:
+            return await self._judge_errors(stop)
+        if self._lost:
+            if stop.is_set():
+                return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason)
+            return AttemptEnd(Verdict.LOST, self._lost)
+        return AttemptEnd(Verdict.STOPPED if stop.is_set() else Verdict.DONE, self.supervisor.stop_reason)
+
+    async def _judge_errors(self, stop: asyncio.Event) -> AttemptEnd:
+        # the other ranks are about to say the same error, or that they lost a peer: hear them out for a moment
+        until = time.monotonic() + ERROR_GRACE_S
+        while self._alive and time.monotonic() < until:
+            await self._wait(until - time.monotonic())
+        causes = [error for error in self._errors if not error.is_peer_loss]
+        if stop.is_set():
+            return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason)
+        if not causes:
+            # every error is a symptom: the cause is a process that is gone, which its host will name
+            return AttemptEnd(Verdict.LOST, self._lost or self._errors[0].message)
+        return AttemptEnd(Verdict.FAILED, collapse(causes).message)
+
+    async def _stop_when(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        for worker in {place["worker"] for place in self.gang}:
+            await self.supervisor.worker.rpc(worker).hops_tell(run_id=self.supervisor.job.run_id, command={"stop": True})
+        await asyncio.sleep(STOP_GRACE_S)
+        await self._kill("did not stop in time")
+
+    async def _end_ranks(self, reason: str) -> None:
+        if self._alive:
+            await self._kill(reason)
+        while self._alive and await self._wait(2.0):
+            pass
+
+    async def _kill(self, reason: str) -> None:
+        rpc = self.supervisor.worker.rpc
+        workers = {self.gang[rank]["worker"] for rank in self._alive}
+        calls = (rpc(worker).hops_end(run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
+        # a worker that cannot be reached has died, and its ranks with it
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _wait(self, timeout_s: float | None) -> bool:
+        """Wait for the next thing to happen; False if nothing did."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True

@@ -1,0 +1,134 @@
+"""Large data of programs on a node: one file per buffer and run, mapped by the ranks.
+
+A buffer that another live run has already brought is hard-linked, so equal data lies on a node once and is gone with its last run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import secrets
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from hops_magic.errors import ClusterError
+
+PART_BYTES = 16 << 20
+
+Fetch = Callable[[str, str, str, int, int], Awaitable[bytes]]
+"""``fetch(source, run_id, digest, offset, length)``"""
+
+
+def node_folder(local_directory: Path) -> Path:
+    """Folder that the workers of a node share: beside their own local directories, private to the user."""
+    folder = local_directory.parent / f"hops-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def node_identity(folder: Path) -> str:
+    """Name of the node: equal for processes which see the same folder on the same machine, and only for those."""
+    stat = folder.stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{stat.st_dev}:{stat.st_ino}"
+
+
+def write_buffer(folder: Path, run_id: str, digest: str, data: memoryview) -> Path:
+    """Put a buffer where the ranks of a run on this node look for it; whole or not at all.
+
+    Raises
+    ------
+    ClusterError
+        If the disk is full or the folder cannot be written.
+    """
+    target = _path(folder, run_id, digest)
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _link_from_other_run(folder, digest, target):
+            draft = target.with_suffix(f".{secrets.token_hex(4)}")
+            try:
+                with draft.open("wb") as file:
+                    file.write(data)
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise ClusterError(f"data cannot be brought to {folder}: {error.strerror}") from error
+    return target
+
+
+def map_buffer(folder: Path, run_id: str, digest: str) -> memoryview:
+    """Map a buffer copy-on-write: ranks share its pages until one writes to them."""
+    with _path(folder, run_id, digest).open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+def _path(folder: Path, run_id: str, digest: str) -> Path:
+    return folder / run_id / digest
+
+
+def _link_from_other_run(folder: Path, digest: str, target: Path) -> bool:
+    if target.exists():
+        return True
+    for other in folder.glob(f"*/{digest}"):
+        with contextlib.suppress(OSError):  # that run may just be ending
+            os.link(other, target)
+            return True
+    return False
+
+
+class BufferStore:
+    """The buffers of a node, as one of its workers sees them."""
+
+    def __init__(self, root: Path, fetch: Fetch) -> None:
+        self.root, self._fetch = root, fetch
+        self._fetching: dict[tuple[str, str], asyncio.Lock] = {}
+
+    def folder(self, run_id: str) -> Path:
+        """Folder of a run on this node."""
+        return self.root / run_id
+
+    async def provide(self, run_id: str, buffers: Mapping[str, int], source: str) -> None:
+        """Make sure that a run's buffers lie here, fetching those that miss from the worker ``source``."""
+        for digest, size in buffers.items():
+            lock = self._fetching.setdefault((run_id, digest), asyncio.Lock())
+            async with lock:
+                if not _path(self.root, run_id, digest).exists():
+                    await self._bring(run_id, digest, size, source)
+        for digest in buffers:
+            self._fetching.pop((run_id, digest), None)
+
+    async def _bring(self, run_id: str, digest: str, size: int, source: str) -> None:
+        target = _path(self.root, run_id, digest)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if await asyncio.to_thread(_link_from_other_run, self.root, digest, target):
+            return
+        draft = target.with_suffix(f".{secrets.token_hex(4)}")
+        try:
+            with draft.open("wb") as file:
+                for offset in range(0, size, PART_BYTES):
+                    part = await self._fetch(source, run_id, digest, offset, PART_BYTES)
+                    await asyncio.to_thread(file.write, part)
+            # several workers of a node may fetch at once: the last one wins with the same bytes
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def part(self, run_id: str, digest: str, offset: int, length: int) -> bytes:
+        """Read a part of a buffer."""
+        with _path(self.root, run_id, digest).open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def drop(self, run_id: str) -> None:
+        """Delete a run's buffers and sockets on this node."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder(run_id))
+
+    def close(self) -> None:
+        """Delete the node's folder when nothing is left in it."""
+        with contextlib.suppress(OSError):
+            self.root.rmdir()

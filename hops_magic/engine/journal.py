@@ -1,0 +1,36 @@
+"""The complete log of a run: one line of JSON per event, appended as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hops_magic.runs.events import Event, Wire, from_wire
+
+JOURNAL_NAME = "events.jsonl"
+
+
+class Journal:
+    """Appends a run's events to its journal; a supervisor that takes over goes on in the same file."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = (folder / JOURNAL_NAME).open("a", encoding="utf-8")
+
+    def write(self, wires: Sequence[Wire]) -> None:
+        """Append events and hand them to the operating system, so that a killed process loses none."""
+        self._file.write("".join(json.dumps(wire) + "\n" for wire in wires))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_journal(folder: Path) -> Iterator[Event]:
+    """Read a run's events; a last line torn by a crash is left out."""
+    with (folder / JOURNAL_NAME).open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield from_wire(json.loads(line))

@@ -1,0 +1,155 @@
+"""The worker's end of its warm process: start it, ask it for ranks, learn of their exits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hops_magic.errors import ClusterError
+
+_MAX_PACKET = 1 << 16
+
+
+@dataclass
+class Child:
+    """A rank's process."""
+
+    pid: int
+    exited: asyncio.Future[int] = field(repr=False)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its exit has not been seen yet."""
+        return not self.exited.done()
+
+    def kill(self, signum: int = signal.SIGKILL) -> None:
+        """Signal the rank's whole process group, if the rank has not been reaped (so its pid is still its own)."""
+        if self.is_alive:
+            try:
+                os.killpg(self.pid, signum)
+            except ProcessLookupError:
+                return
+
+
+class Nursery:
+    """One warm process and the ranks it forked. All methods belong to the worker's event loop."""
+
+    def __init__(self, preload: tuple[str, ...], env: Mapping[str, str]) -> None:
+        self._preload, self._env = preload, dict(env)
+        self._children: dict[int, Child] = {}
+        self._early: dict[int, int] = {}
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._requests = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self.ready: asyncio.Future[dict[str, object]]
+
+    def start(self) -> None:
+        """Start the warm process; :attr:`ready` is done when its imports are."""
+        loop = asyncio.get_running_loop()
+        self.ready = loop.create_future()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        command = [sys.executable, "-m", "hops_magic.engine.warm", str(theirs.fileno()), ",".join(self._preload)]
+        with theirs:
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env={**os.environ, **self._env}, stdin=subprocess.DEVNULL
+            )
+        self._channel = ours
+        loop.add_reader(ours.fileno(), self._read)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the warm process."""
+        return self._process.pid if self._process else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the warm process can fork ranks."""
+        return self._process is not None and self._process.poll() is None and self._channel is not None
+
+    async def fork(self, env: Mapping[str, str], descriptors: tuple[int, int, int]) -> Child:
+        """Fork a rank; it gets copies of ``descriptors`` (control socket, stdout, stderr).
+
+        Raises
+        ------
+        ClusterError
+            If the warm process has died.
+        """
+        if not self.is_alive:
+            self.start()
+        loop = asyncio.get_running_loop()
+        await self.ready
+        self._requests += 1
+        number = self._requests
+        self._waiting[number] = answer = loop.create_future()
+        packet = json.dumps({"id": number, "env": dict(env)}).encode()
+        assert self._channel is not None
+        socket.send_fds(self._channel, [packet], descriptors)
+        pid = await answer
+        child = Child(pid, loop.create_future())
+        if pid in self._early:
+            child.exited.set_result(self._early.pop(pid))
+        else:
+            self._children[pid] = child
+        return child
+
+    def close(self) -> None:
+        """Kill every rank and the warm process, and reap it."""
+        for child in list(self._children.values()):
+            child.kill()
+        self._disconnect()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self) -> None:
+        assert self._channel is not None
+        try:
+            packet = self._channel.recv(_MAX_PACKET)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._lost()
+            return
+        message = json.loads(packet)
+        if "ready" in message:
+            self.ready.set_result(message)
+        elif "exit" in message:
+            child = self._children.pop(message["pid"], None)
+            if child is None:
+                self._early[message["pid"]] = message["exit"]
+            else:
+                child.exited.set_result(message["exit"])
+        elif answer := self._waiting.pop(message["id"], None):
+            answer.set_result(message["pid"])
+
+    def _lost(self) -> None:
+        """The warm process died, and by PR_SET_PDEATHSIG its ranks with it."""
+        self._disconnect()
+        if self._process is not None:
+            self._process.wait()
+        error = ClusterError("the warm process of this worker died; it will be started anew with the next run")
+        for answer in [*self._waiting.values(), self.ready]:
+            if not answer.done():
+                answer.set_exception(error)
+        self._waiting.clear()
+        for child in self._children.values():
+            if not child.exited.done():
+                child.exited.set_result(-signal.SIGKILL)
+        self._children.clear()
+
+    def _disconnect(self) -> None:
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._channel.close()
+            self._channel = None

@@ -1,0 +1,223 @@
+"""What a rank's process does, from the fork to its exit code. Imported by the warm process: no heavy import here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hops_magic.cells.program import Outcome, execute
+from hops_magic.cells.results import pack
+from hops_magic.cells.tracebacks import describe_error
+from hops_magic.engine import frames
+from hops_magic.engine.buffers import map_buffer
+from hops_magic.engine.job import RESULT_NAME, RankSpec
+from hops_magic.errors import PeerLostError
+from hops_magic.frameworks import framework, reducers
+from hops_magic.frameworks.collective import Collective
+from hops_magic.frameworks.context import RankContext, enter
+from hops_magic.frameworks.display import capture_display
+from hops_magic.frameworks.ring import Alone, connect_ring
+from hops_magic.runs import events as ev
+from hops_magic.runs.events import Event, Wire
+
+JOIN_TIMEOUT_S = 60.0
+BEAT_S = 0.5
+BATCH_S = 0.02
+
+EXIT_OK, EXIT_ERROR, EXIT_ORPHAN = 0, 1, 9
+
+
+class Line:
+    """The rank's connection to its host: events and heartbeats out, commands in."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._news = threading.Condition()
+        self._queue: list[Wire] = []
+        self._closing = False
+        self.stop_requested = threading.Event()
+        self._speaker = threading.Thread(target=self._speak, name="hops-events", daemon=True)
+
+    def receive_start(self) -> tuple[RankSpec, socket.socket | None]:
+        """Read the listening socket, if there is one, and the description of the rank."""
+        _, descriptors, _, _ = socket.recv_fds(self._sock, 1, 1)
+        spec = frames.receive(self._sock)
+        if spec is None:
+            os._exit(EXIT_ORPHAN)
+        return pickle.loads(spec), socket.socket(fileno=descriptors[0]) if descriptors else None
+
+    def open(self) -> None:
+        """Start to speak and to listen."""
+        self._speaker.start()
+        threading.Thread(target=self._listen, name="hops-commands", daemon=True).start()
+
+    def emit(self, event: Event) -> None:
+        """Queue an event; never blocks."""
+        if not event.at:
+            event = replace(event, at=time.time())
+        with self._news:
+            self._queue.append(ev.to_wire(event))
+            if len(self._queue) == 1:
+                self._news.notify()
+
+    def close(self) -> None:
+        """Say all that is queued, then hang up."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._speaker.join(10)
+        self._sock.close()
+
+    def _speak(self) -> None:
+        while True:
+            with self._news:
+                if not self._queue and not self._closing:
+                    self._news.wait(BEAT_S)
+                batch, self._queue, closing = self._queue, [], self._closing
+            try:
+                # an empty batch is a heartbeat
+                self._sock.sendall(frames.frame(json.dumps(batch, default=str).encode()))
+            except OSError:
+                os._exit(EXIT_ORPHAN)
+            if closing and not self._queue:
+                return
+            if batch:
+                time.sleep(BATCH_S)  # events of the next moment travel together
+
+    def _listen(self) -> None:
+        try:
+            while (message := frames.receive(self._sock)) is not None:
+                if json.loads(message).get("stop"):
+                    self.stop_requested.set()
+        except OSError:
+            pass
+        if not self._closing:
+            os._exit(EXIT_ORPHAN)  # the worker is gone: nobody waits for this rank
+
+
+def main(control: socket.socket) -> int:
+    """Be a rank; return the exit code."""
+    line = Line(control)
+    spec, listener = line.receive_start()
+    line.open()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.chdir(_work_folder(spec))
+    try:
+        return _run(spec, line, listener)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        line.close()
+
+
+def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
+    error: BaseException | None = None
+    try:
+        with ExitStack() as stack:
+            collective = _join(spec, listener)
+            # the last to be closed: peers learn whether this rank finished or failed
+            stack.callback(collective.close)
+            context = _context(spec, line, collective)
+            enter(context)
+            stack.enter_context(capture_display(line.emit, spec.rank))
+            extra = stack.enter_context(framework(spec.job.framework).session(context))
+            outcome = execute(spec.job.program, open_buffer=_opener(spec), extra=extra)
+            if spec.rank == 0:
+                _hand_back(spec, outcome, line.emit)
+        return EXIT_OK
+    except SystemExit as ended:
+        if ended.code in (None, 0):
+            return EXIT_OK
+        error = ended
+    except BaseException as raised:  # noqa: BLE001 (everything that leaves a cell is the user's to see)
+        error = raised
+    line.emit(_describe(error, spec))
+    return EXIT_ERROR
+
+
+def _join(spec: RankSpec, listener: socket.socket | None) -> Collective:
+    world = spec.job.options.workers
+    if world == 1 or listener is None:
+        return Alone()
+    tls: dict[str, Any] = {}
+    if spec.security is not None and spec.security.require_encryption:
+        tls = {
+            "ssl_client": spec.security.get_connection_args("worker")["ssl_context"],
+            "ssl_server": spec.security.get_listen_args("worker")["ssl_context"],
+        }
+    token = spec.token + spec.attempt.to_bytes(4, "big")
+    return connect_ring(spec.rank, world, spec.addresses, token=token, listener=listener, timeout_s=JOIN_TIMEOUT_S, **tls)
+
+
+def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
+    job = spec.job
+    checkpoints = Path(spec.run_dir) / "checkpoints"
+    checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return RankContext(
+        run_id=job.run_id,
+        rank=spec.rank,
+        world_size=job.options.workers,
+        attempt=spec.attempt,
+        seed=job.seed,
+        threads=spec.threads,
+        gpus=tuple(range(len(spec.gpus))),
+        strategy=job.strategy,
+        batch=job.options.batch,
+        checkpoint_dir=checkpoints,
+        checkpoint_s=job.options.checkpoint_s,
+        collective=collective,
+        emit=line.emit,
+        stop_requested=line.stop_requested.is_set,
+    )
+
+
+def _opener(spec: RankSpec) -> Callable[[str], memoryview]:
+    return lambda digest: map_buffer(Path(spec.buffer_dir), spec.job.run_id, digest)
+
+
+def _work_folder(spec: RankSpec) -> Path:
+    """The notebook's folder where the rank can see it, so that relative paths mean what they mean in the notebook."""
+    folder = Path(spec.job.folder)
+    if spec.job.folder and folder.is_dir():
+        return folder
+    Path(spec.run_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(spec.run_dir)
+
+
+def _hand_back(spec: RankSpec, outcome: Outcome, emit: Callable[[Event], None]) -> None:
+    path = Path(spec.run_dir) / RESULT_NAME
+    packed = pack(spec.job.program, outcome, path, reducers=reducers())
+    emit(ev.ResultReady(names=packed.names, size_bytes=packed.size_bytes, left_behind=packed.left_behind))
+
+
+def _describe(error: BaseException, spec: RankSpec) -> ev.RankError:
+    described = describe_error(error, spec.job.program)
+    return ev.RankError(
+        rank=spec.rank,
+        name=described.name,
+        message=described.message,
+        traceback=described.traceback or "".join(traceback.format_exception(error)),
+        is_peer_loss=_is_peer_loss(error),
+    )
+
+
+def _is_peer_loss(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is the loss of a peer; frameworks wrap it in errors of their own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PeerLostError) or PeerLostError.__name__ in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,247 @@
+"""The engine's part of each worker: hosts ranks, carries their events to the supervisor, keeps the node's buffers.
+
+A worker plugin. Its handlers are called by supervisors (``hops_prepare``, ``hops_spawn`` ...), by the scheduler
+(``hops_notice``) and by other rank hosts (``hops_events``, ``hops_buffer``); all run in the worker's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from distributed import Worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from hops_magic.engine.buffers import BufferStore, node_folder, node_identity
+from hops_magic.engine.job import RankSpec, run_folder
+from hops_magic.engine.nursery import Nursery
+from hops_magic.engine.rank_process import RankProcess
+from hops_magic.errors import ClusterError
+from hops_magic.frameworks import preload_modules
+from hops_magic.frameworks.ring import listen
+from hops_magic.runs.events import Wire
+
+logger = logging.getLogger(__name__)
+
+_ORPHANED_AFTER_S = 10.0
+_BATCH_S = 0.02
+
+
+class Supervising(Protocol):
+    """What a rank host needs of a supervisor that lives on its worker."""
+
+    def on_events(self, attempt: int, events: list[Wire]) -> None:
+        """Take what ranks say."""
+        ...
+
+    def on_notice(self, notice: dict[str, Any]) -> None:
+        """Take what the scheduler says."""
+        ...
+
+
+class _Outbox:
+    """Events of a run's ranks on this worker, on their way to the supervisor in batches."""
+
+    def __init__(self, host: RankHost, run_id: str, attempt: int, supervisor: str) -> None:
+        self._host, self._run_id, self._attempt, self._supervisor = host, run_id, attempt, supervisor
+        self._pending: list[Wire] = []
+        self._wake = asyncio.Event()
+        self.ranks: dict[int, RankProcess] = {}
+        self.task = asyncio.create_task(self._carry())
+
+    def say(self, wire: Wire) -> None:
+        last = self._pending[-1] if self._pending else None
+        if last and wire["kind"] == last["kind"] == "output" and _voice(wire) == _voice(last):
+            last["text"] += wire["text"]
+        else:
+            self._pending.append(wire)
+        self._wake.set()
+
+    async def _carry(self) -> None:
+        failing_since = None
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_BATCH_S)
+            self._wake.clear()
+            batch, self._pending = self._pending, []
+            try:
+                answer = await self._host.worker.rpc(self._supervisor).hops_events(
+                    run_id=self._run_id, attempt=self._attempt, events=batch
+                )
+                failing_since = None
+            except OSError:
+                answer = "lost"
+                failing_since = failing_since or time.monotonic()
+                self._pending = batch + self._pending
+                self._wake.set()
+            if answer == "unknown" or (failing_since and time.monotonic() - failing_since > _ORPHANED_AFTER_S):
+                # the supervisor has gone elsewhere and starts the run again: nobody waits for these ranks
+                for rank in self.ranks.values():
+                    rank.kill("the run's supervisor is gone")
+                return
+
+
+def _voice(wire: Wire) -> tuple[Any, Any]:
+    return wire["rank"], wire["stream"]
+
+
+class RankHost(WorkerPlugin):
+    """Hosts the ranks of runs on a worker."""
+
+    name = "hops-rank-host"
+    idempotent = True
+
+    async def setup(self, worker: Worker) -> None:
+        """Take note of the worker, register the handlers and start importing frameworks."""
+        self.worker = worker
+        self.supervisors: dict[str, Supervising] = {}
+        self._outboxes: dict[tuple[str, int], _Outbox] = {}
+        self._listeners: dict[tuple[str, int, int], socket.socket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        folder = node_folder(Path(worker.local_directory))
+        self.buffers = BufferStore(folder, self._fetch)
+        self.host = node_identity(folder)
+        self.gpus = _gpus()
+        slots = int(worker.state.total_resources.get("slot", 0)) or max(1, len(self.gpus))
+        threads = str(max(1, worker.state.nthreads // slots))
+        env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        self.nursery = Nursery(("hops_magic.engine.rank", *preload_modules()), {"TF_CPP_MIN_LOG_LEVEL": "2", **env})
+        for op in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
+            worker.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
+        self.nursery.start()
+        await worker.scheduler.hops_worker(
+            address=worker.address,
+            host=self.host,
+            slots=slots,
+            gpus=list(self.gpus),
+            threads=worker.state.nthreads,
+            node_dir=str(folder),
+        )
+
+    async def teardown(self, worker: Worker) -> None:
+        """End every rank and the warm process."""
+        self.nursery.close()
+        for task in [*self._tasks, *(outbox.task for outbox in self._outboxes.values())]:
+            task.cancel()
+        for listener in self._listeners.values():
+            listener.close()
+        for name in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
+            worker.handlers.pop(f"hops_{name}", None)
+        self.buffers.close()
+
+    # -- called by supervisors -------------------------------------------------------------------------------------
+
+    async def on_prepare(self, run_id: str, attempt: int, rank: int, across_hosts: bool) -> Any:
+        """Bind the socket on which a rank will hear its peers; return its address."""
+        place = self.worker.address.rpartition("//")[2].rpartition(":")[0] if across_hosts else self._sockets(run_id)
+        listener, address = listen(place)
+        self._listeners[run_id, attempt, rank] = listener
+        return address
+
+    async def on_spawn(self, supervisor: str, spec: bytes) -> str:
+        """Start a rank; what it says goes to ``supervisor`` until its exit has been said."""
+        described: RankSpec = pickle.loads(spec)
+        job = described.job
+        await self.buffers.provide(job.run_id, job.buffers, job.buffer_source)
+        key = (job.run_id, described.attempt)
+        if key not in self._outboxes:
+            self._outboxes[key] = _Outbox(self, *key, supervisor)
+        outbox = self._outboxes[key]
+        rank = RankProcess(described, self.worker.address, socket.gethostname(), outbox.say)
+        outbox.ranks[described.rank] = rank
+        listener = self._listeners.pop((*key, described.rank), None)
+        task = asyncio.create_task(rank.run(self.nursery, listener))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return "OK"
+
+    async def on_tell(self, run_id: str, command: dict[str, Any]) -> str:
+        """Send a command to the run's ranks here."""
+        for rank in self._ranks(run_id):
+            rank.tell(command)
+        return "OK"
+
+    async def on_end(self, run_id: str, reason: str, before_attempt: int | None = None) -> str:
+        """Kill the run's ranks here (only those of earlier attempts, if said)."""
+        for (other, attempt), outbox in list(self._outboxes.items()):
+            if other == run_id and (before_attempt is None or attempt < before_attempt):
+                for rank in outbox.ranks.values():
+                    rank.kill(reason)
+        return "OK"
+
+    async def on_clean(self, run_id: str) -> str:
+        """Forget a run: its events' way, sockets and buffers."""
+        for key in [key for key in self._outboxes if key[0] == run_id]:
+            self._outboxes.pop(key).task.cancel()
+        for key in [key for key in self._listeners if key[0] == run_id]:
+            self._listeners.pop(key).close()
+        await asyncio.to_thread(self.buffers.drop, run_id)
+        return "OK"
+
+    # -- called by the scheduler and other rank hosts ----------------------------------------------------------------
+
+    async def on_events(self, run_id: str, attempt: int, events: list[Wire]) -> str:
+        """Hand events to the run's supervisor, if it lives here."""
+        supervisor = self.supervisors.get(run_id)
+        if supervisor is None:
+            return "unknown"
+        supervisor.on_events(attempt, [dict(event) for event in events])
+        return "OK"
+
+    async def on_notice(self, run_id: str, notice: dict[str, Any]) -> str:
+        """Hand a notice of the scheduler to the run's supervisor, if it lives here."""
+        if supervisor := self.supervisors.get(run_id):
+            supervisor.on_notice(notice)
+        return "OK"
+
+    async def on_buffer(self, run_id: str, digest: str, offset: int, length: int) -> bytes:
+        """Give a part of a buffer to a rank host on another node."""
+        return await asyncio.to_thread(self.buffers.part, run_id, digest, offset, length)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _ranks(self, run_id: str) -> list[RankProcess]:
+        return [rank for (other, _), box in self._outboxes.items() if other == run_id for rank in box.ranks.values()]
+
+    def _sockets(self, run_id: str) -> Path:
+        folder = self.buffers.folder(run_id) / "sockets"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    async def _fetch(self, source: str, run_id: str, digest: str, offset: int, length: int) -> bytes:
+        part: bytes = await self.worker.rpc(source).hops_buffer(run_id=run_id, digest=digest, offset=offset, length=length)
+        return part
+
+
+def rank_host(worker: Worker) -> RankHost:
+    """Return the plugin of a worker.
+
+    Raises
+    ------
+    ClusterError
+        If the worker has none.
+    """
+    plugin = worker.plugins.get(RankHost.name)
+    if not isinstance(plugin, RankHost):
+        raise ClusterError(f"worker {worker.address} runs no hops_magic: connect to the cluster with %cluster connect")
+    return plugin
+
+
+def _gpus() -> tuple[int, ...]:
+    """The GPU of a Dask-CUDA worker: the first of ``CUDA_VISIBLE_DEVICES``, which Dask-CUDA rotates for each worker."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return (int(first),) if first.isdigit() else ()
+
+
+def remove_run_folder(run_id: str) -> None:
+    """Delete a run's folder on this machine, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(run_folder(run_id))

@@ -1,0 +1,148 @@
+"""A rank's process as its host sees it: descriptors, events, heartbeat, exit."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hops_magic.engine import frames
+from hops_magic.engine.job import RankSpec
+from hops_magic.engine.nursery import Child, Nursery
+from hops_magic.engine.processes import end_group
+from hops_magic.engine.resources import Liveness, ResourceSampler, oom_kills
+from hops_magic.runs import events as ev
+from hops_magic.runs.events import Wire
+
+HUNG_AFTER_S = 3.0
+_DRAIN_S = 0.5
+_SAMPLE_EVERY_S = 2.0
+
+
+class RankProcess:
+    """One rank from fork to exit. All methods belong to the worker's event loop."""
+
+    def __init__(self, spec: RankSpec, worker: str, host: str, say: Callable[[Wire], None]) -> None:
+        self.spec, self._worker, self._host, self._say = spec, worker, host, say
+        self._child: Child | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._heard_at = time.monotonic()
+        self._end_reason = ""
+
+    async def run(self, nursery: Nursery, listener: socket.socket | None) -> None:
+        """Fork the rank, pass on what it says, and return when it is gone and all has been said."""
+        ours, theirs = socket.socketpair()
+        out, err = os.pipe(), os.pipe()
+        oom_before = oom_kills()
+        try:
+            env = {"HOPS_RUN_ID": self.spec.job.run_id, "HOPS_RANK": str(self.spec.rank), "PYTHONUNBUFFERED": "1"}
+            if self.spec.gpus:
+                env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.spec.gpus))
+            self._child = await nursery.fork(env, (theirs.fileno(), out[1], err[1]))
+        finally:
+            theirs.close()
+            os.close(out[1])
+            os.close(err[1])
+        self._heard_at = time.monotonic()
+        started = ev.RankStarted(
+            at=time.time(),
+            rank=self.spec.rank,
+            attempt=self.spec.attempt,
+            pid=self._child.pid,
+            worker=self._worker,
+            host=self._host,
+            gpus=self.spec.gpus,
+        )
+        self._say(ev.to_wire(started))
+        readers = [
+            asyncio.create_task(self._read_output(out[0], "stdout")),
+            asyncio.create_task(self._read_output(err[0], "stderr")),
+            asyncio.create_task(self._talk(ours, listener)),
+        ]
+        watch = asyncio.create_task(self._watch(self._child))
+        code = await self._child.exited
+        watch.cancel()
+        end_group(self._child.pid, self.spec.job.run_id)
+        # output that was written before the exit is still in the pipes
+        await asyncio.wait(readers, timeout=_DRAIN_S)
+        for task in readers:
+            task.cancel()
+        await asyncio.gather(*readers, watch, return_exceptions=True)
+        self._say_exit(code, oom_kills() - oom_before)
+
+    def tell(self, command: dict[str, Any]) -> None:
+        """Send the rank a command, e.g. ``{"stop": true}``."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(frames.frame(json.dumps(command).encode()))
+
+    def kill(self, reason: str) -> None:
+        """End the rank and all that it started."""
+        self._end_reason = self._end_reason or reason
+        if self._child is not None:
+            self._child.kill()
+
+    async def _talk(self, ours: socket.socket, listener: socket.socket | None) -> None:
+        spec = self.spec.pickled()
+        if listener is not None:
+            # the listening socket was bound before any rank was forked, so that no port is guessed
+            with listener:
+                socket.send_fds(ours, [b"L"], [listener.fileno()])
+        else:
+            ours.sendall(b"N")
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        try:
+            self._writer.write(frames.frame(spec))
+            del spec
+            while (message := await frames.read(reader)) is not None:
+                self._heard_at = time.monotonic()
+                for wire in json.loads(message):
+                    self._say(wire)
+        finally:
+            self._writer.close()
+
+    async def _read_output(self, descriptor: int, stream: str) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+        )
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            while data := await reader.read(1 << 16):
+                if text := decoder.decode(data):
+                    self._say(ev.to_wire(ev.Output(at=time.time(), rank=self.spec.rank, stream=stream, text=text)))
+        finally:
+            transport.close()
+
+    async def _watch(self, child: Child) -> None:
+        """Sample what the rank uses, and end it when it neither speaks nor computes."""
+        sampler, liveness = ResourceSampler(child.pid), Liveness(child.pid, hung_after_s=HUNG_AFTER_S)
+        sampled_at = time.monotonic()
+        while True:
+            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            if liveness.is_hung(now - self._heard_at):
+                self.kill(f"hung: no sign of life for {now - self._heard_at:.0f} s and no CPU time used")
+                return
+            if now - sampled_at >= _SAMPLE_EVERY_S:
+                sampled_at = now
+                if (sample := sampler.sample(self.spec.rank)) is not None:
+                    self._say(ev.to_wire(sample))
+
+    def _say_exit(self, code: int, oom: int) -> None:
+        reason = self._end_reason
+        if not reason and code < 0:
+            with contextlib.suppress(ValueError):
+                reason = f"was killed by {signal.Signals(-code).name}"
+            if code == -signal.SIGKILL and oom > 0:
+                reason += f" because memory ran out on {self._host}"
+        elif not reason and code > 0:
+            reason = f"exited with code {code}"
+        exited = ev.RankExited(at=time.time(), rank=self.spec.rank, attempt=self.spec.attempt, code=code, reason=reason)
+        self._say(ev.to_wire(exited))

@@ -1,0 +1,213 @@
+"""The kernel's end of runs: bring the data, submit the supervisor, follow, stop, fetch what comes back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, get_worker
+
+from hops_magic.engine.buffers import node_identity, write_buffer
+from hops_magic.engine.channel import Follower
+from hops_magic.engine.job import Job
+from hops_magic.engine.placement import TASK_PREFIX
+from hops_magic.engine.rank_host import rank_host, remove_run_folder
+from hops_magic.engine.supervisor import RunOutcome, supervise
+from hops_magic.errors import ClusterError, NotFoundError, OptionError
+
+PART_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveRun:
+    """A line of the table of runs that a cluster knows."""
+
+    run_id: str
+    name: str
+    experiment: str
+    world_size: int
+    created_at: float
+    is_final: bool
+
+
+class RunHandle:
+    """A run on a cluster, as the kernel that submitted it, or one that attached to it later, holds it."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self.client, self.run_id = client, run_id
+        self.follower = Follower(client, run_id)
+
+    def stop(self, reason: str = "stopped by the user") -> None:
+        """Ask the run to stop; returns at once, the run's state tells when it has."""
+        # callable from any thread: a Stop button's handler must not wait
+        self.client.loop.add_callback(self.client.scheduler.hops_stop, run_id=self.run_id, reason=reason)
+
+    def outcome(self, timeout_s: float = 60.0) -> RunOutcome:
+        """Return what the supervisor left, once the run is final.
+
+        Raises
+        ------
+        ClusterError
+            If the outcome is gone, or the supervisor died of something.
+        """
+        future = _find(self.client, self.run_id)
+        try:
+            outcome: RunOutcome = future.result(timeout=timeout_s)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"run {self.run_id} has ended, but its outcome did not come within {timeout_s:g} s"
+            ) from error
+        return outcome
+
+    def fetch_result(self, outcome: RunOutcome, into: Path) -> Path | None:
+        """Return a local file with rank 0's values: the very file on this machine, or a copy in ``into``; None without any."""
+        if not outcome.result_path:
+            return None
+        path = Path(outcome.result_path)
+        if path.exists() and outcome.run.ranks[0].host == socket.gethostname():
+            return path
+        target = into / path.name
+        with target.open("wb") as file:
+            offset = 0
+            while part := self._read_part(outcome, offset):
+                file.write(part)
+                offset += len(part)
+        return target
+
+    def forget(self) -> None:
+        """Release the run's outcome on the cluster, when nobody will ask for it again."""
+        self.follower.close()
+        if self.run_id in _published(self.client):
+            self.client.unpublish_dataset(_dataset(self.run_id))
+
+    def _read_part(self, outcome: RunOutcome, offset: int) -> bytes:
+        task = self.client.submit(
+            _read_file, outcome.result_path, offset, PART_BYTES, workers=[outcome.result_worker], pure=False
+        )
+        part: bytes = task.result()
+        return part
+
+
+def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHandle:
+    """Start a run and return at once.
+
+    Raises
+    ------
+    OptionError
+        If the cluster has fewer slots than the run needs.
+    ClusterError
+        If the data cannot be brought to the cluster.
+    """
+    state = cluster_state(client)
+    _check_slots(job, state)
+    job = replace(
+        job, buffers={d: b.nbytes for d, b in buffers.items()}, buffer_source=_bring(client, job.run_id, buffers, state)
+    )
+    info = {"name": job.name, "experiment": job.experiment, "world_size": job.options.workers, "created_at": job.created_at}
+    client.sync(client.scheduler.hops_submitted, run_id=job.run_id, info=info)
+    future = client.submit(supervise, job, key=TASK_PREFIX + job.run_id, pure=False, priority=10)
+    # published, the task outlives this kernel
+    client.publish_dataset(future, name=_dataset(job.run_id))
+    handle = RunHandle(client, job.run_id)
+    handle.follower.open()
+    return handle
+
+
+def attach(client: Client, run_id: str) -> RunHandle:
+    """Follow a run that another kernel, or this one in an earlier life, submitted.
+
+    Raises
+    ------
+    NotFoundError
+        If the cluster knows no such run.
+    """
+    matches = [run.run_id for run in live_runs(client) if run.run_id.startswith(run_id) or run.name == run_id]
+    if len(matches) != 1:
+        what = "several runs" if matches else "no run"
+        raise NotFoundError(f"{what} on the cluster answer to {run_id!r}: %attach lists those it knows")
+    handle = RunHandle(client, matches[0])
+    handle.follower.open()
+    return handle
+
+
+def live_runs(client: Client) -> list[LiveRun]:
+    """Return the runs that the cluster knows, newest first."""
+    runs = [
+        LiveRun(
+            run_id=run_id,
+            name=info["name"],
+            experiment=info["experiment"],
+            world_size=info["world_size"],
+            created_at=info["created_at"],
+            is_final=info["is_final"],
+        )
+        for run_id, info in cluster_state(client)["runs"].items()
+    ]
+    return sorted(runs, key=lambda run: -run.created_at)
+
+
+def cluster_state(client: Client) -> dict[str, Any]:
+    """Return placement's view of the cluster: slots, gangs, queue, runs."""
+    state: dict[str, Any] = client.sync(client.scheduler.hops_state)
+    return state
+
+
+def _check_slots(job: Job, state: dict[str, Any]) -> None:
+    total, per_rank = sum(state["slots"].values()), job.slots_per_rank
+    if job.options.workers * per_rank > total:
+        most = total // per_rank
+        remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"
+        raise OptionError("workers", f"must be at most {most} (the cluster's slots)", job.options.workers, remedy)
+
+
+def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state: dict[str, Any]) -> str:
+    """Bring buffers to one node; the others fetch them from there. Return the address of a worker of that node."""
+    for address, node in state["nodes"].items():
+        folder = Path(node["node_dir"])
+        if folder.is_dir() and node_identity(folder) == node["host"]:
+            for digest, data in buffers.items():
+                write_buffer(folder, run_id, digest, data)
+            return str(address)
+    address = next(iter(state["nodes"]))
+    for digest, data in buffers.items():
+        for offset in range(0, data.nbytes, PART_BYTES):
+            part = bytes(data[offset : offset + PART_BYTES])
+            client.submit(_store_part, run_id, digest, offset, part, workers=[address], pure=False).result()
+    return str(address)
+
+
+def _store_part(run_id: str, digest: str, offset: int, part: bytes) -> None:
+    folder = rank_host(get_worker()).buffers.folder(run_id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / digest).open("r+b" if offset else "wb") as file:
+        file.seek(offset)
+        file.write(part)
+
+
+def _read_file(path: str, offset: int, length: int) -> bytes:
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def _dataset(run_id: str) -> str:
+    return f"hops/{run_id}"
+
+
+def _published(client: Client) -> set[str]:
+    return {str(name).removeprefix("hops/") for name in client.list_datasets()}
+
+
+def _find(client: Client, run_id: str) -> Future:
+    try:
+        return client.get_dataset(_dataset(run_id))
+    except KeyError:
+        raise ClusterError(
+            f"the outcome of run {run_id} has been fetched already: %experiments show {run_id} has its record"
+        ) from None
+
+
+__all__ = ["LiveRun", "RunHandle", "attach", "cluster_state", "live_runs", "remove_run_folder", "submit"]

@@ -1,0 +1,203 @@
+"""The supervisor of a run: places the gang, starts ranks, watches them, restarts, stops, records.
+
+It lives in the event loop of a worker, kept alive by one Dask task, :func:`supervise`. If that worker dies, Dask runs the task
+again elsewhere, and the new supervisor starts a new attempt from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Worker, get_worker, secede
+
+from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
+from hops_magic.engine.channel import Publisher
+from hops_magic.engine.job import RESULT_NAME, Job, run_folder
+from hops_magic.engine.rank_host import RankHost, rank_host
+from hops_magic.errors import ClusterError
+from hops_magic.runs import events as ev
+from hops_magic.runs.events import Event, Wire
+from hops_magic.runs.run import Run
+from hops_magic.runs.states import RunState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What a finished run leaves for whoever asked for it.
+
+    ``result_path`` lies on the node of ``result_worker``; empty if nothing came back.
+    """
+
+    run: Run
+    result_worker: str = ""
+    result_host: str = ""
+    result_path: str = ""
+
+
+def supervise(job: Job) -> RunOutcome:
+    """Run a job from queue to end; the Dask task behind a run."""
+    secede()  # a supervisor waits, it does not compute: it must not take a thread from others
+    worker = get_worker()
+    future = asyncio.run_coroutine_threadsafe(Supervisor(job, worker, rank_host(worker)).run(), worker.loop.asyncio_loop)
+    return future.result()
+
+
+class Supervisor:
+    """One run, from its place in the queue to its record. Everything happens in the worker's event loop."""
+
+    def __init__(self, job: Job, worker: Worker, host: RankHost) -> None:
+        self.job, self.worker, self.host = job, worker, host
+        self.publisher = Publisher(job, worker)
+        self.token = secrets.token_bytes(32)
+        self._attempt: Attempt | None = None
+        self._granted: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._stop = asyncio.Event()
+        self.stop_reason = ""
+        self._result: dict[str, Any] = {}
+
+    # -- called by the rank host -----------------------------------------------------------------------------------
+
+    def on_events(self, attempt: int, wires: list[Wire]) -> None:
+        """Take what ranks say; what an earlier attempt still says is only recorded if it is output."""
+        current = self._attempt
+        if current is None or attempt != current.number:
+            wires = [wire for wire in wires if wire["kind"] == ev.Output.kind]
+        events = [ev.from_wire(wire) for wire in wires]
+        self.publisher.say_all(events)
+        if current is not None:
+            for event in events:
+                current.on_event(event)
+
+    def on_notice(self, notice: dict[str, Any]) -> None:
+        """Take what the scheduler says: a gang granted, a place in the queue, a worker lost, a stop asked for."""
+        what = notice["what"]
+        if what == "granted" and self._granted is not None and not self._granted.done():
+            self._granted.set_result(notice.get("gang", []))
+        elif what == "queued" and self._granted is not None:
+            self._say_queued(notice)
+        elif what == "worker-lost" and self._attempt is not None:
+            self._attempt.on_worker_lost(notice["worker"])
+        elif what == "stop":
+            self.stop(notice["reason"])
+
+    def stop(self, reason: str) -> None:
+        """End the run soon: ranks get a moment to finish their step, write a checkpoint and hand back what they have."""
+        if not self._stop.is_set():
+            self.stop_reason = reason
+            self._stop.set()
+            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+
+    # -- the life of a run -----------------------------------------------------------------------------------------
+
+    async def run(self) -> RunOutcome:
+        """Supervise the run to its end."""
+        first = await self._take_over()
+        try:
+            await self.publisher.open()
+            end = await self._attempts(first)
+        except ClusterError as error:
+            end = AttemptEnd(Verdict.FAILED, str(error))
+        except Exception as error:  # whatever went wrong here, the run must end and be seen to end
+            logger.exception("the supervisor of run %s failed", self.job.run_id)
+            end = AttemptEnd(Verdict.FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
+        finally:
+            await self._clean()
+        self.say(ev.StateChanged(at=time.time(), state=end.verdict.state, reason=end.reason))
+        run = await self.publisher.close()
+        self.host.supervisors.pop(self.job.run_id, None)
+        return RunOutcome(run=run, **self._result)
+
+    async def _take_over(self) -> int:
+        """Make this supervisor known; return the number of the attempt to begin with."""
+        run_id = self.job.run_id
+        self.host.supervisors[run_id] = self
+        info = {"name": self.job.name, "experiment": self.job.experiment, "world_size": self.job.options.workers}
+        info["created_at"] = self.job.created_at
+        left = await self.worker.scheduler.hops_register(run_id=run_id, supervisor=self.worker.address, info=info)
+        if left["stop"]:
+            self.stop_reason = "stopped"
+            self._stop.set()
+        if not left["snapshot"]:
+            return 0
+        before: Run = pickle.loads(left["snapshot"])
+        self.publisher.resume(before, left["sequence"])
+        await self._everywhere("end", reason="the run's supervisor is gone", before_attempt=before.attempt + 1)
+        self.say(ev.Restarted(at=time.time(), attempt=before.attempt + 1, reason="the supervisor's worker died"))
+        return before.attempt + 1
+
+    async def _attempts(self, number: int) -> AttemptEnd:
+        budget = self.job.options.restarts
+        deadline = None if self.job.options.timeout is None else time.monotonic() + self.job.options.timeout
+        while True:
+            end = await self._one_attempt(number, deadline)
+            if end.verdict is not Verdict.LOST:
+                return end
+            if number >= budget:
+                used = f" (after {number} restarts)" if number else ""
+                return AttemptEnd(Verdict.FAILED, f"{end.reason}{used}")
+            number += 1
+            self.say(ev.Restarted(at=time.time(), attempt=number, reason=end.reason))
+            self.say(ev.StateChanged(at=time.time(), state=RunState.RESTARTING, reason=end.reason))
+
+    async def _one_attempt(self, number: int, deadline: float | None) -> AttemptEnd:
+        gang = await self._reserve(deadline)
+        if not gang:
+            return AttemptEnd(Verdict.STOPPED, self.stop_reason or "the timeout passed while the run was queued")
+        self.say(ev.StateChanged(at=time.time(), state=RunState.STARTING))
+        attempt = self._attempt = Attempt(self, number, gang)
+        try:
+            return await attempt.run(self._stop, deadline)
+        finally:
+            self._result = attempt.result
+            self._attempt = None
+            await self.worker.scheduler.hops_release(run_id=self.job.run_id)
+
+    async def _reserve(self, deadline: float | None) -> list[dict[str, Any]]:
+        """Wait for a gang; empty if the run is stopped, or its time is over, first."""
+        if self._stop.is_set():
+            return []
+        self._granted = asyncio.get_running_loop().create_future()
+        standing = await self.worker.scheduler.hops_reserve(
+            run_id=self.job.run_id, ranks=self.job.options.workers, slots_per_rank=self.job.slots_per_rank
+        )
+        if "gang" in standing:
+            gang: list[dict[str, Any]] = standing["gang"]
+            return gang
+        self._say_queued(standing)
+        stopped = asyncio.create_task(self._stop.wait())
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        await asyncio.wait({self._granted, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        return self._granted.result() if self._granted.done() else []
+
+    def _say_queued(self, standing: dict[str, Any]) -> None:
+        if standing.get("position") is not None:
+            needed = self.job.options.workers * self.job.slots_per_rank
+            self.say(ev.Queued(at=time.time(), position=standing["position"], needed=needed, free=standing["free"]))
+
+    def say(self, event: Event) -> None:
+        """Record an event of the supervisor's own and tell viewers."""
+        self.publisher.say_all([event])
+
+    def keep_result(self, rank: dict[str, Any]) -> dict[str, Any]:
+        """Describe where rank 0 left its values."""
+        path = run_folder(self.job.run_id) / RESULT_NAME
+        return {"result_worker": rank["worker"], "result_host": rank["host"], "result_path": str(path)}
+
+    async def _clean(self) -> None:
+        await self._everywhere("clean")
+        await self.worker.scheduler.hops_release(run_id=self.job.run_id)
+
+    async def _everywhere(self, what: str, **message: Any) -> None:
+        """Call every rank host of the cluster; a worker that is just dying needs no call."""
+        await self.worker.scheduler.broadcast(
+            msg={"op": f"hops_{what}", "run_id": self.job.run_id, **message}, on_error="ignore"
+        )

@@ -1,0 +1,125 @@
+"""``%%distributed`` trains a cell on the cluster; ``%attach`` follows a run that is already there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, magics_class
+
+from hops_magic.cells.capture import CellOrigin
+from hops_magic.errors import UsageError
+from hops_magic.magics.rendering import show_table
+from hops_magic.options import HelpShown, parser_for
+from hops_magic.runs.options import DistributedOptions
+from hops_magic.training import Surroundings, Trained, prepare
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from hops_magic.session import Session
+
+FIRST_LINE = 2
+"""Jupyter counts the line of the magic as 1."""
+
+
+@magics_class
+class DistributedMagics(Magics):
+    """Magics that start and follow runs."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+
+    def register(self) -> None:
+        """Register the magics; beside another extension that owns ``%%distributed``, as ``%%hops_distributed`` only."""
+        manager = self.shell.magics_manager
+        other = self.shell.find_cell_magic("distributed")
+        manager.register_function(self.distributed, "cell", "hops_distributed")
+        manager.register_function(self.attach, "line", "attach")
+        if other is None or _is_ours(other):
+            manager.register_function(self.distributed, "cell", "distributed")
+        else:
+            owner = getattr(other, "__module__", "another extension")
+            self.shell.write_err(f"%%distributed belongs to {owner} here: use %%hops_distributed\n")
+
+    def distributed(self, line: str, cell: str) -> Any:
+        """Run the cell's body on the ranks of the cluster; ``%%distributed -h`` lists the options."""
+        try:
+            options = parse_options(line)
+        except HelpShown:
+            return None
+        namespace = self.shell.user_ns
+        prepared = prepare(cell, namespace, options, self.surroundings())
+        if options.dry_run:
+            return prepared.captured.report
+        ended = self.session.run(prepared, namespace)
+        if not isinstance(ended, Trained):
+            return print_detached(prepared.run_id, prepared.name, self.shell)
+        return self._show(ended)
+
+    def attach(self, line: str) -> Any:
+        """List the runs that live on the cluster, or follow one: ``%attach [RUN]``."""
+        wanted = line.strip()
+        if wanted:
+            return self._show(self.session.attach(wanted, self.shell.user_ns))
+        rows = [
+            {
+                "run": run.run_id,
+                "name": run.name,
+                "experiment": run.experiment,
+                "ranks": run.world_size,
+                "live": not run.is_final,
+            }
+            for run in self.session.live_runs()
+        ]
+        return show_table(rows, "no runs on this cluster")
+
+    def surroundings(self) -> Surroundings:
+        """Tell where the cell stands: its number, its notebook, the cells before it."""
+        shell = self.shell
+        number = shell.execution_count
+        notebook = os.environ.get("JPY_SESSION_NAME") or str(shell.user_ns.get("__vsc_ipynb_file__", ""))
+        return Surroundings(
+            origin=CellOrigin(label=f"In[{number}]", first_line=FIRST_LINE),
+            folder=Path.cwd(),
+            notebook=notebook,
+            history=dict(enumerate(shell.history_manager.input_hist_raw)),
+        )
+
+    def _show(self, trained: Trained) -> Any:
+        for name, why in trained.left_behind.items():
+            self.shell.write_err(f"{name} stayed on the cluster: {why}\n")
+        if trained.has_value:
+            return trained.value
+        if trained.display:
+            from IPython.display import display
+
+            display(dict(trained.display), raw=True)
+        return None
+
+
+def parse_options(line: str) -> DistributedOptions:
+    """Parse the magic's line.
+
+    Raises
+    ------
+    UsageError
+        For an unknown option or an impossible value.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%%distributed: {error} in {line!r}") from None
+    return DistributedOptions(**vars(parser_for(DistributedOptions, "%%distributed").parse_args(words)))
+
+
+def _is_ours(magic: Any) -> bool:
+    return type(getattr(magic, "__self__", None)).__name__ == DistributedMagics.__name__
+
+
+def print_detached(run_id: str, name: str, shell: Any) -> None:
+    """Say how to find a detached run again."""
+    shell.write(f"run {name} goes on without this cell: %attach {run_id} follows it\n")
