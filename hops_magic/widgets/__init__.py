@@ -1,1 +1,50 @@
 """Views of runs in notebooks, voila and terminals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from hops_magic.runs.run import Run
+from hops_magic.widgets.environment import Environment, detect
+from hops_magic.widgets.view import Painter, RunView
+
+__all__ = ["Environment", "RunView", "detect", "open_view"]
+
+
+def open_view(
+    run: Run,
+    *,
+    on_stop: Callable[[], None],
+    report_html: str = "",
+    environment: Environment | None = None,
+    stream: TextIO | None = None,
+) -> RunView:
+    """Show a run where the user is looking, and keep showing it until the view is closed.
+
+    Parameters
+    ----------
+    run
+        The run as it is now; later ones come by :meth:`RunView.update`.
+    on_stop
+        Called, perhaps from another thread and more than once, when the user clicks Stop: it must only set an event.
+    report_html
+        The capture report, folded into the view.
+    environment
+        By default what :func:`detect` finds.
+    stream
+        Where text goes; by default ``sys.stdout``.
+    """
+    environment = detect(stream=stream) if environment is None else environment
+    return RunView(_painter(environment, run, on_stop, report_html, stream or sys.stdout), run)
+
+
+def _painter(environment: Environment, run: Run, on_stop: Callable[[], None], report_html: str, stream: TextIO) -> Painter:
+    if environment.shows_widgets:
+        from hops_magic.widgets.notebook import notebook_painter
+
+        return notebook_painter(run, on_stop=on_stop, report_html=report_html, keeps_widget=environment is Environment.VOILA)
+    from hops_magic.widgets.text import LinePainter, TerminalPainter
+
+    return TerminalPainter(stream) if environment is Environment.TERMINAL else LinePainter(stream)

@@ -1,0 +1,55 @@
+"""Where a view is shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TextIO
+
+
+class Environment(Enum):
+    """What the process that opens a view can show."""
+
+    NOTEBOOK = "notebook"
+    VOILA = "voila"
+    TERMINAL = "terminal"
+    STREAM = "stream"
+
+    @property
+    def shows_widgets(self) -> bool:
+        """Whether a browser is at the other end."""
+        return self in (Environment.NOTEBOOK, Environment.VOILA)
+
+    @property
+    def is_blocked_by_cells(self) -> bool:
+        """Whether nothing is shown before a cell has ended, so that a run must be followed from a thread."""
+        return self is Environment.VOILA
+
+
+def detect(shell: Any = None, environ: Mapping[str, str] | None = None, stream: TextIO | None = None) -> Environment:
+    """Tell the environment of this process.
+
+    Parameters
+    ----------
+    shell
+        The interactive shell; by default the current one.
+    environ
+        By default the process's environment variables.
+    stream
+        What a terminal view would write to; by default ``sys.stdout``.
+    """
+    environ = os.environ if environ is None else environ
+    shell = _current_shell() if shell is None else shell
+    if getattr(shell, "kernel", None) is not None:
+        is_voila = environ.get("SERVER_SOFTWARE", "").startswith("voila/")
+        return Environment.VOILA if is_voila else Environment.NOTEBOOK
+    is_terminal = (stream or sys.stdout).isatty() and environ.get("TERM", "") != "dumb"
+    return Environment.TERMINAL if is_terminal else Environment.STREAM
+
+
+def _current_shell() -> Any:
+    # a plain script has not imported IPython: then there is no shell, and no reason to pay for the import
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module is not None else None

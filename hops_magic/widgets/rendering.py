@@ -1,0 +1,188 @@
+"""The state of a run as HTML and text that need neither kernel, script nor network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from hops_magic.runs.run import RankView, Run
+from hops_magic.runs.states import RunState
+from hops_magic.widgets import words
+from hops_magic.widgets.charts import charts
+from hops_magic.widgets.pictures import HEIGHT, WIDTH, chart_png, data_uri
+from hops_magic.widgets.plain import clean, one_line
+from hops_magic.widgets.sanitize import sanitize
+from hops_magic.widgets.wire import display_of
+
+MAX_OUTPUT_CHARS = 20_000
+MAX_EPOCHS = 100
+_COLOURS = {RunState.DONE: "#2e8b57", RunState.FAILED: "#c9372c", RunState.STOPPED: "#b7791f"}
+_FAINT = "opacity:.7"
+_MONO = "margin:4px 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;font-size:12px"
+
+
+def static_text(run: Run) -> str:
+    """The run in a few lines of text."""
+    parts = [f"{one_line(words.title(run))}: {words.queue(run) or run.state.value}", words.progress(run)]
+    if run.elapsed_s is not None:
+        parts.append(words.duration(run.elapsed_s))
+    parts += [f"{one_line(name, 40)} {words.figure(value)}" for name, value in words.latest_metrics(run).items()]
+    lines = ["  ".join(filter(None, parts))]
+    lines += [f"{group.ranks}: {one_line(group.headline, 400)}" for group in words.errors(run)]
+    return "\n".join(lines)
+
+
+def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
+    """The run as a piece of a page.
+
+    Styles are inline and colours have fall-backs, since viewers of notebooks strip style sheets; nothing depends on them.
+    """
+    parts = [
+        _header(run),
+        _note(note),
+        *(_callout("#c9372c", f"{group.ranks}: {group.headline}", group.traceback) for group in words.errors(run)),
+        *(_callout("#b7791f", f"Restarted: {reason}") for reason in run.restarts),
+        *(_callout("#b7791f", message) for message in run.warnings),
+        _charts(run),
+        _folded(f"Epochs ({max(map(len, table.values()))})", _epochs(run)) if (table := words.epoch_table(run)) else "",
+        _folded(words.count(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
+        *_displays(run),
+        *_outputs(run),
+        _folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
+    ]
+    style = "max-width:1100px;font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+    return f'<div style="{style}">{"".join(parts)}</div>'
+
+
+def _header(run: Run) -> str:
+    colour = _COLOURS.get(run.state, "#3b82d6")
+    facts = [words.count(run.world_size, "rank"), words.queue(run), words.progress(run)]
+    if run.elapsed_s is not None:
+        facts.append(words.duration(run.elapsed_s))
+    facts += (
+        [f"checkpoint of epoch {run.checkpoint.epoch}"]
+        if run.checkpoint is not None and run.state is not RunState.DONE
+        else []
+    )
+    if run.checkpoint is not None and run.state is not RunState.DONE:
+        facts.append(f"checkpoint of epoch {run.checkpoint.epoch}")
+    facts += [one_line(run.reason)] if run.reason else []
+    metrics = " &nbsp; ".join(
+        f'<span style="{_FAINT}">{_text(one_line(name, 40))}</span> <b>{words.figure(value)}</b>'
+        for name, value in words.latest_metrics(run).items()
+    )
+    first = (
+        f'<span style="color:{colour}">●</span> <b>{_text(one_line(words.title(run)))}</b> '
+        f'<span style="color:{colour}">{run.state.value}</span> '
+        f'<span style="{_FAINT}">· {" · ".join(_text(fact) for fact in facts if fact)}</span>'
+    )
+    return f'<div>{first}</div><div style="margin:2px 0 6px">{metrics}</div>'
+
+
+def _charts(run: Run) -> str:
+    pictures = [
+        f'<img width="{WIDTH}" height="{HEIGHT}" alt="{escape(_told(chart.title, run), quote=True)}" '
+        f'style="margin:4px 16px 4px 0;display:inline-block" src="{data_uri(chart_png(chart))}">'
+        for chart in charts(run)[:12]
+    ]
+    return f"<div>{''.join(pictures)}</div>" if pictures else ""
+
+
+def _told(title: str, run: Run) -> str:
+    value = run.latest.get(title)
+    return f"curve of {title}" + ("" if value is None else f", last {words.figure(value)}")
+
+
+def _epochs(run: Run) -> str:
+    tables = []
+    for series, epochs in sorted(words.epoch_table(run).items()):
+        names = list(dict.fromkeys(name for values in epochs.values() for name in values))
+        rows = [
+            [str(epoch), *(words.figure(values[name]) if name in values else "" for name in names)]
+            for epoch, values in sorted(epochs.items())[-MAX_EPOCHS:]
+        ]
+        first = "epoch" if len(words.epoch_table(run)) == 1 else f"fit {series}, epoch"
+        tables.append(_table([first, *names], rows))
+    return "".join(tables)
+
+
+def _ranks(run: Run) -> str:
+    return _table(
+        ["rank", "where", "progress", "examples/s", "CPU", "memory", "GPU"],
+        [_rank_row(view) for _, view in sorted(run.ranks.items())],
+    )
+
+
+def _rank_row(view: RankView) -> list[str]:
+    return [
+        str(view.rank),
+        one_line(view.host or view.worker, 60),
+        f"epoch {view.epoch}/{view.epochs}" if view.epochs else f"epoch {view.epoch}" if view.epoch else "",
+        "" if view.examples_per_s is None else f"{view.examples_per_s:,.0f}",
+        "" if view.cpu_percent is None else f"{view.cpu_percent:.0f} %",
+        words.amount(view.memory_bytes),
+        "" if view.gpu_percent is None else f"{view.gpu_percent:.0f} %, {words.amount(view.gpu_memory_bytes)}",
+    ]
+
+
+def _table(names: list[str], rows: list[list[str]]) -> str:
+    used = [index for index in range(len(names)) if any(row[index] for row in rows)]
+    head = _cells("th", [names[index] for index in used])
+    body = "".join(_cells("td", [row[index] for index in used]) for row in rows)
+    return f'<table style="border-collapse:collapse;margin:4px 0"><thead>{head}</thead><tbody>{body}</tbody></table>'
+
+
+def _cells(tag: str, texts: list[str]) -> str:
+    style = "padding:1px 12px 1px 0;text-align:right"
+    return "<tr>" + "".join(f'<{tag} style="{style}">{_text(text)}</{tag}>' for text in texts) + "</tr>"
+
+
+def _displays(run: Run) -> Iterator[str]:
+    for shown in run.displays:
+        data: dict[str, str] = display_of(shown)["data"]
+        picture = next((kind for kind in ("image/png", "image/jpeg", "image/gif") if kind in data), None)
+        if picture is not None:
+            body = f'<img style="max-width:100%" src="data:{picture};base64,{escape("".join(data[picture].split()))}">'
+        elif "text/html" in data:
+            body = sanitize(data["text/html"])
+        else:
+            body = f'<pre style="{_MONO}">{_text(clean(data.get("text/plain", "")))}</pre>'
+        yield f'<div style="margin:6px 0;overflow:auto">{body}</div>'
+
+
+def _outputs(run: Run) -> Iterator[str]:
+    for rank, view in sorted(run.ranks.items()):
+        if view.output:
+            yield _folded(f"Output of rank {rank}", _output(view), is_open=rank == 0)
+
+
+def _output(view: RankView) -> str:
+    cleaned = [(stream, clean(text)) for stream, text in view.output]
+    excess = sum(len(text) for _, text in cleaned) - MAX_OUTPUT_CHARS
+    is_cut = excess > 0 or view.output_chars > sum(len(text) for _, text in view.output)
+    spans = [f'<span style="{_FAINT}">… earlier output is in the run\'s record</span>\n'] if is_cut else []
+    for stream, text in cleaned:
+        kept, excess = text[max(0, excess) :], excess - len(text)
+        if kept:
+            spans.append(f'<span style="color:#c9372c">{_text(kept)}</span>' if stream == "stderr" else _text(kept))
+    return f'<pre style="{_MONO}">{"".join(spans)}</pre>'
+
+
+def _callout(colour: str, headline: str, detail: str = "") -> str:
+    style = f"border-left:3px solid {colour};padding:2px 8px;margin:4px 0;overflow-wrap:anywhere"
+    body = f'<pre style="{_MONO}">{_text(clean(detail))}</pre>' if detail else ""
+    first = _text(one_line(headline, 2_000))
+    return f'<div style="{style}">{f"<details><summary>{first}</summary>{body}</details>" if body else first}</div>'
+
+
+def _note(note: str) -> str:
+    return f'<div style="{_FAINT}">{_text(note)}</div>' if note else ""
+
+
+def _folded(title: str, body: str, *, is_open: bool = False) -> str:
+    state = " open" if is_open else ""
+    return f'<details style="margin:2px 0"{state}><summary style="cursor:pointer">{_text(title)}</summary>{body}</details>'
+
+
+def _text(text: str) -> str:
+    return escape(text, quote=False)

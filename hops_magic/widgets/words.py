@@ -1,0 +1,176 @@
+"""How a run is told in words and figures, the same in every text and static view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hops_magic.runs.events import RankError, is_number
+from hops_magic.runs.run import RankView, Run
+from hops_magic.runs.states import RunState
+
+
+def title(run: Run) -> str:
+    """The name that a user knows the run by."""
+    return run.name or run.run_id
+
+
+def duration(seconds: float | None) -> str:
+    """``75`` -> ``1:15``; ``3675`` -> ``1:01:15``; unknown -> empty."""
+    if seconds is None or not is_number(seconds):
+        return ""
+    whole = max(0, int(seconds))
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def figure(value: float) -> str:
+    """A metric's value in at most four significant digits."""
+    if not is_number(value):
+        return str(value)
+    size = abs(value)
+    return f"{value:.3e}" if size and (size < 1e-3 or size >= 1e6) else f"{value:,.4g}" if size < 1e4 else f"{value:,.0f}"
+
+
+def amount(size_bytes: int | None) -> str:
+    """``1500000`` -> ``1.4 MiB``; unknown -> empty."""
+    if size_bytes is None:
+        return ""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """``2, "rank"`` -> ``2 ranks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def ordinal(number: int) -> str:
+    """``2`` -> ``2nd``."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def ranks(numbers: Iterable[int]) -> str:
+    """``[0, 1, 2, 5]`` -> ``ranks 0-2, 5``."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+    return f"rank {text}" if len(spans) == 1 and spans[0][0] == spans[0][1] else f"ranks {text}"
+
+
+def queue(run: Run) -> str:
+    """``waiting for 3 slots, 2 free, 2nd in the queue``; empty when the run does not wait for slots."""
+    if run.state is not RunState.QUEUED or run.slots_needed is None:
+        return ""
+    parts = [f"waiting for {count(run.slots_needed, 'slot')}", f"{run.slots_free or 0} free"]
+    if run.queue_position is not None:
+        parts.append("next in the queue" if run.queue_position == 1 else f"{ordinal(run.queue_position)} in the queue")
+    return ", ".join(parts)
+
+
+def slowest(run: Run) -> RankView | None:
+    """The rank that the others wait for; what it is at is what the run is at."""
+    views = list(run.ranks.values())
+    return min(views, key=lambda view: (view.epoch, view.step)) if views else None
+
+
+def progress(run: Run) -> str:
+    """``epoch 3/5, step 12/40``; empty before the first step."""
+    view = slowest(run)
+    if view is None or not (view.phase and (view.step or view.epoch)):
+        return ""
+    parts = [] if view.phase == "fit" else [view.phase]
+    if view.phase == "fit":
+        # an epoch counts when finished; what is going on is the one after it
+        current = view.epoch if view.epochs is not None and view.epoch >= view.epochs else view.epoch + 1
+        parts.append(f"epoch {current}/{view.epochs}" if view.epochs else f"epoch {current}")
+        if current == view.epoch:
+            return ", ".join(parts)
+    if view.step:
+        parts.append(f"step {view.step}/{view.steps}" if view.steps else f"step {view.step}")
+    return ", ".join(parts)
+
+
+def throughput(run: Run) -> float | None:
+    """Rows per second of all ranks together; None while none has said."""
+    known = [view.examples_per_s for view in run.ranks.values() if view.examples_per_s is not None]
+    return sum(known) if known else None
+
+
+def latest_metrics(run: Run) -> Mapping[str, float]:
+    """The newest metrics, losses first, each training value before its validation value."""
+    return {name: run.latest[name] for name in sorted(run.latest, key=_metric_order)}
+
+
+def epoch_table(run: Run) -> dict[int, dict[int, dict[str, float]]]:
+    """Metrics of whole epochs as rank 0 said them: fit -> epoch -> metric -> value, in the order of the metrics."""
+    table: dict[int, dict[int, dict[str, float]]] = {}
+    keys = [key for key in run.curves if key[1] == "epoch" and key[3] == 0]
+    for key in sorted(keys, key=lambda key: _metric_order(key[0])):
+        curve = run.curves[key]
+        epochs = table.setdefault(key[2], {})
+        for epoch, value in zip(curve.steps, curve.values, strict=True):
+            epochs.setdefault(epoch, {})[key[0]] = value
+    return table
+
+
+def _metric_order(name: str) -> tuple[bool, str, bool]:
+    base = name.removeprefix("val_")
+    return ("loss" not in base, base, name != base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorGroup:
+    """The same error on one rank or more."""
+
+    ranks: str
+    headline: str
+    traceback: str
+
+
+def errors(run: Run) -> list[ErrorGroup]:
+    """The run's errors, the same ones told once; symptoms of another rank's end only when no cause is known."""
+    causes = [error for error in run.errors if not error.is_peer_loss] or list(run.errors)
+    groups: dict[tuple[str, str], list[RankError]] = {}
+    for error in causes:
+        groups.setdefault((error.name, error.message), []).append(error)
+    return [
+        ErrorGroup(
+            ranks=ranks(error.rank for error in same),
+            headline=f"{name}: {message}" if message else name,
+            traceback=same[0].traceback,
+        )
+        for (name, message), same in groups.items()
+    ]
+
+
+class Pace:
+    """Tells how long a run still takes, from how its fraction done grows."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._last = 0.0
+
+    def remaining_s(self, now: float, fraction: float | None) -> float | None:
+        """Seconds until done; None while it cannot be told. Going back (a restart, another fit) begins anew."""
+        if fraction is None:
+            return None
+        if self._first is None or fraction < self._last:
+            self._first = (now, fraction)
+        self._last = fraction
+        then, before = self._first
+        if fraction >= 1.0:
+            return 0.0
+        # the first steps build graphs and fill caches: a forecast from them misleads
+        if fraction - before < 0.01 or now - then < 1.0:
+            return None
+        return (now - then) * (1.0 - fraction) / (fraction - before)
