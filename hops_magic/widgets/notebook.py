@@ -68,7 +68,9 @@ class WidgetPainter:
         # snapshots are asked for on a subshell's thread while updates leave on the view's
         self._lock = threading.Lock()
         self._widget = _widget_class()()
-        route(self._widget, self._on_message)
+        self._is_heard_while_busy = route(self._widget, self._on_message).works_while_busy
+        self._has_heard = False
+        self._told_all_at = 0.0
         bundle = {_WIDGET_TYPE: _view_of(self._widget), "text/plain": static_text(run)}
         self._handle = display(bundle, raw=True, display_id=True)
 
@@ -89,11 +91,17 @@ class WidgetPainter:
             self._is_stop_requested = True
             self._on_stop()
         with self._lock:
+            self._has_heard = True
             if content.get("type") == "ready":
                 self._feed.reset()
             self._send()
 
     def _send(self) -> None:
+        if not self._has_heard:
+            if self._is_heard_while_busy:
+                # no browser has opened the widget yet; it will ask for everything when it does
+                return
+            self._tell_all_again()
         run, now = self._run, time.time()
         remaining = None if run.state.is_final else self._pace.remaining_s(now, run.fraction_done())
         extra = {
@@ -104,6 +112,13 @@ class WidgetPainter:
         update = self._feed.next(run, now=now, extra=extra)
         if update is not None:
             self._widget.send(dict(update))
+
+
+    def _tell_all_again(self) -> None:
+        # the browser cannot make itself heard before the cell ends: it may have missed the beginning
+        if time.monotonic() - self._told_all_at >= 1.0:
+            self._told_all_at = time.monotonic()
+            self._feed.reset()
 
 
 def _static_bundle(run: Run, report_html: str, note: str) -> dict[str, str]:

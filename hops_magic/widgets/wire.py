@@ -32,10 +32,11 @@ class CurveUpdate(TypedDict):
 
 
 class OutputUpdate(TypedDict):
-    """Output of one rank from its ``start``-th character on; a gap before it means that something was dropped."""
+    """Characters ``start`` to ``end`` of one rank's output; a gap before them means that something was dropped."""
 
     rank: int
     start: int
+    end: int
     parts: Sequence[tuple[str, str]]
 
 
@@ -128,6 +129,7 @@ def head_of(run: Run) -> dict[str, Any]:
         "queue": words.queue(run),
         "progress": words.progress(run),
         "fraction": run.fraction_done(),
+        "examples_per_s": words.throughput(run),
         "created_at": run.created_at,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -188,7 +190,8 @@ def output_update(before: RankView | None, view: RankView) -> OutputUpdate | Non
         if new := text[skip:]:
             parts.append((stream, new))
         skip = max(0, skip - len(text))
-    return OutputUpdate(rank=view.rank, start=view.output_chars - sum(len(text) for _, text in parts), parts=parts)
+    size = sum(len(text) for _, text in parts)
+    return OutputUpdate(rank=view.rank, start=view.output_chars - size, end=view.output_chars, parts=parts)
 
 
 def displays_update(before: Sequence[Displayed], displays: Sequence[Displayed]) -> DisplaysUpdate:

@@ -1,0 +1,92 @@
+/** Which curves are drawn together; the same rules as `hops_magic/widgets/charts.py`. */
+import type { Curve } from './model';
+
+export const MAX_LINES = 8;
+
+export interface Line {
+  label: string;
+  curve: Curve;
+}
+
+export interface Chart {
+  title: string;
+  unit: 'epoch' | 'step';
+  lines: Line[];
+}
+
+/** One row of steps and, for each line, its value at each step; undefined where it has none. */
+export type Aligned = [number[], ...(number | null | undefined)[][]];
+
+export function baseName(metric: string): string {
+  return metric.replace(/^val_/, '');
+}
+
+/** The numbers of the fits that have curves, in order. */
+export function fits(curves: Iterable<Curve>): number[] {
+  return [...new Set([...curves].map(curve => curve.series))].sort((a, b) => a - b);
+}
+
+/** The charts of one fit (or, for metrics that this fit has not, of the newest before it), losses first. */
+export function charts(curves: Iterable<Curve>, fit = Infinity): Chart[] {
+  const groups = new Map<string, Curve[]>();
+  for (const curve of curves) {
+    if (curve.series <= fit) {
+      const base = baseName(curve.metric);
+      groups.set(base, [...(groups.get(base) ?? []), curve]);
+    }
+  }
+  return [...groups.entries()]
+    .sort(([a], [b]) => Number(!a.includes('loss')) - Number(!b.includes('loss')) || compare(a, b))
+    .map(([base, all]) => chartOf(base, all));
+}
+
+function chartOf(base: string, all: Curve[]): Chart {
+  const newest = Math.max(...all.map(curve => curve.series));
+  const mine = all.filter(curve => curve.series === newest);
+  const scope = scopeOf(mine);
+  const chosen = mine
+    .filter(curve => curve.scope === scope)
+    .sort((a, b) => Number(a.metric !== base) - Number(b.metric !== base) || a.rank - b.rank);
+  const many = new Set(chosen.map(curve => curve.rank)).size > 1;
+  return {
+    title: base,
+    unit: scope === 'epoch' ? 'epoch' : 'step',
+    lines: chosen
+      .slice(0, MAX_LINES)
+      .map(curve => ({ label: many ? `${curve.metric} · rank ${curve.rank}` : curve.metric, curve }))
+  };
+}
+
+/** Epochs once there are two of them; before, steps, which say more. */
+function scopeOf(curves: Curve[]): string {
+  const longest: Record<string, number> = {};
+  for (const curve of curves) {
+    longest[curve.scope] = Math.max(longest[curve.scope] ?? 0, curve.steps.length);
+  }
+  if ((longest['epoch'] ?? 0) >= 2) {
+    return 'epoch';
+  }
+  return ['batch', 'user', 'epoch', ...Object.keys(longest)].find(scope => scope in longest) ?? 'epoch';
+}
+
+/** Put lines on common steps. */
+export function align(lines: Line[]): Aligned {
+  const first = lines[0]?.curve.steps ?? [];
+  if (lines.every(line => isSame(line.curve.steps, first))) {
+    return [first, ...lines.map(line => line.curve.values)];
+  }
+  const steps = [...new Set(lines.flatMap(line => line.curve.steps))].sort((a, b) => a - b);
+  const columns = lines.map(({ curve }) => {
+    const at = new Map(curve.steps.map((step, index) => [step, curve.values[index]]));
+    return steps.map(step => at.get(step));
+  });
+  return [steps, ...columns];
+}
+
+function isSame(a: number[], b: number[]): boolean {
+  return a.length === b.length && a.every((value, index) => value === b[index]);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,136 @@
+import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
+import uPlot from 'uplot';
+import { align, type Aligned, type Chart } from '../charts';
+import { figure, whole } from '../format';
+import { useTranslator } from '../translate';
+import { useThemeChanges } from './theme';
+
+interface Props {
+  chart: Chart;
+}
+
+export const COLOURS = ['#3b82d6', '#e8853a', '#2fa36b', '#a46ad0', '#d35468', '#4aa5b8', '#b08a2e', '#8a8f98'];
+const HEIGHT = 160;
+/** Distances between marks on the horizontal axis: epochs and steps are whole. */
+const WHOLE_STEPS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map(digit => digit * 10 ** power)).flat();
+
+/** One metric: title, a legend that follows the pointer, and the curves. */
+export function ChartView({ chart }: Props): ReactNode {
+  const trans = useTranslator();
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const [hovered, setHovered] = useState<number | null>(null);
+  const theme = useThemeChanges();
+  const data = useMemo(() => align(chart.lines), [chart]);
+  const latest = useRef(data);
+  latest.current = data;
+  const shape = JSON.stringify([chart.unit, chart.lines.map(line => line.label)]);
+
+  useEffect(() => {
+    const node = box.current;
+    if (!node) {
+      return;
+    }
+    const created = new uPlot(
+      options(node, chart, index => {
+        setHovered(index);
+      }),
+      latest.current as uPlot.AlignedData,
+      node
+    );
+    plot.current = created;
+    const observer = new ResizeObserver(() => {
+      if (node.clientWidth) {
+        created.setSize({ width: node.clientWidth, height: HEIGHT });
+      }
+    });
+    observer.observe(node);
+    return () => {
+      observer.disconnect();
+      created.destroy();
+      plot.current = null;
+    };
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- another shape or theme needs another plot; data do not
+  }, [shape, theme]);
+
+  useEffect(() => {
+    plot.current?.setData(data as uPlot.AlignedData);
+  }, [data]);
+
+  const at = hovered !== null && hovered < data[0].length ? hovered : null;
+  return (
+    <figure className="hops-chart" aria-label={described(chart, data)}>
+      <figcaption>
+        <bdi className="hops-chart-title">{chart.title}</bdi>
+        {at !== null && (
+          <span className="hops-faint">
+            {chart.unit === 'epoch' ? trans.__('epoch %1', whole(data[0][at] ?? 0)) : trans.__('step %1', whole(data[0][at] ?? 0))}
+          </span>
+        )}
+      </figcaption>
+      <div className="hops-legend">
+        {chart.lines.map((line, index) => (
+          <span key={line.label}>
+            <i style={{ background: COLOURS[index] }} />
+            <bdi>{line.label}</bdi> <b>{figure(at === null ? lastOf(data, index) : data[index + 1]?.[at])}</b>
+          </span>
+        ))}
+      </div>
+      <div ref={box} className="hops-plot" aria-hidden="true" />
+    </figure>
+  );
+}
+
+function lastOf(data: Aligned, line: number): number | null | undefined {
+  return data[line + 1]?.findLast(value => value !== null && value !== undefined);
+}
+
+function described(chart: Chart, data: Aligned): string {
+  return chart.lines.map((line, index) => `${line.label} ${figure(lastOf(data, index))}`).join(', ');
+}
+
+function options(node: HTMLElement, chart: Chart, onHover: (index: number | null) => void): uPlot.Options {
+  const style = getComputedStyle(node);
+  const ink = style.getPropertyValue('--hops-ink-faint');
+  const grid = { stroke: style.getPropertyValue('--hops-grid'), width: 1 };
+  const font = `10px ${style.fontFamily}`;
+  const ground = style.getPropertyValue('--hops-ground');
+  return {
+    width: node.clientWidth || 300,
+    height: HEIGHT,
+    legend: { show: false },
+    padding: [8, 10, 0, 0],
+    cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
+    scales: { x: { time: false, range: (_, low, high) => (high > low ? [low, high] : [low - 0.5, low + 0.5]) } },
+    axes: [
+      { stroke: ink, grid: { show: false }, ticks: { show: false }, font, size: 22, space: 46, incrs: WHOLE_STEPS },
+      { stroke: ink, grid, ticks: { show: false }, font, size: widthOf, gap: 4, space: 28, values: (_, all) => all.map(axisFigure) }
+    ],
+    series: [
+      {},
+      ...chart.lines.map((line, index) => ({
+        label: line.label,
+        stroke: COLOURS[index] ?? ink,
+        width: 1.5,
+        spanGaps: true,
+        points: { size: 5, fill: ground }
+      }))
+    ],
+    hooks: {
+      setCursor: [
+        (plot: uPlot) => {
+          onHover(plot.cursor.idx ?? null);
+        }
+      ]
+    }
+  };
+}
+
+function axisFigure(value: number): string {
+  const size = Math.abs(value);
+  return size && (size < 1e-4 || size >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(6)));
+}
+
+function widthOf(_: uPlot, values: string[] | null): number {
+  return 12 + 6 * Math.max(3, ...(values ?? []).map(value => value.length));
+}

@@ -1,0 +1,124 @@
+import { type ReactNode, useEffect, useState } from 'react';
+import { duration } from '../format';
+import type { Head } from '../model';
+import { useTranslator } from '../translate';
+
+interface Props {
+  head: Head;
+  skew_s: number;
+  onStop?: () => void;
+}
+
+/** Name and state, where the run stands, how long it takes, and the Stop button. */
+export function Header({ head, skew_s, onStop }: Props): ReactNode {
+  return (
+    <header className="hops-header">
+      <div className="hops-headline">
+        <span className={`hops-state hops-state-${head.state}`} role="status">
+          <StateName head={head} />
+        </span>
+        <bdi className="hops-name" title={head.run_id}>
+          {head.name || head.run_id}
+        </bdi>
+        <Facts head={head} />
+        <span className="hops-spacer" />
+        <Clock head={head} skew_s={skew_s} />
+        {onStop && !head.is_final && <StopButton head={head} onStop={onStop} />}
+      </div>
+      <ProgressLine head={head} />
+    </header>
+  );
+}
+
+function StateName({ head }: { head: Head }): ReactNode {
+  const trans = useTranslator();
+  const names: Record<Head['state'], string> = {
+    submitted: trans.__('submitted'),
+    queued: trans.__('queued'),
+    starting: trans.__('starting'),
+    running: trans.__('running'),
+    restarting: trans.__('restarting'),
+    stopping: trans.__('stopping'),
+    done: trans.__('done'),
+    failed: trans.__('failed'),
+    stopped: trans.__('stopped')
+  };
+  return names[head.state];
+}
+
+function Facts({ head }: { head: Head }): ReactNode {
+  const trans = useTranslator();
+  const size = head.world_size === 1 ? trans.__('1 rank') : trans.__('%1 ranks', head.world_size);
+  const facts = [size, head.queue, head.is_final ? '' : head.progress, head.reason];
+  if (head.attempt > 0) {
+    facts.push(trans.__('attempt %1', head.attempt + 1));
+  }
+  return <bdi className="hops-facts">{facts.filter(Boolean).join(' · ')}</bdi>;
+}
+
+function Clock({ head, skew_s }: { head: Head; skew_s: number }): ReactNode {
+  const trans = useTranslator();
+  const [now, setNow] = useState(() => Date.now());
+  const isTicking = head.started_at !== null && head.ended_at === null;
+  useEffect(() => {
+    if (!isTicking) {
+      return;
+    }
+    const timer = setInterval(() => {
+      setNow(Date.now());
+    }, 1000);
+    return () => {
+      clearInterval(timer);
+    };
+  }, [isTicking]);
+  if (head.started_at === null) {
+    return null;
+  }
+  const elapsed = (head.ended_at ?? now / 1000 - skew_s) - head.started_at;
+  return (
+    <span className="hops-clock">
+      {duration(elapsed)}
+      {head.remaining_s !== null && !head.is_final && (
+        <span className="hops-faint"> · {trans.__('%1 left', duration(head.remaining_s))}</span>
+      )}
+    </span>
+  );
+}
+
+function StopButton({ head, onStop }: { head: Head; onStop: () => void }): ReactNode {
+  const trans = useTranslator();
+  const [isClicked, setClicked] = useState(false);
+  const isStopping = isClicked || head.is_stop_requested || !head.can_stop;
+  return (
+    <button
+      type="button"
+      className="hops-stop"
+      disabled={isStopping}
+      title={trans.__('End all ranks and keep the last checkpoint')}
+      onClick={() => {
+        setClicked(true);
+        onStop();
+      }}
+    >
+      {isStopping ? trans.__('Stopping…') : trans.__('Stop')}
+    </button>
+  );
+}
+
+function ProgressLine({ head }: { head: Head }): ReactNode {
+  const trans = useTranslator();
+  const fraction = head.state === 'done' ? 1 : head.fraction;
+  const isWaiting = fraction === null && !head.is_final;
+  return (
+    <div
+      className={`hops-line hops-line-${head.state} ${isWaiting ? 'hops-waiting' : ''}`}
+      role="progressbar"
+      aria-label={trans.__('Progress of the run')}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={fraction === null ? undefined : Math.round(fraction * 100)}
+    >
+      <div style={{ width: `${(fraction ?? 0) * 100}%` }} />
+    </div>
+  );
+}

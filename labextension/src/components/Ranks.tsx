@@ -1,0 +1,101 @@
+import type { ReactNode } from 'react';
+import { amount, whole } from '../format';
+import type { Rank } from '../model';
+import { useTranslator } from '../translate';
+
+interface Props {
+  ranks: Rank[];
+}
+
+/** One row a rank: where it runs, how far it is, how fast, and what it uses. */
+export function Ranks({ ranks }: Props): ReactNode {
+  const trans = useTranslator();
+  if (!ranks.length) {
+    return null;
+  }
+  const hasGpus = ranks.some(rank => rank.gpu_percent !== null || rank.gpus.length > 0);
+  return (
+    <div className="hops-ranks" role="region" aria-label={trans.__('Ranks')} tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{trans.__('rank')}</th>
+            <th scope="col" className="hops-wide">
+              {trans.__('progress')}
+            </th>
+            <th scope="col">{trans.__('examples/s')}</th>
+            <th scope="col">{trans.__('CPU')}</th>
+            <th scope="col">{trans.__('memory')}</th>
+            {hasGpus && <th scope="col">{trans.__('GPU')}</th>}
+            <th scope="col" className="hops-left">
+              {trans.__('where')}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {ranks.map(rank => (
+            <RankRow key={rank.rank} rank={rank} hasGpus={hasGpus} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function RankRow({ rank, hasGpus }: { rank: Rank; hasGpus: boolean }): ReactNode {
+  const trans = useTranslator();
+  const where = rank.host || rank.worker;
+  return (
+    <tr className={rank.alive ? '' : 'hops-gone'}>
+      <th scope="row">{rank.rank}</th>
+      <td className="hops-wide">
+        <Progress rank={rank} />
+      </td>
+      <td>{rank.examples_per_s === null ? '' : whole(rank.examples_per_s)}</td>
+      <td>{rank.cpu_percent === null ? '' : `${Math.round(rank.cpu_percent)} %`}</td>
+      <td>{rank.memory_bytes === null ? '' : amount(rank.memory_bytes)}</td>
+      {hasGpus && <td>{gpu(rank)}</td>}
+      <td className="hops-left hops-where" title={rank.worker}>
+        <bdi>{rank.pid === null ? where : trans.__('%1, process %2', where, rank.pid)}</bdi>
+      </td>
+    </tr>
+  );
+}
+
+function gpu(rank: Rank): string {
+  const use = rank.gpu_percent === null ? '' : `${Math.round(rank.gpu_percent)} %`;
+  const memory = rank.gpu_memory_bytes === null ? '' : amount(rank.gpu_memory_bytes);
+  return [use, memory].filter(Boolean).join(', ') || rank.gpus.join(', ');
+}
+
+/** The bar is the epoch under way: the line under the headline tells of the whole run. */
+function Progress({ rank }: { rank: Rank }): ReactNode {
+  const trans = useTranslator();
+  const isOver = rank.epochs !== null && rank.epoch >= rank.epochs;
+  const fraction = isOver ? 1 : rank.steps ? Math.min(1, rank.step / rank.steps) : 0;
+  const words: string[] = [];
+  if (rank.phase && rank.phase !== 'fit') {
+    words.push(rank.phase);
+  } else if (rank.phase) {
+    const current = isOver ? rank.epoch : rank.epoch + 1;
+    words.push(rank.epochs === null ? trans.__('epoch %1', current) : trans.__('epoch %1/%2', current, rank.epochs));
+  }
+  if (rank.step && !isOver) {
+    words.push(rank.steps === null ? trans.__('step %1', rank.step) : trans.__('step %1/%2', rank.step, rank.steps));
+  }
+  return (
+    <div className="hops-progress">
+      <div
+        className="hops-bar"
+        role="progressbar"
+        aria-label={trans.__('Progress of rank %1', rank.rank)}
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={Math.round(fraction * 100)}
+      >
+        <div style={{ width: `${fraction * 100}%` }} />
+      </div>
+      <span>{words.join(', ')}</span>
+    </div>
+  );
+}

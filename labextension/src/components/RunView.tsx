@@ -1,0 +1,55 @@
+import type { ReactNode } from 'react';
+import type { RunModel } from '../model';
+import { useTranslator } from '../translate';
+import { Charts } from './Charts';
+import { Header } from './Header';
+import { Metrics } from './Metrics';
+import { Notices } from './Notices';
+import { Output } from './Output';
+import { Ranks } from './Ranks';
+import { SafeHtml } from './SafeHtml';
+
+interface Props {
+  run: RunModel;
+  /** Without it the view is read-only. */
+  onStop?: () => void;
+}
+
+/** Everything about one run, live. */
+export function RunView({ run, onStop }: Props): ReactNode {
+  const trans = useTranslator();
+  const ranks = Object.values(run.ranks).sort((a, b) => a.rank - b.rank);
+  return (
+    <article className="hops-run" aria-label={trans.__('Run %1', run.head.name || run.head.run_id)}>
+      <Header head={run.head} skew_s={run.skew_s} onStop={onStop} />
+      <Notices head={run.head} />
+      <Metrics head={run.head} />
+      <Charts curves={run.curves} />
+      <Ranks ranks={ranks} />
+      <Output output={run.output} displays={run.displays} />
+      <Footer run={run} />
+    </article>
+  );
+}
+
+function Footer({ run: { head } }: { run: RunModel }): ReactNode {
+  const trans = useTranslator();
+  const facts = [head.run_id];
+  if (head.experiment) {
+    facts.push(trans.__('experiment %1', head.experiment));
+  }
+  if (head.checkpoint) {
+    facts.push(trans.__('checkpoint of epoch %1', head.checkpoint.epoch));
+  }
+  return (
+    <footer className="hops-footer">
+      <bdi>{facts.join(' · ')}</bdi>
+      {head.report_html && (
+        <details>
+          <summary>{trans.__('What travelled to the cluster')}</summary>
+          <SafeHtml html={head.report_html} />
+        </details>
+      )}
+    </footer>
+  );
+}

@@ -1,0 +1,36 @@
+/** Figures as users read them; the same forms as `hops_magic/widgets/words.py`. */
+
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
+  const rest = String(whole % 60).padStart(2, '0');
+  return hours ? `${hours}:${String(minutes).padStart(2, '0')}:${rest}` : `${minutes}:${rest}`;
+}
+
+export function figure(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return '–';
+  }
+  const size = Math.abs(value);
+  if (size && (size < 1e-3 || size >= 1e6)) {
+    return value.toExponential(3);
+  }
+  return size >= 1e4 ? whole(value) : String(Number(value.toPrecision(4)));
+}
+
+export function whole(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+export function amount(bytes: number): string {
+  let size = bytes;
+  let unit = 'B';
+  for (const larger of ['KiB', 'MiB', 'GiB', 'TiB']) {
+    if (size < 1024) {
+      break;
+    }
+    size /= 1024;
+    unit = larger;
+  }
+  return `${size >= 100 || unit === 'B' ? size.toFixed(0) : size.toFixed(1)} ${unit}`;
+}
