@@ -164,7 +164,7 @@ def start(cluster: Cluster, prepared: Prepared, open_recorder: Callable[[Path], 
     return submit(cluster.client, job, prepared.captured.buffers)
 
 
-def follow(handle: RunHandle, show: Callable[[Run], None] = lambda run: None) -> Run:
+def follow(handle: RunHandle, show: Callable[[Run], None] | None = None) -> Run:
     """Show a run until it is final; an interrupt stops the run, and follows it to its end.
 
     Raises
@@ -177,7 +177,8 @@ def follow(handle: RunHandle, show: Callable[[Run], None] = lambda run: None) ->
     while True:
         try:
             for run in updates:
-                show(run)
+                if show is not None:
+                    show(run)
                 if interrupted_at and time.monotonic() - interrupted_at > INTERRUPT_GRACE_S:
                     return run
             return handle.follower.run
@@ -202,14 +203,14 @@ def collect(handle: RunHandle, namespace: MutableMapping[str, Any], run: Run) ->
     if run.state is RunState.FAILED:
         handle.forget()
         raise failure(run)
-    outcome = handle.outcome()
-    if run.state is RunState.STOPPED and not outcome.result_path:
+    result = handle.result()
+    if run.state is RunState.STOPPED and result is None:
         handle.forget()
         raise RunStoppedError(run.run_id, stopped_sentence(run))
     unpacked = Unpacked()
-    with tempfile.TemporaryDirectory(prefix="hops-") as folder:
-        path = handle.fetch_result(outcome, Path(folder))
-        if path is not None:
+    if result is not None:
+        with tempfile.TemporaryDirectory(prefix="hops-") as folder:
+            path = handle.fetch(result, Path(folder))
             unpacked = unpack(path, namespace)
             path.unlink(missing_ok=True)
     handle.forget()

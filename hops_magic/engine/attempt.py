@@ -48,7 +48,7 @@ class Attempt:
 
     def __init__(self, supervisor: Supervisor, number: int, gang: list[dict[str, Any]]) -> None:
         self.supervisor, self.number, self.gang = supervisor, number, gang
-        self.result: dict[str, Any] = {}
+        self.result: dict[str, str] = {}
         self._alive = set(range(len(gang)))
         self._errors: list[ev.RankError] = []
         self._lost = ""

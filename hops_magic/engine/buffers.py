@@ -1,6 +1,7 @@
 """Large data of programs on a node: one file per buffer and run, mapped by the ranks.
 
-A buffer that another live run has already brought is hard-linked, so equal data lies on a node once and is gone with its last run.
+A buffer that another live run has already brought is hard-linked: equal data lies on a node once, and is gone with its last
+run.
 """
 
 from __future__ import annotations

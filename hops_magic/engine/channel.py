@@ -1,7 +1,7 @@
 """How a run's events reach its journal, its record and its viewers.
 
-The supervisor numbers events and publishes them in batches; the scheduler keeps the last batches and the newest summary. A viewer
-takes the summary, then every batch after its number, and folds the same ``advance``.
+The supervisor numbers events and publishes them in batches; the scheduler keeps the last batches and the newest summary. A
+viewer takes the summary, then every batch after its number, and folds the same ``advance``.
 """
 
 from __future__ import annotations
@@ -74,16 +74,15 @@ class Publisher:
         self._loop_task = asyncio.create_task(self._publish_often())
         self._opening = asyncio.create_task(self._open_recorder())
 
-    async def close(self) -> Run:
-        """Publish and record all that is left; return the final summary."""
+    async def close(self, result: dict[str, str]) -> None:
+        """Publish and record all that is left; viewers learn where the result lies."""
         self._closing.set()
         if self._loop_task is not None:
             await self._loop_task
         if self._opening is not None:
             await self._record_rest()
-        await self._flush(final=True)
+        await self._flush(result)
         self._journal.close()
-        return self.run
 
     async def _open_recorder(self) -> None:
         if self.job.open_recorder is None:
@@ -114,9 +113,9 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
             if self._pending or self._snapshot_due:
-                await self._flush(final=False)
+                await self._flush()
 
-    async def _flush(self, *, final: bool) -> None:
+    async def _flush(self, result: dict[str, str] | None = None) -> None:
         batch, self._pending = self._pending, []
         self._sequence += len(batch)
         self._journal.write(batch)
@@ -124,11 +123,31 @@ class Publisher:
             self._recorder.events(self._take_unrecorded())
         now = time.monotonic()
         snapshot = b""
-        if final or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
+        if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
             snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.run), False, now
         await self._worker.scheduler.hops_publish(
-            run_id=self.job.run_id, sequence=self._sequence, events=batch, snapshot=snapshot, is_final=final
+            run_id=self.job.run_id, sequence=self._sequence, events=batch, snapshot=snapshot, result=result
         )
+
+
+class _Fanout:
+    """A client has one handler per topic: it serves every follower of a run in this process."""
+
+    def __init__(self) -> None:
+        self._followers: list[Follower] = []
+
+    def __call__(self, event: tuple[float, dict[str, Any]]) -> None:
+        for follower in list(self._followers):
+            follower.on_batch(event[1])
+
+    def join(self, follower: Follower) -> None:
+        self._followers.append(follower)
+
+    def leave(self, follower: Follower) -> bool:
+        """Return whether nobody is left."""
+        if follower in self._followers:
+            self._followers.remove(follower)
+        return not self._followers
 
 
 class Follower:
@@ -149,7 +168,7 @@ class Follower:
         NotFoundError
             If the cluster knows no such run.
         """
-        self._client.subscribe_topic(self._topic, self._on_batch)
+        self._subscribe()
         left = self._client.sync(self._client.scheduler.hops_snapshot, run_id=self.run_id)
         if left is None:
             self.close()
@@ -171,7 +190,8 @@ class Follower:
 
     def close(self) -> None:
         """Unsubscribe."""
-        if self._client.status == "running":
+        fanout = self._client._event_handlers.get(self._topic)
+        if isinstance(fanout, _Fanout) and fanout.leave(self) and self._client.status == "running":
             self._client.unsubscribe_topic(self._topic)
 
     def wake(self) -> None:
@@ -198,9 +218,17 @@ class Follower:
                 raise ClusterError(f"the connection to the cluster was lost: %attach {self.run_id} follows the run again")
             yield self.run
 
-    def _on_batch(self, event: tuple[float, dict[str, Any]]) -> None:
+    def _subscribe(self) -> None:
+        fanout = self._client._event_handlers.get(self._topic)
+        if not isinstance(fanout, _Fanout):
+            fanout = _Fanout()
+            self._client.subscribe_topic(self._topic, fanout)
+        fanout.join(self)
+
+    def on_batch(self, batch: dict[str, Any]) -> None:
+        """Take a batch of events; called in Dask's loop."""
         with self._news:
-            self._batches.append(event[1])
+            self._batches.append(batch)
             self._news.notify_all()
 
     def _fold(self, batch: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Nursery:
         ours.setblocking(False)
         command = [sys.executable, "-m", "hops_magic.engine.warm", str(theirs.fileno()), ",".join(self._preload)]
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 (our own module, no input of anybody's)
                 command, pass_fds=[theirs.fileno()], env={**os.environ, **self._env}, stdin=subprocess.DEVNULL
             )
         self._channel = ours

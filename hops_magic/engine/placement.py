@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Scheduler
@@ -36,6 +36,8 @@ class _Entry:
     last: int = 0
     """Number of the newest event published."""
     snapshot: bytes = b""
+    result: dict[str, str] = field(default_factory=dict)
+    """Where rank 0 left its values, once the run is final."""
     is_final: bool = False
     stop_requested: bool = False
     changed_at: float = 0.0
@@ -95,7 +97,8 @@ class Placement(SchedulerPlugin):
         entry = self.runs.setdefault(run_id, _Entry(info=info))
         entry.supervisor = supervisor
         self._notify_granted(self.gangs.release(run_id))
-        return {"sequence": entry.sequence, "snapshot": entry.snapshot, "stop": entry.stop_requested}
+        left = {"sequence": entry.sequence, "snapshot": entry.snapshot}
+        return {**left, "stop": entry.stop_requested, "is_final": entry.is_final}
 
     def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
@@ -108,8 +111,13 @@ class Placement(SchedulerPlugin):
         self._notify_granted(self.gangs.release(run_id))
         return "OK"
 
-    def on_publish(self, run_id: str, sequence: int, events: list[Any], snapshot: bytes, is_final: bool) -> str:
-        """Pass numbered events on to viewers, and keep the newest summary for those that come later."""
+    def on_publish(
+        self, run_id: str, sequence: int, events: list[Any], snapshot: bytes, result: dict[str, str] | None = None
+    ) -> str:
+        """Pass numbered events on to viewers, and keep the newest summary for those that come later.
+
+        A ``result``, even an empty one, says that the run is final.
+        """
         entry = self.runs.get(run_id)
         if entry is None:
             return "unknown"
@@ -117,7 +125,8 @@ class Placement(SchedulerPlugin):
             self.scheduler.log_event(TOPIC_PREFIX + run_id, {"n": sequence - len(events), "events": events})
         entry.last = max(entry.last, sequence)
         entry.changed_at = time.time()
-        entry.is_final = entry.is_final or is_final
+        if result is not None:
+            entry.is_final, entry.result = True, result
         if snapshot:
             entry.sequence, entry.snapshot = sequence, snapshot
         return "OK"
@@ -144,6 +153,7 @@ class Placement(SchedulerPlugin):
             "sequence": entry.sequence,
             "snapshot": entry.snapshot,
             "is_final": entry.is_final,
+            "result": entry.result,
             "supervisor": entry.supervisor,
         }
 
@@ -178,7 +188,7 @@ class Placement(SchedulerPlugin):
         if erred and entry is not None and not entry.is_final:
             reason = "its supervisor's workers died again and again"
             ended = to_wire(StateChanged(at=time.time(), state=RunState.FAILED, reason=reason))
-            self.on_publish(run_id, entry.last + 1, [ended], b"", is_final=True)
+            self.on_publish(run_id, entry.last + 1, [ended], b"", result={})
         self._notify_granted(self.gangs.release(run_id))
 
     # -- inside --------------------------------------------------------------------------------------------------

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, get_worker
+from distributed import Client, get_worker
 
 from hops_magic.engine.buffers import node_identity, write_buffer
 from hops_magic.engine.channel import Follower
 from hops_magic.engine.job import Job
 from hops_magic.engine.placement import TASK_PREFIX
-from hops_magic.engine.rank_host import rank_host, remove_run_folder
-from hops_magic.engine.supervisor import RunOutcome, supervise
+from hops_magic.engine.rank_host import rank_host
+from hops_magic.engine.supervisor import supervise
 from hops_magic.errors import ClusterError, NotFoundError, OptionError
 
 PART_BYTES = 16 << 20
@@ -33,6 +32,15 @@ class LiveRun:
     is_final: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Where a finished run left its values: a file on a node (``host``), within reach of ``worker``."""
+
+    worker: str
+    host: str
+    path: str
+
+
 class RunHandle:
     """A run on a cluster, as the kernel that submitted it, or one that attached to it later, holds it."""
 
@@ -45,34 +53,38 @@ class RunHandle:
         # callable from any thread: a Stop button's handler must not wait
         self.client.loop.add_callback(self.client.scheduler.hops_stop, run_id=self.run_id, reason=reason)
 
-    def outcome(self, timeout_s: float = 60.0) -> RunOutcome:
-        """Return what the supervisor left, once the run is final.
+    def result(self) -> Result | None:
+        """Tell where rank 0 left its values, once the run is final; None if nothing came back.
 
         Raises
         ------
         ClusterError
-            If the outcome is gone, or the supervisor died of something.
+            If the cluster has forgotten the run.
         """
-        future = _find(self.client, self.run_id)
-        try:
-            outcome: RunOutcome = future.result(timeout=timeout_s)
-        except TimeoutError as error:
+        left = self.client.sync(self.client.scheduler.hops_snapshot, run_id=self.run_id)
+        if left is None:
             raise ClusterError(
-                f"run {self.run_id} has ended, but its outcome did not come within {timeout_s:g} s"
-            ) from error
-        return outcome
+                f"the cluster has forgotten run {self.run_id}: %experiments show {self.run_id} has its record"
+            )
+        return Result(**left["result"]) if left["result"] else None
 
-    def fetch_result(self, outcome: RunOutcome, into: Path) -> Path | None:
-        """Return a local file with rank 0's values: the very file on this machine, or a copy in ``into``; None without any."""
-        if not outcome.result_path:
-            return None
-        path = Path(outcome.result_path)
-        if path.exists() and outcome.run.ranks[0].host == socket.gethostname():
+    def fetch(self, result: Result, into: Path) -> Path:
+        """Return a local file with rank 0's values: the very file on this machine, or a copy in ``into``.
+
+        Raises
+        ------
+        ClusterError
+            If the values have been fetched before.
+        """
+        path = Path(result.path)
+        if result.host == _own_node(cluster_state(self.client)):
+            if not path.exists():
+                raise ClusterError(f"the values of run {self.run_id} have been fetched before: run the cell again")
             return path
         target = into / path.name
         with target.open("wb") as file:
             offset = 0
-            while part := self._read_part(outcome, offset):
+            while part := self._read_part(result, offset):
                 file.write(part)
                 offset += len(part)
         return target
@@ -83,10 +95,8 @@ class RunHandle:
         if self.run_id in _published(self.client):
             self.client.unpublish_dataset(_dataset(self.run_id))
 
-    def _read_part(self, outcome: RunOutcome, offset: int) -> bytes:
-        task = self.client.submit(
-            _read_file, outcome.result_path, offset, PART_BYTES, workers=[outcome.result_worker], pure=False
-        )
+    def _read_part(self, result: Result, offset: int) -> bytes:
+        task = self.client.submit(_read_file, result.path, offset, PART_BYTES, workers=[result.worker], pure=False)
         part: bytes = task.result()
         return part
 
@@ -165,11 +175,11 @@ def _check_slots(job: Job, state: dict[str, Any]) -> None:
 
 def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state: dict[str, Any]) -> str:
     """Bring buffers to one node; the others fetch them from there. Return the address of a worker of that node."""
+    own = _own_node(state)
     for address, node in state["nodes"].items():
-        folder = Path(node["node_dir"])
-        if folder.is_dir() and node_identity(folder) == node["host"]:
+        if node["host"] == own:
             for digest, data in buffers.items():
-                write_buffer(folder, run_id, digest, data)
+                write_buffer(Path(node["node_dir"]), run_id, digest, data)
             return str(address)
     address = next(iter(state["nodes"]))
     for digest, data in buffers.items():
@@ -201,13 +211,10 @@ def _published(client: Client) -> set[str]:
     return {str(name).removeprefix("hops/") for name in client.list_datasets()}
 
 
-def _find(client: Client, run_id: str) -> Future:
-    try:
-        return client.get_dataset(_dataset(run_id))
-    except KeyError:
-        raise ClusterError(
-            f"the outcome of run {run_id} has been fetched already: %experiments show {run_id} has its record"
-        ) from None
-
-
-__all__ = ["LiveRun", "RunHandle", "attach", "cluster_state", "live_runs", "remove_run_folder", "submit"]
+def _own_node(state: dict[str, Any]) -> str | None:
+    """Identity of the node that this process shares with workers of the cluster, None if there is none."""
+    for node in state["nodes"].values():
+        folder = Path(node["node_dir"])
+        if folder.is_dir() and node_identity(folder) == node["host"]:
+            return str(node["host"])
+    return None

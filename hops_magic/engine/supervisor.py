@@ -1,7 +1,7 @@
 """The supervisor of a run: places the gang, starts ranks, watches them, restarts, stops, records.
 
-It lives in the event loop of a worker, kept alive by one Dask task, :func:`supervise`. If that worker dies, Dask runs the task
-again elsewhere, and the new supervisor starts a new attempt from the last checkpoint.
+It lives in the event loop of a worker, kept alive by one Dask task, :func:`supervise`. If that worker dies, Dask runs the
+task again elsewhere, and the new supervisor starts a new attempt from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import pickle
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from distributed import Worker, get_worker, secede
@@ -29,25 +28,12 @@ from hops_magic.runs.states import RunState
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOutcome:
-    """What a finished run leaves for whoever asked for it.
-
-    ``result_path`` lies on the node of ``result_worker``; empty if nothing came back.
-    """
-
-    run: Run
-    result_worker: str = ""
-    result_host: str = ""
-    result_path: str = ""
-
-
-def supervise(job: Job) -> RunOutcome:
+def supervise(job: Job) -> None:
     """Run a job from queue to end; the Dask task behind a run."""
     secede()  # a supervisor waits, it does not compute: it must not take a thread from others
     worker = get_worker()
     future = asyncio.run_coroutine_threadsafe(Supervisor(job, worker, rank_host(worker)).run(), worker.loop.asyncio_loop)
-    return future.result()
+    future.result()
 
 
 class Supervisor:
@@ -61,7 +47,7 @@ class Supervisor:
         self._granted: asyncio.Future[list[dict[str, Any]]] | None = None
         self._stop = asyncio.Event()
         self.stop_reason = ""
-        self._result: dict[str, Any] = {}
+        self._result: dict[str, str] = {}
 
     # -- called by the rank host -----------------------------------------------------------------------------------
 
@@ -97,9 +83,11 @@ class Supervisor:
 
     # -- the life of a run -----------------------------------------------------------------------------------------
 
-    async def run(self) -> RunOutcome:
+    async def run(self) -> None:
         """Supervise the run to its end."""
         first = await self._take_over()
+        if first is None:
+            return
         try:
             await self.publisher.open()
             end = await self._attempts(first)
@@ -111,17 +99,20 @@ class Supervisor:
         finally:
             await self._clean()
         self.say(ev.StateChanged(at=time.time(), state=end.verdict.state, reason=end.reason))
-        run = await self.publisher.close()
+        await self.publisher.close(self._result)
         self.host.supervisors.pop(self.job.run_id, None)
-        return RunOutcome(run=run, **self._result)
 
-    async def _take_over(self) -> int:
-        """Make this supervisor known; return the number of the attempt to begin with."""
+    async def _take_over(self) -> int | None:
+        """Make this supervisor known; return the number of the attempt to begin with, None if the run is over."""
         run_id = self.job.run_id
         self.host.supervisors[run_id] = self
         info = {"name": self.job.name, "experiment": self.job.experiment, "world_size": self.job.options.workers}
         info["created_at"] = self.job.created_at
         left = await self.worker.scheduler.hops_register(run_id=run_id, supervisor=self.worker.address, info=info)
+        if left["is_final"]:
+            # Dask computes a lost result again; a run that has ended must not be run again
+            self.host.supervisors.pop(run_id, None)
+            return None
         if left["stop"]:
             self.stop_reason = "stopped"
             self._stop.set()
@@ -187,10 +178,10 @@ class Supervisor:
         """Record an event of the supervisor's own and tell viewers."""
         self.publisher.say_all([event])
 
-    def keep_result(self, rank: dict[str, Any]) -> dict[str, Any]:
+    def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
         """Describe where rank 0 left its values."""
         path = run_folder(self.job.run_id) / RESULT_NAME
-        return {"result_worker": rank["worker"], "result_host": rank["host"], "result_path": str(path)}
+        return {"worker": rank["worker"], "host": rank["host"], "path": str(path)}
 
     async def _clean(self) -> None:
         await self._everywhere("clean")

@@ -1,0 +1,54 @@
+"""Execute an example notebook in a real kernel and show its output in the terminal while it comes.
+
+Usage: ``python examples/run.py examples/01-train.ipynb [--output FILE]``. The last lines say what was trained, how good it is, where
+it is recorded and how to open the notebook.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+import hops_magic as hops
+
+
+class Echo(NotebookClient):
+    """A notebook client that also writes to the terminal what the cells write."""
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        kind, content = msg["msg_type"], msg["content"]
+        if kind == "execute_input" and not content["code"].startswith("%load_ext"):
+            head = content["code"].strip().splitlines()[0]
+            print(f"\n\033[2mIn [{content['execution_count']}] {head}\033[0m", flush=True)
+        elif kind == "stream":
+            print(content["text"], end="", flush=True)
+        elif kind in ("execute_result", "display_data"):
+            print(content["data"].get("text/plain", ""), flush=True)
+        return super().process_message(msg, cell, cell_index)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("--output", type=Path, help="where the executed notebook goes")
+    arguments = parser.parse_args()
+    notebook = nbformat.read(arguments.notebook, as_version=4)
+    # the kernel's views write lines of text: there is no browser at the other end
+    os.environ["HOPS_VIEW"] = "stream"
+    client = Echo(notebook, timeout=600, resources={"metadata": {"path": str(arguments.notebook.parent)}})
+    client.execute(env={**os.environ, "JPY_SESSION_NAME": str(arguments.notebook.resolve())})
+    if arguments.output:
+        nbformat.write(notebook, arguments.output)
+    run = hops.experiments.runs(limit=1)[0]
+    print(f"\nrecorded in {hops.experiments.location()}", file=sys.stdout)
+    print(f"newest run: {run.name} ({run.state}); open the notebook in JupyterLab with: make lab")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A real Dask cluster with worker processes, and ways to run small programs on it."""
+
+import os
+import time
+
+import pytest
+
+from hops_magic.cells.capture import CellOrigin
+from hops_magic.runs.options import DistributedOptions
+from hops_magic.training import Surroundings, collect, follow, prepare, start
+
+DEADLINE_S = 60
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["HOPS_HOME"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(home, tmp_path_factory):
+    import dask
+    from distributed import LocalCluster
+
+    scratch = tmp_path_factory.mktemp("scratch")
+    with (
+        dask.config.set({"temporary-directory": str(scratch), "distributed.worker.daemon": False}),
+        LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(dask_cluster):
+    from hops_magic.engine.cluster import Clusters
+
+    clusters = Clusters()
+    clusters.use(dask_cluster)
+    yield clusters.current(start=False)
+
+
+@pytest.fixture
+def launch(cluster, tmp_path):
+    """Start a cell's source; returns the handle of its run."""
+
+    def launch(source, namespace=None, **options):
+        options.setdefault("framework", "none")
+        surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
+        prepared = prepare(source, namespace if namespace is not None else {}, DistributedOptions(**options), surroundings)
+        return start(cluster, prepared)
+
+    return launch
+
+
+@pytest.fixture
+def run_cell(launch):
+    """Run a cell's source to its end, its values come back into the namespace."""
+
+    def run_cell(source, namespace=None, **options):
+        namespace = {} if namespace is None else namespace
+        handle = launch(source, namespace, **options)
+        return collect(handle, namespace, follow(handle))
+
+    return run_cell
+
+
+def wait_until(fact, what, deadline_s=DEADLINE_S):
+    """Poll a fact until it is true; what never becomes true fails with its name."""
+    end = time.monotonic() + deadline_s
+    while not (value := fact()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {deadline_s} s")
+        time.sleep(0.02)
+    return value
