@@ -1,0 +1,176 @@
+"""Reach a Dask scheduler, and say in one sentence why it cannot be reached."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+from distributed.comm import parse_host_port
+from distributed.security import Security
+
+from hops_magic.engine import versions
+from hops_magic.engine.security import Credentials
+from hops_magic.errors import ClusterError
+
+_CONNECT_WITHIN_S = 5.0
+_PROBE_WITHIN_S = 2.0
+
+
+def address_of(place: str, credentials: Credentials | None) -> str:
+    """Return the address behind what the user wrote: an address, ``host:port``, or a scheduler file.
+
+    Raises
+    ------
+    ClusterError
+        If it is a file that names no address, or nothing of the kind.
+    """
+    place = place.strip()
+    if "://" in place:
+        return place
+    path = Path(place).expanduser()
+    if path.is_file():
+        try:
+            return str(json.loads(path.read_text())["address"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ClusterError(f"{place} is no scheduler file: it names no address") from error
+    host, _, port = place.rpartition(":")
+    if host and port.isdigit() and "/" not in place:
+        return f"{'tls' if credentials else 'tcp'}://{place}"
+    raise ClusterError(f"{place} is neither an address such as tcp://host:8786 nor a scheduler file that exists")
+
+
+def connect(address: str, credentials: Credentials | None) -> Client:
+    """Return a client of the scheduler at ``address``.
+
+    Raises
+    ------
+    ClusterError
+        If there is none, or it cannot be used.
+    """
+    security = credentials.security() if credentials else None
+    try:
+        return Client(address, security=security, timeout=_CONNECT_WITHIN_S, set_as_default=False, name="hops-kernel")
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError, ImportError) as error:
+        cause = error.__cause__ or error
+        raise ClusterError(f"the scheduler at {address} cannot be reached: {str(cause) or type(cause).__name__}") from error
+
+
+def check(client: Client, where: str, remedy: str) -> dict[str, str]:
+    """Compare versions of kernel, scheduler and workers; return the scheduler's.
+
+    Raises
+    ------
+    VersionMismatchError
+    ClusterError
+        If hops_magic is missing there.
+    """
+    here = versions.installed()
+    told: dict[str, Any] = client.get_versions(check=False)
+    sides = {"the scheduler": told["scheduler"], **{f"worker {name}": side for name, side in told["workers"].items()}}
+    for name, side in sides.items():
+        packages = {key.replace("-", "_"): str(value) for key, value in side["packages"].items() if value}
+        versions.compare(here, packages, f"{name} of {where}", remedy)
+    probe = _probe()
+    found: dict[str, Any] = {"the scheduler": client.run_on_scheduler(probe)}
+    found |= {f"worker {name}": side for name, side in client.run(probe).items()}
+    for name, packages in found.items():
+        if "hops_magic" not in packages:
+            raise ClusterError(f"{name} of {where} has no hops_magic: install hops_magic {here['hops_magic']} there")
+        versions.compare(here, packages, f"{name} of {where}", remedy)
+    scheduler: Mapping[str, str] = found["the scheduler"]
+    return dict(scheduler)
+
+
+def _probe() -> Any:
+    names = ("hops_magic", "tensorflow", "keras", "dask", "distributed", "cloudpickle")
+
+    # a nested function travels by value: the other side may have no hops_magic to import it from
+    def packages() -> dict[str, str]:
+        import importlib.metadata
+        import platform
+
+        found = {"python": platform.python_version()}
+        for name in names:
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return found
+
+    return packages
+
+
+def check_reachable(address: str, credentials: Credentials | None) -> None:
+    """Find out what speaks against a connection to ``address``, before Dask tries again and again until its time is over.
+
+    Raises
+    ------
+    ClusterError
+        If nothing answers, or one side speaks TLS and the other does not, or the credentials are refused.
+    """
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("tcp", "tls"):
+        return  # of another package, which knows its own ways
+    if scheme == "tcp" and credentials:
+        raise ClusterError(
+            f"{address} is not encrypted, but TLS credentials are given: write tls://{rest} or leave them out"
+        )
+    try:
+        host, port = parse_host_port(rest)
+        speaks_tls = _speaks_tls(host, port)
+    except ValueError as error:
+        raise ClusterError(f"{address} is no address of a scheduler: write {scheme}://host:port") from error
+    except OSError as error:
+        reason = error.strerror or "no answer"
+        raise ClusterError(
+            f"no scheduler answers at {address} ({reason}): check the address, and that the cluster is running"
+        ) from error
+    if scheme == "tcp" and speaks_tls:
+        raise ClusterError(
+            f"the scheduler at {address} speaks TLS: connect to tls://{rest} with --tls-ca, --tls-cert and --tls-key"
+        )
+    if scheme == "tls" and not speaks_tls:
+        raise ClusterError(f"the scheduler at {address} does not speak TLS: connect to tcp://{rest}")
+    if scheme == "tls":
+        _check_accepted(address, host, port, credentials)
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # asks only which protocol is spoken; nothing is sent
+    with socket.create_connection((host, port), timeout=_PROBE_WITHIN_S) as plain:
+        try:
+            with context.wrap_socket(plain):
+                return True
+        except ssl.SSLError as error:
+            # a plain scheduler greets in its own protocol; one that speaks TLS may refuse, but in TLS
+            return error.reason not in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+        except (TimeoutError, ConnectionError):
+            return False
+
+
+def _check_accepted(address: str, host: str, port: int, credentials: Credentials | None) -> None:
+    arguments = (credentials.security() if credentials else Security()).get_connection_args("client")
+    context: ssl.SSLContext | None = arguments.get("ssl_context")
+    if context is None:
+        raise ClusterError(f"the scheduler at {address} asks for credentials: add --tls-ca, --tls-cert and --tls-key")
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_PROBE_WITHIN_S) as plain,
+            context.wrap_socket(plain, server_hostname=host) as wrapped,
+        ):
+            # TLS 1.3 tells a client of its refused certificate only after the handshake
+            wrapped.recv(1)
+    except TimeoutError:
+        return  # accepted, and busy
+    except (ssl.SSLError, ConnectionError) as error:
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+        raise ClusterError(
+            f"the scheduler at {address} does not go with the TLS credentials ({reason}): check --tls-ca and --tls-cert"
+        ) from error
