@@ -22,7 +22,7 @@ from hops_magic.runs import events as ev
 from hops_magic.runs.events import Wire
 
 HUNG_AFTER_S = 3.0
-_DRAIN_S = 0.5
+_DRAIN_S = 5.0
 _SAMPLE_EVERY_S = 2.0
 
 
@@ -70,7 +70,7 @@ class RankProcess:
         code = await self._child.exited
         watch.cancel()
         end_group(self._child.pid, self.spec.job.run_id)
-        # output that was written before the exit is still in the pipes
+        # what was written before the exit is still in the pipes; only a process that fled the group can keep them open
         await asyncio.wait(readers, timeout=_DRAIN_S)
         for task in readers:
             task.cancel()

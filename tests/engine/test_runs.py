@@ -304,7 +304,7 @@ answer = "second attempt"
 def test_a_finished_run_is_not_run_again_when_the_worker_that_has_its_outcome_dies(launch, cluster, tmp_path):
     log = tmp_path / "executions"
     namespace = {"log": str(log)}
-    handle = launch("with open(log, 'a') as file: file.write('x')\nanswer = 3", namespace, workers=1)
+    handle = launch("import pathlib\npathlib.Path(log).open('a').write('x')\nanswer = 3", namespace, workers=1)
     follow(handle)
     supervisor = cluster.client.sync(cluster.client.scheduler.hops_snapshot, run_id=handle.run_id)["supervisor"]
     pid = cluster.client.run(os.getpid, workers=[supervisor])[supervisor]
