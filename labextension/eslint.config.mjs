@@ -2,7 +2,7 @@ import reactHooks from 'eslint-plugin-react-hooks';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['lib/**', '**/*.mjs'] },
+  { ignores: ['**/lib/**', '**/*.mjs'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
@@ -15,13 +15,16 @@ export default tseslint.config(
       // names of users are data: nothing may be inserted as HTML
       'no-restricted-syntax': [
         'error',
-        { selector: 'JSXAttribute[name.name="dangerouslySetInnerHTML"]', message: 'render data as text or with SafeHtml' },
+        {
+          selector: 'JSXAttribute[name.name="dangerouslySetInnerHTML"]',
+          message: 'render data as text or with SafeHtml'
+        },
         { selector: 'AssignmentExpression[left.property.name=/^(inner|outer)HTML$/]', message: 'render data as text' }
       ]
     }
   },
   {
-    files: ['tests/**'],
+    files: ['**/tests/**'],
     // node:test returns promises that its runner awaits
     rules: { '@typescript-eslint/no-floating-promises': 'off' }
   }

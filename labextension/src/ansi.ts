@@ -6,9 +6,7 @@ export interface Span {
   className: string;
 }
 
-// eslint-disable-next-line no-control-regex -- control characters are what this is about
 const ESCAPE = /\x1b(?:\[([0-?]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_]?)/g;
-// eslint-disable-next-line no-control-regex -- as above; tab and newline stay
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 const COLOURS = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white'];
 

@@ -1,15 +1,7 @@
 /** What a viewer knows of a run, and how messages change it; mirrors `hops_magic/widgets/wire.py`. */
 
 export type State =
-  | 'submitted'
-  | 'queued'
-  | 'starting'
-  | 'running'
-  | 'restarting'
-  | 'stopping'
-  | 'done'
-  | 'failed'
-  | 'stopped';
+  'submitted' | 'queued' | 'starting' | 'running' | 'restarting' | 'stopping' | 'done' | 'failed' | 'stopped';
 
 export interface ErrorGroup {
   ranks: string;
@@ -129,7 +121,9 @@ export function advance(model: RunModel | null, update: Update, now_s: number): 
     skew_s: now_s - update.now,
     // the first message tells every field of the head
     head: { ...base.head, ...update.head } as Head,
-    ranks: update.ranks ? { ...base.ranks, ...Object.fromEntries(update.ranks.map(rank => [rank.rank, rank])) } : base.ranks,
+    ranks: update.ranks
+      ? { ...base.ranks, ...Object.fromEntries(update.ranks.map(rank => [rank.rank, rank])) }
+      : base.ranks,
     curves: update.curves ? withCurves(base.curves, update.curves) : base.curves,
     output: update.output ? withOutput(base.output, update.output) : base.output,
     displays: update.displays ? [...base.displays.slice(update.displays.drop), ...update.displays.add] : base.displays

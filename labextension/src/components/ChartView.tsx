@@ -2,7 +2,7 @@ import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import uPlot from 'uplot';
 import { align, type Aligned, type Chart } from '../charts';
 import { figure, whole } from '../format';
-import { useTranslator } from '../translate';
+import { type Translator, useTranslator } from '../translate';
 import { useThemeChanges } from './theme';
 
 interface Props {
@@ -35,7 +35,7 @@ export function ChartView({ chart }: Props): ReactNode {
       options(node, chart, index => {
         setHovered(index);
       }),
-      latest.current as uPlot.AlignedData,
+      latest.current,
       node
     );
     plot.current = created;
@@ -54,7 +54,7 @@ export function ChartView({ chart }: Props): ReactNode {
   }, [shape, theme]);
 
   useEffect(() => {
-    plot.current?.setData(data as uPlot.AlignedData);
+    plot.current?.setData(data);
   }, [data]);
 
   const at = hovered !== null && hovered < data[0].length ? hovered : null;
@@ -62,11 +62,7 @@ export function ChartView({ chart }: Props): ReactNode {
     <figure className="hops-chart" aria-label={described(chart, data)}>
       <figcaption>
         <bdi className="hops-chart-title">{chart.title}</bdi>
-        {at !== null && (
-          <span className="hops-faint">
-            {chart.unit === 'epoch' ? trans.__('epoch %1', whole(data[0][at] ?? 0)) : trans.__('step %1', whole(data[0][at] ?? 0))}
-          </span>
-        )}
+        <span className="hops-faint">{place(trans, chart, at === null ? null : (data[0][at] ?? null))}</span>
       </figcaption>
       <div className="hops-legend">
         {chart.lines.map((line, index) => (
@@ -79,6 +75,14 @@ export function ChartView({ chart }: Props): ReactNode {
       <div ref={box} className="hops-plot" aria-hidden="true" />
     </figure>
   );
+}
+
+/** What the horizontal axis counts, and where on it the pointer is. */
+function place(trans: Translator, chart: Chart, at: number | null): string {
+  if (chart.unit === 'epoch') {
+    return at === null ? trans.__('epoch') : trans.__('epoch %1', whole(at));
+  }
+  return at === null ? trans.__('step') : trans.__('step %1', whole(at));
 }
 
 function lastOf(data: Aligned, line: number): number | null | undefined {
@@ -104,7 +108,16 @@ function options(node: HTMLElement, chart: Chart, onHover: (index: number | null
     scales: { x: { time: false, range: (_, low, high) => (high > low ? [low, high] : [low - 0.5, low + 0.5]) } },
     axes: [
       { stroke: ink, grid: { show: false }, ticks: { show: false }, font, size: 22, space: 46, incrs: WHOLE_STEPS },
-      { stroke: ink, grid, ticks: { show: false }, font, size: widthOf, gap: 4, space: 28, values: (_, all) => all.map(axisFigure) }
+      {
+        stroke: ink,
+        grid,
+        ticks: { show: false },
+        font,
+        size: widthOf,
+        gap: 4,
+        space: 28,
+        values: (_, all) => all.map(axisFigure)
+      }
     ],
     series: [
       {},

@@ -36,7 +36,13 @@ export function Output({ output, displays }: Props): ReactNode {
   };
   return (
     <section className="hops-output">
-      <div className="hops-tabs" role="tablist" aria-label={trans.__('Output of ranks')} ref={tabs} onKeyDown={onKeyDown}>
+      <div
+        className="hops-tabs"
+        role="tablist"
+        aria-label={trans.__('Output of ranks')}
+        ref={tabs}
+        onKeyDown={onKeyDown}
+      >
         {ranks.map(each => (
           <button
             key={each}

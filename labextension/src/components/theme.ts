@@ -7,7 +7,10 @@ export function useThemeChanges(): number {
     const observer = new MutationObserver(() => {
       setChanges(count => count + 1);
     });
-    observer.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
+    observer.observe(document.body, {
+      attributes: true,
+      attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name']
+    });
     return () => {
       observer.disconnect();
     };
