@@ -1,0 +1,36 @@
+"""Run every benchmark and write ``docs/benchmarks.md``: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+from benchmarks import collectives, events, first_step, imports, throughput
+
+HEAD = """# Benchmarks
+
+Made by `make bench` (`python -m benchmarks`) on {date}: {cores} cores, {machine}, Python {python}. Each table compares with a named
+rival that took turns with it in the same run. The machine is small and shared: trust ratios, not seconds.
+
+"""
+
+
+def main() -> None:
+    parts = []
+    for module in (imports, first_step, throughput, collectives, events):
+        print(f"{module.__name__} ...", flush=True)
+        parts.append(module.table().markdown())
+        print(parts[-1], flush=True)
+    head = HEAD.format(
+        date=datetime.datetime.now(datetime.UTC).date(),
+        cores=len(os.sched_getaffinity(0)),
+        machine=platform.machine(),
+        python=platform.python_version(),
+    )
+    Path("docs/benchmarks.md").write_text(head + "\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
