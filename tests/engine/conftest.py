@@ -1,15 +1,12 @@
 """A real Dask cluster with worker processes, and ways to run small programs on it."""
 
 import os
-import time
 
 import pytest
 from hops_magic.cells.capture import CellOrigin
 
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.training import Surroundings, collect, follow, prepare, start
-
-DEADLINE_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +35,7 @@ def cluster(dask_cluster):
 
     clusters = Clusters()
     clusters.use(dask_cluster)
-    yield clusters.current(start=False)
+    return clusters.current(start=False)
 
 
 @pytest.fixture
@@ -64,13 +61,3 @@ def run_cell(launch):
         return collect(handle, namespace, follow(handle))
 
     return run_cell
-
-
-def wait_until(fact, what, deadline_s=DEADLINE_S):
-    """Poll a fact until it is true; what never becomes true fails with its name."""
-    end = time.monotonic() + deadline_s
-    while not (value := fact()):
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not happen within {deadline_s} s")
-        time.sleep(0.02)
-    return value

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import wait_until
+from waiting import wait_until
 
 from hops_magic.engine.submit import attach, cluster_state
 from hops_magic.errors import OptionError, RunFailedError, RunStoppedError

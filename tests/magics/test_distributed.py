@@ -1,0 +1,160 @@
+"""``%%distributed`` as a user types it, in a real kernel on the embedded cluster."""
+
+import re
+
+import pytest
+from kernels import Kernel
+
+DATA = """
+import keras
+import numpy as np
+from sklearn.datasets import load_digits
+images, labels = load_digits(return_X_y=True)
+x_train, y_train = (images / 16).astype("float32"), labels
+"""
+
+CELL = """%%distributed -n 2 --seed 3 --name digits
+model = keras.Sequential([keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+history = model.fit(x_train, y_train, epochs=5, batch_size=128, validation_split=0.1)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(kernel):
+    assert not kernel.run(DATA).error
+    executed = kernel.run(CELL)
+    assert not executed.error, executed.error
+    return executed
+
+
+def test_model_and_history_are_in_the_notebook(kernel, trained):
+    assert kernel.ask("type(model).__name__") == "'Sequential'"
+    assert kernel.ask("sorted(history.history)") == "['accuracy', 'loss', 'val_accuracy', 'val_loss']"
+    assert kernel.ask("history.model is model") == "True"
+    assert kernel.ask("model.evaluate(x_train, y_train, verbose=0, return_dict=True)['accuracy'] > 0.85") == "True"
+
+
+def test_the_model_goes_on_training_in_the_notebook_where_it_was(kernel, trained):
+    assert kernel.ask("int(model.optimizer.iterations.numpy())") == str(5 * 13)
+    kernel.run("_ = model.fit(x_train[:128], y_train[:128], batch_size=128, verbose=0)")
+    assert kernel.ask("int(model.optimizer.iterations.numpy())") == str(5 * 13 + 1)
+
+
+def test_progress_is_shown_while_the_cell_runs(trained):
+    assert re.search(r"5/5", trained.text)
+    assert "loss" in trained.text
+
+
+def test_a_model_of_the_notebook_that_a_cell_trains_is_the_same_object_afterwards(kernel, trained):
+    kernel.run("before, alias = model.get_weights()[0].copy(), model")
+    executed = kernel.run("%%distributed -n 2\nmore = model.fit(x_train, y_train, epochs=1, batch_size=128)")
+    assert not executed.error, executed.error
+    assert kernel.ask("alias is model, bool(np.abs(before - model.get_weights()[0]).max() > 0)") == "(True, True)"
+
+
+def test_the_run_is_recorded(kernel, trained):
+    listed = kernel.run("%experiments")
+    assert "digits" in listed.all
+    shown = kernel.run("%experiments show digits").all
+    for fact in ("x_train", "val_loss", "seed"):
+        assert fact in shown
+
+
+def test_a_dry_run_shows_what_would_travel_and_starts_nothing(kernel, trained):
+    before = kernel.ask("len(hops.experiments.runs())")
+    executed = kernel.run("%%distributed --dry-run\nmodel.predict(x_train)")
+    assert "x_train" in executed.all
+    assert "float32" in executed.all
+    assert kernel.ask("len(hops.experiments.runs())") == before
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("%%distributed --nonsense 3\n1", "--nonsense"),
+        ("%%distributed -n 0\n1", "at least 1"),
+        ("%%distributed -n 99 --framework none\n1", r"workers must be at most 2 .* got 99.*%cluster scale 99"),
+        ("%%distributed\nx = (\n", "line 2"),
+        ("%%distributed\nundefined_name + 1", "undefined_name"),
+        ("%%distributed --strategy mirrored\n1", "mirrored"),
+        ("handle = open('/tmp/hops-test-file', 'w')", None),
+        ("%%distributed\nhandle.write('x')", "handle.*open file"),
+    ],
+)
+def test_bad_input_gets_one_sentence(kernel, cell, sentence):
+    executed = kernel.run(cell)
+    if sentence is None:
+        assert not executed.error
+        return
+    assert re.search(sentence, executed.error, re.DOTALL), executed.error
+    assert "Traceback" not in executed.error
+
+
+def test_an_error_of_the_cell_is_shown_once_with_the_cells_line(kernel):
+    executed = kernel.run("%%distributed -n 2 --framework none\nx = 1\n\nraise ValueError('my message')")
+    assert executed.error.count("my message") <= 2
+    assert executed.error.count("Traceback") == 1
+    assert "line 4" in executed.error
+    assert "ranks 0-1" in executed.error
+    assert "hops_magic/" not in executed.error
+
+
+def test_what_cannot_come_back_is_named_and_the_rest_comes(kernel):
+    executed = kernel.run("%%distributed -n 1 --framework none\nimport threading\nlock = threading.Lock()\nnumber = 5")
+    assert not executed.error, executed.error
+    assert "lock" in executed.text
+    assert kernel.ask("number") == "5"
+
+
+def test_the_last_expression_is_the_cells_value(kernel):
+    executed = kernel.run("%%distributed -n 2 --framework none\nimport hops_magic as hops\nhops.world_size * 21")
+    assert [data["text/plain"] for data in executed.shown][-1] == "42"
+
+
+def test_an_interrupt_ends_the_run_and_the_cell(kernel):
+    message = kernel.send("%%distributed -n 2 --framework none\nimport time\nprint('started')\nwhile True: time.sleep(0.1)")
+    kernel.result(message, until=lambda executed: "started" in executed.text)
+    kernel.manager.interrupt_kernel()
+    executed = kernel.result(message)
+    assert "interrupted" in executed.error
+    assert kernel.ask("[run.is_final for run in hops.live_runs()][0]") == "True"
+
+
+def test_a_kernel_restart_does_not_end_a_run_and_attach_brings_its_values(kernel):
+    cell = """%%distributed -n 1 --framework none --detach --name survivor
+import pathlib, time
+go = pathlib.Path("go")
+while not go.exists(): time.sleep(0.05)
+answer = 42
+"""
+    detached = kernel.run(cell)
+    assert "survivor" in detached.text
+    kernel.restart()
+    kernel.run("%load_ext hops_magic\nimport hops_magic as hops")
+    assert "survivor" in kernel.run("%attach").all
+    kernel.run("import pathlib; pathlib.Path('go').touch()")
+    attached = kernel.run("%attach survivor")
+    assert not attached.error, attached.error
+    assert kernel.ask("answer") == "42"
+
+
+def test_loading_twice_changes_nothing(kernel):
+    executed = kernel.run("%load_ext hops_magic\n%reload_ext hops_magic")
+    assert not executed.error
+    assert kernel.run("%%distributed -n 1 --framework none\nx = 1").error == ""
+
+
+def test_beside_another_owner_of_the_name_we_say_so_and_keep_working(env, places):
+    other = Kernel(env, places["work"])
+    try:
+        other.run(
+            "from IPython.core.magic import register_cell_magic\n"
+            "@register_cell_magic\ndef distributed(line, cell): print('theirs')"
+        )
+        loaded = other.run("%load_ext hops_magic")
+        assert "%%hops_distributed" in loaded.text
+        assert "theirs" in other.run("%%distributed\n1").text
+        assert "usage: %%distributed" in other.run("%%hops_distributed -h\n1").text
+    finally:
+        other.close()
