@@ -1,0 +1,101 @@
+"""Reads the metrics and files of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from hops_magic.errors import NotFoundError
+from hops_magic.registry import layout
+from hops_magic.registry.finding import Finder
+from hops_magic.registry.infos import Point, RunInfo, captured_rows
+from hops_magic.registry.records import CapturedName
+
+
+class RunFiles(Finder):
+    """What runs left: courses of metrics, source, output, errors."""
+
+    def metrics(self, wanted: str, names: Iterable[str] | None = None) -> dict[str, list[Point]]:
+        """Return the courses of metrics, by name, each in order of steps.
+
+        Where a restart repeated steps, those that it took back are left out, as in the live view.
+        """
+        info = self.run(wanted)
+        chosen = list(info.metrics) if names is None else list(names)
+        return {name: self._course(info, name) for name in chosen}
+
+    def _course(self, info: RunInfo, name: str) -> list[Point]:
+        with self._store.failures(f"reading metric {name}"):
+            history = self._client.get_metric_history(info.record_id, layout.key_of(name))
+        points: list[Point] = []
+        for metric in sorted(history, key=lambda metric: (metric.timestamp, metric.step)):
+            while points and points[-1][0] >= metric.step:
+                points.pop()
+            points.append((metric.step, metric.value, metric.timestamp / 1000))
+        return points
+
+    def source(self, wanted: str) -> str:
+        """Return the cell of a run."""
+        return self.text(self.run(wanted), layout.SOURCE)
+
+    def output(self, wanted: str, rank: int = 0) -> str:
+        """Return what a rank wrote, so far or in all; empty if nothing."""
+        return self.text(self.run(wanted), layout.output_file(rank), default="")
+
+    def error(self, wanted: str) -> str:
+        """Return the tracebacks of a run that failed; empty if there are none."""
+        return self.text(self.run(wanted), layout.ERROR, default="")
+
+    def options(self, wanted: str) -> dict[str, Any]:
+        """Return all options and hyperparameters of a run, uncut: ``{"options": ..., "params": ...}``."""
+        options: dict[str, Any] = json.loads(self.text(self.run(wanted), layout.OPTIONS, default="{}"))
+        return options
+
+    def environment(self, wanted: str) -> dict[str, Any]:
+        """Return packages, Python, machine, git and cluster of a run."""
+        environment: dict[str, Any] = json.loads(self.text(self.run(wanted), layout.ENVIRONMENT, default="{}"))
+        return environment
+
+    def captured(self, wanted: str) -> tuple[CapturedName, ...]:
+        """Return the values that travelled from the notebook."""
+        return captured_rows(self.text(self.run(wanted), layout.CAPTURED, default="[]"))
+
+    @contextlib.contextmanager
+    def artifact(self, info: RunInfo, name: str) -> Iterator[Path | None]:
+        """Yield a file of a run, or None if it has no such file; a file from afar is gone after the context."""
+        local = _local_path(info.artifact_uri)
+        if local is not None:
+            yield path if (path := local / name).exists() else None
+            return
+        with tempfile.TemporaryDirectory(prefix="hops-record-") as folder:
+            yield self._download(info, name, folder)
+
+    def _download(self, info: RunInfo, name: str, folder: str) -> Path | None:
+        parent = str(PurePosixPath(name).parent)
+        with self._store.failures(f"reading {name} of run {info.name}"):
+            listed = self._client.list_artifacts(info.record_id, None if parent == "." else parent)
+            if not any(item.path == name for item in listed):
+                return None
+            return Path(self._client.download_artifacts(info.record_id, name, folder))
+
+    def text(self, info: RunInfo, name: str, default: str | None = None) -> str:
+        """Read a file of a run from its record, or, while the run lives, from its folder on this machine."""
+        with self.artifact(info, name) as path:
+            live = self.settings.runs / info.run_id / name
+            found = path if path is not None else live if live.is_file() else None
+            if found is not None:
+                return found.read_text(encoding="utf-8", errors="replace")
+        if default is None:
+            raise NotFoundError(f"run {info.name} has no {name} in its record")
+        return default
+
+
+def _local_path(artifact_uri: str) -> Path | None:
+    parts = urlsplit(artifact_uri)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

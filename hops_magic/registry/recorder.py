@@ -1,0 +1,243 @@
+"""Writes a run's record while it lives. Used by the run's supervisor, on the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hops_magic.errors import RegistryError
+from hops_magic.registry import layout
+from hops_magic.registry.beginning import begin, find_run
+from hops_magic.registry.ending import end_tags, error_text
+from hops_magic.registry.records import RunRecord, environment_facts
+from hops_magic.registry.rows import MetricRows, Row
+from hops_magic.registry.store import Store
+from hops_magic.runs import events as ev
+from hops_magic.runs.run import Run
+from hops_magic.runs.states import RunState
+from hops_magic.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1_000
+FLUSH_EVERY_S = 1.0
+SUMMARY_EVERY_S = 5.0
+RETRY_UP_TO_S = 30.0
+DRAIN_WITHIN_S = 20.0
+MAX_WAITING_ROWS = 500_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderSpec:
+    """A recorder that can travel: opened where the supervisor lives, so that no handle leaves the kernel."""
+
+    settings: Settings
+    record: RunRecord
+
+    def __call__(self, folder: Path) -> Recorder:
+        """Open the store and begin the record.
+
+        Parameters
+        ----------
+        folder : Path
+            The run's folder on the supervisor's machine, with its journal.
+
+        Raises
+        ------
+        RegistryError
+            If the registry cannot be written.
+        """
+        recorder = Recorder(Store(self.settings), folder)
+        recorder.start(self.record)
+        return recorder
+
+
+class Recorder:
+    """One run's way into the registry. A thread of its own writes, so that whoever says events never waits.
+
+    When the registry fails in the middle, rows are kept and tried again; what is still missing at the end is in the journal.
+    """
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.folder = folder
+        self.problem: RegistryError | None = None
+        """Why the last attempt to write failed; None while all is well."""
+        self.record_id = ""
+        self._store, self._client = store, store.client
+        self._changed = threading.Condition()
+        self._inbox: list[ev.Event] = []
+        self._closing = False
+        self._rows: list[Row] = []
+        self._dropped = 0
+        self._state: tuple[RunState, str] | None = None
+        self._errors: list[ev.RankError] = []
+        self._summary_at = 0.0
+        self._metrics = MetricRows(time.time())
+        self._thread = threading.Thread(target=self._write_often, name="hops-recorder", daemon=True)
+
+    def start(self, record: RunRecord) -> None:
+        """Make the run's record, or go on with the one that an earlier supervisor began.
+
+        Raises
+        ------
+        RegistryError
+            If it cannot be written.
+        """
+        self._metrics.started_at = record.created_at
+        with self._store.failures(f"recording run {record.name}"):
+            existing = find_run(self._client, record.run_id)
+        self.record_id = existing or begin(self._store, record, environment_facts())
+        self._thread.start()
+
+    def events(self, events: Sequence[ev.Event]) -> None:
+        """Take events in order; returns at once."""
+        with self._changed:
+            self._inbox.extend(events)
+            if len(self._inbox) >= BATCH:
+                self._changed.notify()
+
+    def finish(self, run: Run) -> None:
+        """Write all that is left, the end of the run and its files.
+
+        Raises
+        ------
+        RegistryError
+            If something could not be written; the sentence says where it is kept instead.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._drain()
+        with self._store.failures(f"recording the end of run {run.name}"):
+            self._write_end(run)
+            self._store.analyze()
+        if self._dropped:
+            raise RegistryError(
+                f"{self._dropped:,} values of metrics of run {run.name} could not be written in time: "
+                f"they are in {self.folder / layout.JOURNAL}"
+            )
+
+    # -- the writing thread ----------------------------------------------------------------------------------------
+
+    def _write_often(self) -> None:
+        delay_s = FLUSH_EVERY_S
+        while True:
+            with self._changed:
+                if not self._closing:
+                    self._changed.wait(delay_s)
+                events, self._inbox = self._inbox, []
+                closing = self._closing
+            self._take(events)
+            if closing:
+                return
+            try:
+                self._write()
+                delay_s = FLUSH_EVERY_S
+            except RegistryError as error:
+                logger.warning("%s; trying again", error)
+                self.problem = error
+                delay_s = min(2 * delay_s, RETRY_UP_TO_S)
+
+    def _take(self, events: Sequence[ev.Event]) -> None:
+        self._rows += self._metrics.rows(events)
+        excess = len(self._rows) - MAX_WAITING_ROWS
+        if excess > 0:
+            del self._rows[:excess]
+            self._dropped += excess
+        outputs: dict[int, list[str]] = {}
+        for event in events:
+            if isinstance(event, ev.Output):
+                outputs.setdefault(event.rank, []).append(event.text)
+            elif isinstance(event, ev.StateChanged):
+                self._state = (event.state, event.reason)
+            elif isinstance(event, ev.Queued):
+                self._state = (RunState.QUEUED, f"place {event.position} in the queue")
+            elif isinstance(event, ev.RankError):
+                self._errors.append(event)
+        self._keep_output(outputs)
+
+    def _keep_output(self, outputs: dict[int, list[str]]) -> None:
+        try:
+            for rank, texts in outputs.items():
+                file = self.folder / layout.output_file(rank)
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with file.open("a", encoding="utf-8", errors="surrogatepass") as out:
+                    out.writelines(texts)
+        except OSError as error:
+            self.problem = RegistryError(f"output of the run cannot be kept in {self.folder}: {error.strerror}")
+
+    def _write(self) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        while self._rows:
+            batch = self._rows[:BATCH]
+            with self._store.failures("recording metrics"):
+                self._client.log_batch(
+                    self.record_id, metrics=[Metric(row.key, row.value, row.at_ms, row.step) for row in batch]
+                )
+            del self._rows[: len(batch)]
+        tags: dict[str, str] = {}
+        state, self._state = self._state, None
+        if state is not None and not state[0].is_final:
+            tags[layout.TAG_STATE] = state[0].value
+            tags[layout.TAG_REASON] = layout.shortened(state[1], layout.MAX_TAG, layout.JOURNAL)
+        if time.monotonic() - self._summary_at > SUMMARY_EVERY_S:
+            tags |= self._summary_tags()
+        if tags:
+            with self._store.failures("recording the run's state"):
+                self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in tags.items()])
+                if state is not None:
+                    self._client.update_run(self.record_id, status=layout.status_of(state[0]))
+        self.problem = None
+
+    def _summary_tags(self) -> dict[str, str]:
+        self._summary_at = time.monotonic()
+        tags = {}
+        summary = self._metrics.summary()
+        if summary is not None:
+            tags[layout.TAG_CURVE] = summary.as_tag()
+        if self._metrics.names:
+            tags[layout.TAG_NAMES] = json.dumps(self._metrics.names)[: layout.MAX_TAG]
+        return tags
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Write the last rows, trying again for a while, since a registry may be away for a moment only."""
+        deadline = time.monotonic() + DRAIN_WITHIN_S
+        self._state, self._summary_at = None, 0.0
+        delay_s = 0.2
+        while True:
+            try:
+                self._write()
+                return
+            except RegistryError as error:
+                self.problem = error
+                if time.monotonic() + delay_s > deadline:
+                    raise RegistryError(
+                        f"{error}; {len(self._rows):,} values of metrics are only in {self.folder / layout.JOURNAL}"
+                    ) from error
+                time.sleep(delay_s)
+                delay_s = min(2 * delay_s, 5.0)
+
+    def _write_end(self, run: Run) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in end_tags(run).items()])
+        ended_ms = int((run.ended_at or time.time()) * 1000)
+        self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
+        if (errors := self._errors or list(run.errors)) and run.errors:
+            self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
+        output = self.folder / layout.OUTPUT_FOLDER
+        if output.is_dir():
+            self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
+        journal = self.folder / layout.JOURNAL
+        with contextlib.suppress(FileNotFoundError):
+            self._client.log_artifact(self.record_id, str(journal))

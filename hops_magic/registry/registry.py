@@ -1,0 +1,100 @@
+"""The registry as kernels, servers and scripts use it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+
+from hops_magic.errors import UsageError
+from hops_magic.registry import layout
+from hops_magic.registry.comparing import compare
+from hops_magic.registry.finding import EVERYTHING
+from hops_magic.registry.infos import Comparison, RunInfo, captured_rows
+from hops_magic.registry.models import Models
+from hops_magic.runs.states import RunState
+
+LOST_REASON = "lost: the cluster that ran it is gone"
+
+
+class Registry(Models):
+    """The record of a settings' store: what is found and read by the classes below, and what compares and changes runs.
+
+    Threads may share it.
+    """
+
+    def compare(self, *wanted: str) -> Comparison:
+        """Tell how runs differ.
+
+        Raises
+        ------
+        UsageError
+            If fewer than two are named.
+        """
+        if len(wanted) < 2:
+            raise UsageError("comparing needs at least two runs")
+        infos = [self.run(name) for name in wanted]
+        return compare(
+            infos,
+            sources=[self.text(info, layout.SOURCE, default="") for info in infos],
+            captured=[captured_rows(self.text(info, layout.CAPTURED, default="[]")) for info in infos],
+            environments=[json.loads(self.text(info, layout.ENVIRONMENT, default="{}")) for info in infos],
+        )
+
+    def delete(self, wanted: Sequence[str]) -> list[RunInfo]:
+        """Delete runs, with their trials if they are studies; :meth:`restore` brings them back.
+
+        Raises
+        ------
+        UsageError
+            If one of them still runs; then none is deleted.
+        """
+        infos = [self.run(name) for name in wanted]
+        infos += [child for info in infos for child in self.children(info.run_id)]
+        live = [info.name for info in infos if not info.state.is_final]
+        if live:
+            raise UsageError(f"{', '.join(live)} still runs: stop it first, nothing was deleted")
+        batch = f"{time.time():.6f}"
+        chosen = {info.record_id: info for info in infos if not info.is_deleted}
+        with self._store.failures("deleting runs"):
+            for record_id in chosen:
+                self._client.set_tag(record_id, layout.TAG_DELETED, batch)
+                self._client.delete_run(record_id)
+        return list(chosen.values())
+
+    def restore(self, wanted: Sequence[str] = ()) -> list[RunInfo]:
+        """Bring deleted runs back; without names, those that were deleted last."""
+        if wanted:
+            infos = [info for info in map(self.run, wanted) if info.is_deleted]
+            infos += [c for info in infos for c in self.runs(parent=info.run_id, limit=EVERYTHING, is_deleted=True)]
+        else:
+            deleted = self.runs(is_deleted=True, limit=EVERYTHING)
+            last = max((info.tags.get(layout.TAG_DELETED, "") for info in deleted), default="")
+            infos = [info for info in deleted if last and info.tags.get(layout.TAG_DELETED) == last]
+        with self._store.failures("restoring runs"):
+            for info in infos:
+                self._client.restore_run(info.record_id)
+        return infos
+
+    def tag(self, wanted: str, name: str, value: str) -> None:
+        """Give a run a tag of the user's own, which lists can filter by: ``tags.NAME = 'VALUE'``."""
+        if name.startswith(("hops.", "mlflow.")) or layout.key_of(name) != name:
+            raise UsageError(f"a tag's name must be of letters, digits and . _ - / and not of hops or mlflow, got {name}")
+        with self._store.failures(f"setting tag {name}"):
+            self._client.set_tag(self.run(wanted).record_id, name, layout.shortened(value, layout.MAX_TAG, "nowhere"))
+
+    def unfinished(self) -> list[RunInfo]:
+        """Return the runs that, by their record, still run or wait."""
+        open_states = " ".join(f"and tags.`{layout.TAG_STATE}` != '{state.value}'" for state in RunState if state.is_final)
+        found = self._search(open_states.removeprefix("and "), None, [], EVERYTHING, 0, is_deleted=False)
+        return [info for info in map(self._info, found) if not info.state.is_final]
+
+    def mark_lost(self, wanted: Iterable[str], reason: str = LOST_REASON) -> list[RunInfo]:
+        """Close the records of runs whose supervisor is gone for good; those that have ended stay as they are."""
+        lost = [info for info in map(self.run, wanted) if not info.state.is_final]
+        with self._store.failures("closing the records of lost runs"):
+            for info in lost:
+                self._client.set_tag(info.record_id, layout.TAG_STATE, RunState.FAILED.value)
+                self._client.set_tag(info.record_id, layout.TAG_REASON, reason)
+                self._client.set_terminated(info.record_id, layout.status_of(RunState.FAILED))
+        return lost
