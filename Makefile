@@ -31,6 +31,15 @@ front-check: front  ## types, lint, format and unit tests of the front end
 	$(NODE) jlpm check
 	$(NODE) jlpm test
 
+demo: .venv/.ready  ## train on real data on an embedded cluster, shown in this terminal
+	$(PY) examples/run.py examples/01-train.ipynb
+
+lab: .venv/.ready front  ## JupyterLab on the examples
+	.venv/bin/jupyter lab examples/01-train.ipynb
+
+bench: .venv/.ready  ## measure, and write docs/benchmarks.md
+	$(PY) -m benchmarks
+
 wheel: front  ## the wheel, which holds the bundle
 	.venv/bin/uv build -q --wheel
 
@@ -43,4 +52,4 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 test: .venv/.ready front check  ## all tests
 	.venv/bin/pytest
 
-.PHONY: help lock front front-check wheel check test
+.PHONY: help demo lab bench lock front front-check wheel check test

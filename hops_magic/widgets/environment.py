@@ -29,7 +29,7 @@ class Environment(Enum):
 
 
 def detect(shell: Any = None, environ: Mapping[str, str] | None = None, stream: TextIO | None = None) -> Environment:
-    """Tell the environment of this process.
+    """Tell the environment of this process; ``HOPS_VIEW`` (``notebook``, ``terminal``, ``stream`` ...) overrides what is found.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ def detect(shell: Any = None, environ: Mapping[str, str] | None = None, stream: 
         What a terminal view would write to; by default ``sys.stdout``.
     """
     environ = os.environ if environ is None else environ
+    if forced := environ.get("HOPS_VIEW"):
+        return Environment(forced)
     shell = _current_shell() if shell is None else shell
     if getattr(shell, "kernel", None) is not None:
         is_voila = environ.get("SERVER_SOFTWARE", "").startswith("voila/")
