@@ -29,7 +29,7 @@ class Environment(Enum):
 
 
 def detect(shell: Any = None, environ: Mapping[str, str] | None = None, stream: TextIO | None = None) -> Environment:
-    """Tell the environment of this process; ``HOPS_VIEW`` (``notebook``, ``terminal``, ``stream`` ...) overrides what is found.
+    """Tell the environment of this process; ``HOPS_VIEW`` (``notebook``, ``terminal``, ``stream`` ...) overrides it.
 
     Parameters
     ----------
