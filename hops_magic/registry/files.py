@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 from hops_magic.errors import NotFoundError
 from hops_magic.registry import layout
-from hops_magic.registry.finding import Finder
+from hops_magic.registry.finding import Finder, Wanted
 from hops_magic.registry.infos import Point, RunInfo, captured_rows
 from hops_magic.registry.records import CapturedName
 
@@ -21,7 +21,7 @@ from hops_magic.registry.records import CapturedName
 class RunFiles(Finder):
     """What runs left: courses of metrics, source, output, errors."""
 
-    def metrics(self, wanted: str, names: Iterable[str] | None = None) -> dict[str, list[Point]]:
+    def metrics(self, wanted: Wanted, names: Iterable[str] | None = None) -> dict[str, list[Point]]:
         """Return the courses of metrics, by name, each in order of steps.
 
         Where a restart repeated steps, those that it took back are left out, as in the live view.
@@ -40,29 +40,29 @@ class RunFiles(Finder):
             points.append((metric.step, metric.value, metric.timestamp / 1000))
         return points
 
-    def source(self, wanted: str) -> str:
+    def source(self, wanted: Wanted) -> str:
         """Return the cell of a run."""
         return self.text(self.run(wanted), layout.SOURCE)
 
-    def output(self, wanted: str, rank: int = 0) -> str:
+    def output(self, wanted: Wanted, rank: int = 0) -> str:
         """Return what a rank wrote, so far or in all; empty if nothing."""
         return self.text(self.run(wanted), layout.output_file(rank), default="")
 
-    def error(self, wanted: str) -> str:
+    def error(self, wanted: Wanted) -> str:
         """Return the tracebacks of a run that failed; empty if there are none."""
         return self.text(self.run(wanted), layout.ERROR, default="")
 
-    def options(self, wanted: str) -> dict[str, Any]:
+    def options(self, wanted: Wanted) -> dict[str, Any]:
         """Return all options and hyperparameters of a run, uncut: ``{"options": ..., "params": ...}``."""
         options: dict[str, Any] = json.loads(self.text(self.run(wanted), layout.OPTIONS, default="{}"))
         return options
 
-    def environment(self, wanted: str) -> dict[str, Any]:
+    def environment(self, wanted: Wanted) -> dict[str, Any]:
         """Return packages, Python, machine, git and cluster of a run."""
         environment: dict[str, Any] = json.loads(self.text(self.run(wanted), layout.ENVIRONMENT, default="{}"))
         return environment
 
-    def captured(self, wanted: str) -> tuple[CapturedName, ...]:
+    def captured(self, wanted: Wanted) -> tuple[CapturedName, ...]:
         """Return the values that travelled from the notebook."""
         return captured_rows(self.text(self.run(wanted), layout.CAPTURED, default="[]"))
 

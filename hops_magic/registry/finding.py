@@ -19,6 +19,10 @@ from hops_magic.settings import Settings
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
+Wanted = str | RunInfo
+"""A run: its id, the beginning of its id, its name, or what a list returned."""
+
+DEFAULT_EXPERIMENT = "0"
 EVERYTHING = 10_000
 NAME_POOL = 500
 
@@ -47,6 +51,7 @@ class Finder:
                 changed_at=(found_one.last_update_time or 0) / 1000,
             )
             for found_one in found
+            if found_one.experiment_id != DEFAULT_EXPERIMENT or self._is_used(DEFAULT_EXPERIMENT)
         ]
         self._experiment_names.update((info.experiment_id, info.name) for info in infos)
         return infos
@@ -90,7 +95,7 @@ class Finder:
         found = self._search(condition, where, order_clauses(sort), limit, offset, is_deleted=is_deleted)
         return [self._info(run) for run in found]
 
-    def run(self, wanted: str) -> RunInfo:
+    def run(self, wanted: Wanted) -> RunInfo:
         """Return one run, deleted ones included, by its id, the beginning of its id, or its name (the newest of that name).
 
         Raises
@@ -98,6 +103,8 @@ class Finder:
         NotFoundError
             If there is none, with names that are like it; or if a beginning fits several.
         """
+        if isinstance(wanted, RunInfo):
+            return wanted
         wanted = wanted.strip()
         for find in (self._by_id, self._by_name, self._by_prefix):
             found = find(wanted)
@@ -105,11 +112,15 @@ class Finder:
                 return self._info(found)
         raise NotFoundError(self._nothing_like(wanted))
 
-    def children(self, wanted: str) -> list[RunInfo]:
+    def children(self, wanted: Wanted) -> list[RunInfo]:
         """Return the trials of a study, in the order of their start."""
         return self.runs(parent=self.run(wanted).run_id, sort="started", limit=EVERYTHING)
 
     # -- finding ---------------------------------------------------------------------------------------------------
+
+    def _is_used(self, experiment_id: str) -> bool:
+        """Whether an experiment has runs: MLflow makes one by itself, which nobody asked for."""
+        return bool(self._search("", [experiment_id], [], 1, 0, is_deleted=False))
 
     def _by_id(self, wanted: str) -> MlflowRun | None:
         if not re.fullmatch(r"[\w-]{4,64}", wanted, re.ASCII):

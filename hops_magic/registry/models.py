@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.registry import layout
 from hops_magic.registry.files import RunFiles
+from hops_magic.registry.finding import Wanted
 from hops_magic.registry.infos import ModelInfo, ModelVersion, RunInfo, json_tag
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ class Models(RunFiles):
     """Registered models beside the runs that made them."""
 
     def register(
-        self, wanted: str, name: str, path: Path | str | None = None, *, model: Savable | None = None, flavour: str = "keras"
+        self,
+        wanted: Wanted,
+        name: str,
+        path: Path | str | None = None,
+        *,
+        model: Savable | None = None,
+        flavour: str = "keras",
     ) -> ModelVersion:
         """Make a run's model the next version of a registered model, which is made if need be.
 

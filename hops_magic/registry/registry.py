@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from hops_magic.errors import UsageError
 from hops_magic.registry import layout
 from hops_magic.registry.comparing import compare
-from hops_magic.registry.finding import EVERYTHING
+from hops_magic.registry.finding import EVERYTHING, Wanted
 from hops_magic.registry.infos import Comparison, RunInfo, captured_rows
 from hops_magic.registry.models import Models
 from hops_magic.runs.states import RunState
@@ -23,7 +23,7 @@ class Registry(Models):
     Threads may share it.
     """
 
-    def compare(self, *wanted: str) -> Comparison:
+    def compare(self, *wanted: Wanted) -> Comparison:
         """Tell how runs differ.
 
         Raises
@@ -41,7 +41,7 @@ class Registry(Models):
             environments=[json.loads(self.text(info, layout.ENVIRONMENT, default="{}")) for info in infos],
         )
 
-    def delete(self, wanted: Sequence[str]) -> list[RunInfo]:
+    def delete(self, wanted: Sequence[Wanted]) -> list[RunInfo]:
         """Delete runs, with their trials if they are studies; :meth:`restore` brings them back.
 
         Raises
@@ -50,7 +50,7 @@ class Registry(Models):
             If one of them still runs; then none is deleted.
         """
         infos = [self.run(name) for name in wanted]
-        infos += [child for info in infos for child in self.children(info.run_id)]
+        infos += [child for info in infos for child in self.children(info)]
         live = [info.name for info in infos if not info.state.is_final]
         if live:
             raise UsageError(f"{', '.join(live)} still runs: stop it first, nothing was deleted")
@@ -62,7 +62,7 @@ class Registry(Models):
                 self._client.delete_run(record_id)
         return list(chosen.values())
 
-    def restore(self, wanted: Sequence[str] = ()) -> list[RunInfo]:
+    def restore(self, wanted: Sequence[Wanted] = ()) -> list[RunInfo]:
         """Bring deleted runs back; without names, those that were deleted last."""
         if wanted:
             infos = [info for info in map(self.run, wanted) if info.is_deleted]
@@ -76,7 +76,7 @@ class Registry(Models):
                 self._client.restore_run(info.record_id)
         return infos
 
-    def tag(self, wanted: str, name: str, value: str) -> None:
+    def tag(self, wanted: Wanted, name: str, value: str) -> None:
         """Give a run a tag of the user's own, which lists can filter by: ``tags.NAME = 'VALUE'``."""
         if name.startswith(("hops.", "mlflow.")) or layout.key_of(name) != name:
             raise UsageError(f"a tag's name must be of letters, digits and . _ - / and not of hops or mlflow, got {name}")
@@ -89,7 +89,7 @@ class Registry(Models):
         found = self._search(open_states.removeprefix("and "), None, [], EVERYTHING, 0, is_deleted=False)
         return [info for info in map(self._info, found) if not info.state.is_final]
 
-    def mark_lost(self, wanted: Iterable[str], reason: str = LOST_REASON) -> list[RunInfo]:
+    def mark_lost(self, wanted: Iterable[Wanted], reason: str = LOST_REASON) -> list[RunInfo]:
         """Close the records of runs whose supervisor is gone for good; those that have ended stay as they are."""
         lost = [info for info in map(self.run, wanted) if not info.state.is_final]
         with self._store.failures("closing the records of lost runs"):

@@ -1,0 +1,58 @@
+"""Magics of several commands: a line of words, of which the first may choose the command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from hops_magic.errors import UsageError
+from hops_magic.options import HelpShown, MagicParser
+
+Command = Callable[[list[str]], Any]
+
+
+class Sentence(str):
+    """A text that notebooks show as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def run_line(prog: str, line: str, commands: Mapping[str, Command], default: Command) -> Any:
+    """Run the command that a line names, or the default with all its words; None if the line asked for help.
+
+    Raises
+    ------
+    UsageError
+        For words that are no command and no option.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{prog}: {error} in {line[:200]!r}") from None
+    try:
+        if not words or words[0].startswith("-"):
+            return default(words)
+        if words[0] not in commands:
+            close = get_close_matches(words[0], commands, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(commands)}"
+            raise UsageError(f"{prog} has no command {words[0][:80]}: {hint}")
+        return commands[words[0]](words[1:])
+    except HelpShown:
+        return None
+
+
+def parser(prog: str, description: str, epilog: str = "") -> MagicParser:
+    """Return a parser for one command."""
+    return MagicParser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
