@@ -44,7 +44,17 @@ def address_of(place: str, credentials: Credentials | None) -> str:
     raise ClusterError(f"{place} is neither an address such as tcp://host:8786 nor a scheduler file that exists")
 
 
-def connect(address: str, credentials: Credentials | None) -> Client:
+class EmbeddedClient(Client):
+    """A client which does not look for a scheduler that has ended, and so does not complain of it in some later cell."""
+
+    async def _reconnect(self) -> None:
+        self.scheduler_comm = None
+        for state in self.futures.values():
+            state.cancel(reason="scheduler-connection-lost", msg="the embedded cluster has ended")
+        await self._close()
+
+
+def connect(address: str, credentials: Credentials | None, kind: type[Client] = Client) -> Client:
     """Return a client of the scheduler at ``address``.
 
     Raises
@@ -54,7 +64,7 @@ def connect(address: str, credentials: Credentials | None) -> Client:
     """
     security = credentials.security() if credentials else None
     try:
-        return Client(address, security=security, timeout=_CONNECT_WITHIN_S, set_as_default=False, name="hops-kernel")
+        return kind(address, security=security, timeout=_CONNECT_WITHIN_S, set_as_default=False, name="hops-kernel")
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError, ImportError) as error:
         cause = error.__cause__ or error
         raise ClusterError(f"the scheduler at {address} cannot be reached: {str(cause) or type(cause).__name__}") from error

@@ -55,7 +55,9 @@ class Cluster:
     @property
     def is_usable(self) -> bool:
         """Whether the connection still stands."""
-        return bool(self.client.status == "running")
+        link = self.client.scheduler_comm
+        # a scheduler that says goodbye leaves the client's status as it was
+        return bool(self.client.status == "running" and link is not None and not link.comm.closed())
 
     def status(self) -> ClusterStatus:
         """Ask the scheduler what there is and what runs.
@@ -212,10 +214,10 @@ class Clusters:
         if isinstance(thing, Cluster):
             self._replace(thing)
             return thing
-        owner = None if isinstance(thing, Client) else thing
-        if owner is not None and not callable(getattr(owner, "get_client", None)):
+        if not isinstance(thing, Client) and not callable(getattr(thing, "get_client", None)):
             kind = type(thing).__name__
             raise OptionError("cluster", "must be a distributed.Client or a Dask cluster object", kind, "see %cluster -h")
+        owner = None if isinstance(thing, Client) else thing
         client = thing if owner is None else owner.get_client()
         if getattr(client, "asynchronous", False) or not isinstance(client, Client):
             raise ClusterError(
@@ -271,7 +273,7 @@ class Clusters:
             connection = embedded.find_or_start(self.file, workers, threads)
             _check_embedded(connection)
             try:
-                client = attach.connect(connection.address, connection.credentials())
+                client = attach.connect(connection.address, connection.credentials(), attach.EmbeddedClient)
             except ClusterError:
                 # it may have ended, being idle, between our look and our call
                 if last or not _gone(connection):

@@ -127,7 +127,7 @@ class ConnectionFile:
                 if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
                     return None
                 return Connection.from_json(file.read())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
 
     def live(self) -> Connection | None:

@@ -23,6 +23,8 @@ from typing import Any
 import dask
 from distributed import LocalCluster
 from distributed.deploy.spec import SpecCluster
+from distributed.http.routing import DirectoryHandler
+from tornado.ioloop import IOLoop
 
 from hops_magic.engine import machine
 from hops_magic.engine.connection import Connection, ConnectionFile, Process
@@ -44,6 +46,8 @@ CONFIG: Mapping[str, Any] = {
     "distributed.worker.memory.terminate": False,
     "distributed.comm.require-encryption": True,
     "distributed.scheduler.idle-timeout": None,
+    # their metrics are on the scheduler's pages, whose path is secret; their own servers would show them to everybody
+    "distributed.worker.http.routes": [],
 }
 
 
@@ -94,6 +98,7 @@ class Daemon:
         }
         self.cluster = _make(self.sizing, options)
         await self.cluster
+        _hide_sitemap(self.cluster.scheduler.http_application)
         self.cluster.scheduler.handlers["hops_scale"] = self.scale
         await self._wait_for_workers(self.sizing.workers)
         return self._connection()
@@ -149,7 +154,15 @@ class Daemon:
         except ImportError:
             return
         scheduler = self.cluster.scheduler
-        pages.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=f"/{self._prefix}")
+        # not the library's own connect(): that adds a redirection from / which tells the path to everybody
+        application = pages.BokehApplication(
+            pages.applications,
+            scheduler,
+            prefix=f"/{self._prefix}",
+            template_variables=pages.template_variables(scheduler),
+        )
+        scheduler.http_application.add_application(application)
+        application.initialize(IOLoop.current())
 
     async def watch_idle(self) -> None:
         """Return when nothing has run, and no kernel has come, for ``idle_s``."""
@@ -189,6 +202,16 @@ def _make(sizing: Sizing, options: dict[str, Any]) -> SpecCluster:
             "or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
         ) from error
     return GpuCluster(CUDA_VISIBLE_DEVICES=list(sizing.gpus), **options)
+
+
+def _hide_sitemap(application: Any) -> None:
+    """Take away the page that lists all paths, the secret one among them."""
+    router = application.default_router
+    router.rules[:] = [
+        rule
+        for rule in router.rules
+        if not any(inner.target is DirectoryHandler for inner in getattr(rule.target, "rules", ()))
+    ]
 
 
 def _import_dashboard() -> Any:

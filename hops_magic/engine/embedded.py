@@ -6,6 +6,7 @@ that gets no acknowledgement ends itself. So however a kernel dies on the way, n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import dask
+import psutil
 from filelock import Timeout
 
 from hops_magic.engine import machine
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 IDLE_S = 1800.0
 _START_WITHIN_S = 90.0
 _STOP_WITHIN_S = 20.0
+_FAMILY_WITHIN_S = 5.0
 _OWNER_WITHIN_S = 60.0
 _OWNER = "owner.json"
 
@@ -76,11 +79,16 @@ def end(file: ConnectionFile) -> bool:
             reclaim(file)
         return False
     process = connection.process
+    family = _family(process.pid)
     for number, within_s in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
         if _end(process, number, within_s):
             break
     else:
         raise ClusterError(f"the embedded cluster's process {process.pid} cannot be ended")
+    _, left = psutil.wait_procs(family, timeout=_FAMILY_WITHIN_S)
+    for straggler in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            straggler.kill()
     with file.lock(_START_WITHIN_S):
         reclaim(file)
     return True
@@ -211,6 +219,13 @@ def _hear(channel: socket.socket, home: Path) -> Connection:
     if "error" in message:
         raise ClusterError(f"the embedded cluster could not start: {message['error']}")
     return Connection.from_json(message["connection"])
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _end(process: Process, number: int, within_s: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.magic import Magics, line_magic, magics_class
@@ -146,7 +146,7 @@ class ClusterCommand:
 
 
 def _given(parsed: argparse.Namespace, options_type: type) -> dict[str, Any]:
-    return {name: value for name, value in vars(parsed).items() if name in options_type.__dataclass_fields__}
+    return {name: value for name, value in vars(parsed).items() if name in {item.name for item in fields(options_type)}}
 
 
 def _table(cluster: Cluster) -> ClusterTable:
