@@ -113,7 +113,6 @@ class WidgetPainter:
         if update is not None:
             self._widget.send(dict(update))
 
-
     def _tell_all_again(self) -> None:
         # the browser cannot make itself heard before the cell ends: it may have missed the beginning
         if time.monotonic() - self._told_all_at >= 1.0:

@@ -12,8 +12,10 @@ from typing import Any, NotRequired, TypedDict
 from hops_magic.runs.events import Displayed, is_number
 from hops_magic.runs.run import Curve, CurveKey, RankView, Run
 from hops_magic.widgets import words
+from hops_magic.widgets.plain import one_line
 
 MAX_DISPLAY_CHARS = 4_000_000
+MAX_TRACEBACK_CHARS = 20_000
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
 _SHOWN_TYPES = ("text/html", *_PICTURES, "text/plain")
 _RANK_FIELDS = [f.name for f in dataclasses.fields(RankView) if f.name not in ("output", "output_chars")]
@@ -119,13 +121,13 @@ def head_of(run: Run) -> dict[str, Any]:
     """The run's own facts, without those of its ranks, its curves and outputs."""
     return {
         "run_id": run.run_id,
-        "name": run.name,
-        "experiment": run.experiment,
+        "name": one_line(run.name),
+        "experiment": one_line(run.experiment),
         "world_size": run.world_size,
         "state": run.state.value,
         "is_final": run.state.is_final,
         "can_stop": run.state.can_stop,
-        "reason": run.reason,
+        "reason": one_line(run.reason, 500),
         "queue": words.queue(run),
         "progress": words.progress(run),
         "fraction": run.fraction_done(),
@@ -134,10 +136,17 @@ def head_of(run: Run) -> dict[str, Any]:
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "attempt": run.attempt,
-        "restarts": list(run.restarts),
-        "latest": {name: _number(value) for name, value in words.latest_metrics(run).items()},
-        "warnings": list(run.warnings),
-        "errors": [dataclasses.asdict(group) for group in words.errors(run)],
+        "restarts": [one_line(reason, 500) for reason in run.restarts],
+        "latest": {one_line(name, 100): _number(value) for name, value in words.latest_metrics(run).items()},
+        "warnings": [one_line(message, 1_000) for message in run.warnings],
+        "errors": [
+            {
+                "ranks": group.ranks,
+                "headline": one_line(group.headline, 1_000),
+                "traceback": group.traceback[-MAX_TRACEBACK_CHARS:],
+            }
+            for group in words.errors(run)
+        ],
         "checkpoint": run.checkpoint and {"epoch": run.checkpoint.epoch, "step": run.checkpoint.step},
         "result": run.result and {"names": list(run.result.names), "left_behind": dict(run.result.left_behind)},
     }
@@ -161,7 +170,7 @@ def curve_update(key: CurveKey, before: Curve | None, curve: Curve) -> CurveUpda
     at = _common(before, curve) if before is not None else 0
     if before is not None and at == len(curve.steps) == len(before.steps):
         return None
-    metric, scope, series, rank = key
+    metric, scope, series, rank = one_line(key[0], 100), *key[1:]
     values = [_number(value) for value in curve.values[at:]]
     return CurveUpdate(
         metric=metric, scope=scope, series=series, rank=rank, at=at, steps=list(curve.steps[at:]), values=values

@@ -1,0 +1,57 @@
+"""What browser tests do again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Page, expect
+
+SHOTS = Path(__file__).parents[2] / "test-artifacts" / "ui"
+KERNEL_READY = """async () => {
+  const context = window.jupyterapp.shell.currentWidget.context;
+  await context.ready;
+  await context.sessionContext.ready;
+  await context.sessionContext.session.kernel.info;
+}"""
+RUN_ALL = "() => { void window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+SHUT_DOWN_KERNELS = "() => window.jupyterapp.serviceManager.sessions.shutdownAll()"
+SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"
+
+
+@dataclass(frozen=True)
+class Jupyter:
+    url: str
+    root: Path
+
+
+def wait_until(predicate: Callable[[], object], *, deadline_s: float, what: str) -> object:
+    ends = time.monotonic() + deadline_s
+    while time.monotonic() < ends:
+        if value := predicate():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {deadline_s} s: {what}")
+
+
+def write_notebook(jupyter: Jupyter, name: str, cells: list[str]) -> Path:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    path = jupyter.root / name
+    nbformat.write(notebook, path)
+    return path
+
+
+def visit(page: Page, jupyter: Jupyter, name: str, *, at: str = "lab/tree") -> None:
+    page.goto(f"{jupyter.url}/{at}/{name}{'?reset' if at.startswith('lab') else ''}", wait_until="domcontentloaded")
+    expect(page.locator(".jp-NotebookPanel .jp-CodeCell").first).to_be_visible(timeout=60_000)
+    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context")
+
+
+def shoot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")

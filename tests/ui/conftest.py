@@ -1,0 +1,95 @@
+"""A JupyterLab server, which also serves Notebook 7 and voila, and a browser: Debian's chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browsing import KERNEL_READY, Jupyter, visit, wait_until, write_notebook
+from playwright.sync_api import ConsoleMessage, Page
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+# voila's page asks the network for icons and formulas, and loads Notebook's extension, which it cannot serve
+FOREIGN_ERRORS = ("cdn.jsdelivr.net", "cdnjs.cloudflare.com", "@jupyterlab/docregistry")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    chromium = os.environ.get("HOPS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "the browser tests need chromium: apt-get install chromium"
+    return {**browser_type_launch_args, "executable_path": chromium, "args": FLAGS}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args):
+    return {**browser_context_args, "viewport": {"width": 1280, "height": 900}}
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory) -> Iterator[Jupyter]:
+    home = tmp_path_factory.mktemp("jupyter")
+    root = home / "root"
+    root.mkdir()
+    shutil.copy(Path(__file__).with_name("fake_feed.py"), root)
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    places = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
+    env = {
+        **os.environ,
+        **{f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in places.items()},
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "HOPS_HOME": str(home / "hops"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
+    command += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={root}"]
+    command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=root)
+    try:
+        found = wait_until(
+            lambda: list((home / "runtime").glob(f"jpserver-{server.pid}.json")), deadline_s=60, what="a Jupyter server"
+        )
+        yield Jupyter(json.loads(found[0].read_text())["url"].rstrip("/"), root)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture
+def open_notebook(jupyter: Jupyter, page: Page, console_errors: list[str]) -> Callable[..., Path]:
+    """Write a notebook, open it in JupyterLab or Notebook 7, and wait for its kernel."""
+
+    def go(name: str, cells: list[str], *, at: str = "lab/tree") -> Path:
+        path = write_notebook(jupyter, name, cells)
+        visit(page, jupyter, name, at=at)
+        page.evaluate(KERNEL_READY)
+        # what Notebook 7 complains about while it starts is its own affair
+        console_errors.clear()
+        return path
+
+    return go
+
+
+@pytest.fixture(autouse=True)
+def console_errors(page: Page) -> Iterator[list[str]]:
+    """What pages complained about: nothing, by the end of each test."""
+    said: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        text = f"{message.text} {message.location.get('url', '')}"
+        if message.type == "error" and not any(word in text for word in FOREIGN_ERRORS):
+            said.append(text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield said
+    assert not said, said
