@@ -74,11 +74,16 @@ class Publisher:
         self._loop_task = asyncio.create_task(self._publish_often())
         self._opening = asyncio.create_task(self._open_recorder())
 
-    async def close(self, result: dict[str, str]) -> None:
-        """Publish and record all that is left; viewers learn where the result lies."""
+    async def close(self, last: Event, result: dict[str, str]) -> None:
+        """Publish and record all that is left.
+
+        Viewers learn of the ``last`` event, the final state, together with where the result lies and when the record is whole:
+        what they do then, they find done.
+        """
         self._closing.set()
         if self._loop_task is not None:
             await self._loop_task
+        self.say_all([last])
         if self._opening is not None:
             await self._record_rest()
         await self._flush(result)

@@ -98,8 +98,8 @@ class Supervisor:
             end = AttemptEnd(Verdict.FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
         finally:
             await self._clean()
-        self.say(ev.StateChanged(at=time.time(), state=end.verdict.state, reason=end.reason))
-        await self.publisher.close(self._result)
+        final = ev.StateChanged(at=time.time(), state=end.verdict.state, reason=end.reason)
+        await self.publisher.close(final, self._result)
         self.host.supervisors.pop(self.job.run_id, None)
 
     async def _take_over(self) -> int | None:
