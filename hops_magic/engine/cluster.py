@@ -241,22 +241,12 @@ class Clusters:
         ClusterError
             If runs are going on and it is not forced.
         """
-        current, self._current = self._current, None
-        if current is not None and not current.kind.is_ours:
-            current.close()
+        if self._current is not None and not self._current.kind.is_ours:
+            self.close()
             return True
-        try:
-            if not force and self.file.live() is not None:
-                _refuse_under_runs(current or self._embedded(None, None))
-        except VersionMismatchError:
-            logger.info("ending an embedded cluster of other versions, whose runs this kernel cannot see")
-        except ClusterError:
-            self._current = self._current or current
-            raise
-        for cluster in {self._current, current} - {None}:
-            assert cluster is not None
-            cluster.close()
-        self._current = None
+        if not force and self.file.live() is not None:
+            self._refuse_under_runs()
+        self.close()
         return embedded.end(self.file)
 
     def close(self) -> None:
@@ -264,6 +254,18 @@ class Clusters:
         if self._current is not None:
             self._current.close()
             self._current = None
+
+    def _refuse_under_runs(self) -> None:
+        try:
+            runs = self._embedded(None, None).status().runs
+        except VersionMismatchError:
+            logger.info("ending an embedded cluster of other versions, whose runs this kernel cannot see")
+            return
+        except ClusterError as error:
+            raise ClusterError(f"{error}; end it without a look at its runs by --force") from error
+        if runs:
+            names = ", ".join(f"{run.name} ({run.run_id})" if run.name != run.run_id else run.run_id for run in runs)
+            raise ClusterError(f"runs are going on ({names}): stop them first, or end the cluster with them by --force")
 
     def _embedded(self, workers: int | None, threads: int | None) -> Cluster:
         current = self._current
@@ -334,13 +336,6 @@ def _gone(connection: Connection) -> bool:
     while connection.process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     return not connection.process.is_alive()
-
-
-def _refuse_under_runs(cluster: Cluster) -> None:
-    runs = cluster.status().runs
-    if runs:
-        names = ", ".join(f"{run.name} ({run.run_id})" if run.name != run.run_id else run.run_id for run in runs)
-        raise ClusterError(f"runs are going on ({names}): stop them first, or end the cluster with them by --force")
 
 
 def _address(client: Client) -> str:

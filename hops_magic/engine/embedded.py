@@ -6,11 +6,9 @@ that gets no acknowledgement ends itself. So however a kernel dies on the way, n
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import select
 import shutil
 import signal
 import socket
@@ -35,7 +33,8 @@ logger = logging.getLogger(__name__)
 IDLE_S = 1800.0
 _START_WITHIN_S = 90.0
 _STOP_WITHIN_S = 20.0
-_FAMILY_WITHIN_S = 5.0
+_KILL_WITHIN_S = 5.0
+_LOOK_S = 0.02
 _OWNER_WITHIN_S = 60.0
 _OWNER = "owner.json"
 
@@ -80,15 +79,14 @@ def end(file: ConnectionFile) -> bool:
         return False
     process = connection.process
     family = _family(process.pid)
-    for number, within_s in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
-        if _end(process, number, within_s):
+    for number, within_s in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, _KILL_WITHIN_S)):
+        process.signal(number)
+        if not _alive_after([process], within_s):
             break
     else:
         raise ClusterError(f"the embedded cluster's process {process.pid} cannot be ended")
-    _, left = psutil.wait_procs(family, timeout=_FAMILY_WITHIN_S)
-    for straggler in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            straggler.kill()
+    for straggler in _alive_after(family, _KILL_WITHIN_S):
+        straggler.signal(signal.SIGKILL)
     with file.lock(_START_WITHIN_S):
         reclaim(file)
     return True
@@ -221,23 +219,18 @@ def _hear(channel: socket.socket, home: Path) -> Connection:
     return Connection.from_json(message["connection"])
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def _family(pid: int) -> list[Process]:
     try:
-        return list(psutil.Process(pid).children(recursive=True))
+        found = [Process.of(child.pid) for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+    return [process for process in found if process is not None]
 
 
-def _end(process: Process, number: int, within_s: float) -> bool:
-    """Signal a process and wait for its end."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return True
-    try:
-        process.signal(number)
-        if not process.is_alive():
-            return True
-        return bool(select.select([descriptor], [], [], within_s)[0])
-    finally:
-        os.close(descriptor)
+def _alive_after(processes: list[Process], within_s: float) -> list[Process]:
+    """Wait for the end of processes that are not our children; return those that are left."""
+    deadline = time.monotonic() + within_s
+    # a container's init may not reap: only is_alive() tells an exit that nobody collects from a process that runs
+    while (left := [process for process in processes if process.is_alive()]) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    return left

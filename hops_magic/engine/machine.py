@@ -53,7 +53,8 @@ def this_machine() -> Machine:
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
-    logical, physical = psutil.cpu_count() or 1, psutil.cpu_count(logical=False) or 1
+    logical = psutil.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
     # hyperthreads share the units that training needs; a container may count fewer logical than physical ones
     threads_per_core = max(1, logical // physical)
     return Machine(cores=max(1, CPU_COUNT // threads_per_core), memory_bytes=int(MEMORY_LIMIT), gpus=visible_gpus())

@@ -1,0 +1,57 @@
+"""With NVIDIA GPUs the embedded cluster is Dask-CUDA's, one worker per GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hops_magic.engine import machine
+
+
+def test_each_gpu_has_a_worker_which_leaves_it_to_the_ranks(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("gpu_daemon.py")
+    ended = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    # each worker sees its own GPU first
+    assert found["visible"] == ["0,1", "1,0"]
+    # and makes no CUDA context, which would keep some of its memory from the ranks
+    assert found["options"] == [["hops_magic.engine.embedded_worker"]] * 2
+    assert found["third"] == {"refused": 3, "gpus": 2}
+    assert found["one"] == {"workers": 1}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "seen"), [(None, ("0", "1")), ("1", ("1",)), ("", ()), ("-1", ()), ("GPU-b,0", ("1", "0"))]
+)
+def test_only_visible_gpus_count(chosen: str | None, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    for name in ("nvmlInit", "nvmlShutdown"):
+        monkeypatch.setattr(pynvml, name, lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetIndex", lambda handle: {"GPU-a": 0, "GPU-b": 1}[handle])
+    if chosen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert machine.visible_gpus() == seen
+
+
+def test_no_driver_means_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("pynvml.nvmlInit", _no_driver)
+    assert machine.visible_gpus() == ()
+
+
+def _no_driver() -> None:
+    import pynvml
+
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
