@@ -77,8 +77,8 @@ class Publisher:
     async def close(self, last: Event, result: dict[str, str]) -> None:
         """Publish and record all that is left.
 
-        Viewers learn of the ``last`` event, the final state, together with where the result lies and when the record is whole:
-        what they do then, they find done.
+        Viewers learn of the ``last`` event, the final state, together with where the result lies, and when the record is
+        whole: what they look for then is there.
         """
         self._closing.set()
         if self._loop_task is not None:

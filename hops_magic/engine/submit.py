@@ -118,7 +118,11 @@ def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHa
     )
     info = {"name": job.name, "experiment": job.experiment, "world_size": job.options.workers, "created_at": job.created_at}
     client.sync(client.scheduler.hops_submitted, run_id=job.run_id, info=info)
-    future = client.submit(supervise, job, key=TASK_PREFIX + job.run_id, pure=False, priority=10)
+    # one worker supervises as long as it lives: it has imported the registry's library and opened the store
+    usual = min(state["slots"])
+    future = client.submit(
+        supervise, job, key=TASK_PREFIX + job.run_id, pure=False, priority=10, workers=[usual], allow_other_workers=True
+    )
     # published, the task outlives this kernel
     client.publish_dataset(future, name=_dataset(job.run_id))
     handle = RunHandle(client, job.run_id)
