@@ -43,7 +43,8 @@ class Finder:
         """Return the experiments, last changed first."""
         with self._store.failures("listing experiments"):
             found = self._client.search_experiments(max_results=EVERYTHING, order_by=["last_update_time DESC"])
-        infos = [
+        self._experiment_names.update((found_one.experiment_id, found_one.name) for found_one in found)
+        return [
             ExperimentInfo(
                 experiment_id=found_one.experiment_id,
                 name=found_one.name,
@@ -53,8 +54,6 @@ class Finder:
             for found_one in found
             if found_one.experiment_id != DEFAULT_EXPERIMENT or self._is_used(DEFAULT_EXPERIMENT)
         ]
-        self._experiment_names.update((info.experiment_id, info.name) for info in infos)
-        return infos
 
     def runs(
         self,

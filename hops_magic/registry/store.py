@@ -133,12 +133,12 @@ def _open(settings: Settings) -> MlflowClient:
 
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    with translated(settings, "opening"):
+    with translated(settings, "opening"), _first_open(settings):
+        # its constructor already makes tables
         client = MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
-        with _first_open(settings):
-            client.search_experiments(max_results=1)
-            if settings.scheme != "http":
-                client.search_registered_models(max_results=1)
+        client.search_experiments(max_results=1)
+        if not settings.is_server:
+            client.search_registered_models(max_results=1)
     return client
 
 
