@@ -24,6 +24,7 @@ import dask
 from distributed import LocalCluster
 from distributed.deploy.spec import SpecCluster
 from distributed.http.routing import DirectoryHandler
+from distributed.utils import format_dashboard_link
 from tornado.ioloop import IOLoop
 
 from hops_magic.engine import machine
@@ -122,7 +123,9 @@ class Daemon:
             import bokeh  # noqa: F401
         except ImportError:
             return ""
-        return f"http://127.0.0.1:{self.cluster.scheduler.http_server.port}/{self._prefix}/status"
+        # the user's setting ``distributed.dashboard.link`` may lead through a proxy
+        link: str = format_dashboard_link("127.0.0.1", self.cluster.scheduler.http_server.port)
+        return f"{link.removesuffix('/status')}/{self._prefix}/status"
 
     async def _wait_for_workers(self, count: int) -> None:
         scheduler = self.cluster.scheduler

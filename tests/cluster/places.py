@@ -38,7 +38,13 @@ class Place:
         """Run code in a process that stands for a kernel."""
         command = [sys.executable, "-c", f"from hops_magic.engine.cluster import Clusters\n{code}"]
         return subprocess.Popen(
-            command, env=self.environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
+            command,
+            env=self.environment(**more),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
         )
 
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -72,3 +78,8 @@ def is_gone(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def shared_memory() -> set[Path]:
+    """Return the shared memory that Python's processes could have left; other programs have theirs beside it."""
+    return {path for path in Path("/dev/shm").iterdir() if path.name.startswith(("psm_", "sem.", "hops"))}

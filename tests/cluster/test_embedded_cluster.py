@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from places import Place, family, is_gone, until
+from places import Place, family, is_gone, shared_memory, until
 
 from hops_magic.engine.cluster import Clusters
 from hops_magic.engine.connection import Connection
@@ -111,7 +111,7 @@ def test_other_versions_are_named(make_place: Callable[[], Place], connection: C
 
 def test_kernels_that_start_at_once_get_one_cluster_which_ends_when_idle(make_place: Callable[[], Place]) -> None:
     place = make_place()
-    code = "print(Clusters().current().address, flush=True); input()"
+    code = "c = Clusters(); print(c.current().address, flush=True); input(); print(c.current().is_usable)"
     kernels = [place.kernel(code, HOPS_CLUSTER_IDLE_S="1.5") for _ in range(2)]
     addresses = {kernel.stdout.readline() for kernel in kernels if kernel.stdout}
     assert len(addresses) == 1
@@ -122,9 +122,10 @@ def test_kernels_that_start_at_once_get_one_cluster_which_ends_when_idle(make_pl
     until(lambda: all(is_gone(process) for process in processes))
     assert place.scratch() == []
     assert not place.file.path.exists()
-    for kernel in kernels:
-        kernel.kill()
-        kernel.communicate()
+    # a kernel is not told of it before it wants something, and then gets another
+    kernels[0].kill()
+    kernels[0].communicate()
+    assert kernels[1].communicate("\n", timeout=60) == ("True\n", "")
 
 
 def test_a_killed_daemon_takes_all_along_and_the_next_cleans_up(make_place: Callable[[], Place]) -> None:
@@ -135,7 +136,7 @@ def test_a_killed_daemon_takes_all_along_and_the_next_cleans_up(make_place: Call
     assert connection is not None
     clusters.current()
     processes = family(connection)
-    shared = set(Path("/dev/shm").iterdir())
+    shared = shared_memory()
     os.kill(connection.process.pid, signal.SIGKILL)
     until(lambda: all(is_gone(process) for process in processes), within_s=5)
     assert Path(connection.folder).exists()
@@ -153,7 +154,7 @@ def test_a_killed_daemon_takes_all_along_and_the_next_cleans_up(make_place: Call
     assert all(is_gone(process) for process in processes)
     assert place.scratch() == []
     assert not place.file.path.exists()
-    assert set(Path("/dev/shm").iterdir()) <= shared
+    assert shared_memory() <= shared
     assert not clusters.stop()
 
 
