@@ -12,6 +12,7 @@ from typing import Any
 
 from hops_magic.widgets import charts, words
 from hops_magic.widgets.charts import Chart
+from hops_magic.widgets.plain import one_line
 
 WIDTH, HEIGHT = 340, 190
 _SCALE = 2
@@ -83,11 +84,12 @@ def _line(draw: Any, spots: list[tuple[float, float]], colour: str) -> None:
 
 
 def _legend(draw: Any, chart: Chart) -> None:
-    draw.text((0, 2 * _SCALE), chart.title[:48], fill=_INK, font=_font(13))
+    draw.text((0, 2 * _SCALE), one_line(chart.title, 48), fill=_INK, font=_font(13))
     x, y, font = 0.0, 24 * _SCALE, _font(11)
     for index, line in enumerate(chart.lines):
         last = next((value for _, value in reversed(charts.finite(line.curve))), None)
-        label = line.label[:28] if last is None else f"{line.label[:28]}  {words.figure(last)}"
+        name = one_line(line.label, 28)
+        label = name if last is None else f"{name}  {words.figure(last)}"
         width = draw.textlength(label, font=font) + 28 * _SCALE
         if x and x + width > WIDTH * _SCALE:
             return

@@ -49,8 +49,12 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
         *_displays(run),
         *_outputs(run),
         _folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
+        _note(" · ".join(filter(None, (one_line(run.run_id), run.experiment and f"experiment {one_line(run.experiment)}")))),
     ]
-    style = "max-width:1100px;font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+    style = (
+        "max-width:1100px;overflow-wrap:anywhere;"
+        "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+    )
     return f'<div style="{style}">{"".join(parts)}</div>'
 
 
@@ -59,11 +63,6 @@ def _header(run: Run) -> str:
     facts = [words.count(run.world_size, "rank"), words.queue(run), words.progress(run)]
     if run.elapsed_s is not None:
         facts.append(words.duration(run.elapsed_s))
-    facts += (
-        [f"checkpoint of epoch {run.checkpoint.epoch}"]
-        if run.checkpoint is not None and run.state is not RunState.DONE
-        else []
-    )
     if run.checkpoint is not None and run.state is not RunState.DONE:
         facts.append(f"checkpoint of epoch {run.checkpoint.epoch}")
     facts += [one_line(run.reason)] if run.reason else []
@@ -72,7 +71,7 @@ def _header(run: Run) -> str:
         for name, value in words.latest_metrics(run).items()
     )
     first = (
-        f'<span style="color:{colour}">●</span> <b>{_text(one_line(words.title(run)))}</b> '
+        f'<span style="color:{colour}">●</span> <b>{_text(one_line(words.title(run), 60))}</b> '
         f'<span style="color:{colour}">{run.state.value}</span> '
         f'<span style="{_FAINT}">· {" · ".join(_text(fact) for fact in facts if fact)}</span>'
     )
@@ -90,7 +89,7 @@ def _charts(run: Run) -> str:
 
 def _told(title: str, run: Run) -> str:
     value = run.latest.get(title)
-    return f"curve of {title}" + ("" if value is None else f", last {words.figure(value)}")
+    return f"curve of {one_line(title, 60)}" + ("" if value is None else f", last {words.figure(value)}")
 
 
 def _epochs(run: Run) -> str:
@@ -102,7 +101,7 @@ def _epochs(run: Run) -> str:
             for epoch, values in sorted(epochs.items())[-MAX_EPOCHS:]
         ]
         first = "epoch" if len(words.epoch_table(run)) == 1 else f"fit {series}, epoch"
-        tables.append(_table([first, *names], rows))
+        tables.append(_table([first, *(one_line(name, 40) for name in names)], rows))
     return "".join(tables)
 
 
@@ -171,12 +170,12 @@ def _output(view: RankView) -> str:
 def _callout(colour: str, headline: str, detail: str = "") -> str:
     style = f"border-left:3px solid {colour};padding:2px 8px;margin:4px 0;overflow-wrap:anywhere"
     body = f'<pre style="{_MONO}">{_text(clean(detail))}</pre>' if detail else ""
-    first = _text(one_line(headline, 2_000))
+    first = _text(one_line(headline, 500))
     return f'<div style="{style}">{f"<details><summary>{first}</summary>{body}</details>" if body else first}</div>'
 
 
 def _note(note: str) -> str:
-    return f'<div style="{_FAINT}">{_text(note)}</div>' if note else ""
+    return f'<div style="{_FAINT};font-size:11px">{_text(note)}</div>' if note else ""
 
 
 def _folded(title: str, body: str, *, is_open: bool = False) -> str:

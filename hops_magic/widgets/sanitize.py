@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from html.parser import HTMLParser
 
+from hops_magic.widgets.plain import clean
+
 _KEPT = frozenset(  # names read better as words than as sixty strings
     "abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li "  # noqa: SIM905
     "mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var".split()
@@ -57,7 +59,7 @@ class _Cutter(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._dropping:
-            self._parts.append(escape(data, quote=False))
+            self._parts.append(escape(clean(data), quote=False))
 
     def result(self) -> str:
         return "".join([*self._parts, *(f"</{tag}>" for tag in reversed(self._open))])

@@ -141,7 +141,7 @@ class LinePainter:
         self._stream, self._clock = stream, clock
         self._news = News()
         self._state = ""
-        self._epochs: dict[int, int] = {}
+        self._epochs: dict[int, tuple[int, int]] = {}
 
     def paint(self, run: Run) -> None:
         """Write what is new."""
@@ -171,16 +171,17 @@ class LinePainter:
 
     def _epoch_lines(self, run: Run, *, is_last: bool) -> Iterator[str]:
         for series, epochs in sorted(words.epoch_table(run).items()):
-            printed = self._epochs.get(series, 0)
+            printed, last_newest = self._epochs.get(series, (0, 0))
             newest = max(epochs)
-            # a restart goes back: what it repeats is told again
-            printed = min(printed, newest)
+            if newest < last_newest:
+                # a restart went back: what it repeats is told again
+                printed = newest - 1
             for epoch in sorted(epochs):
                 if epoch <= printed or (epoch == newest and not (is_last or self._is_past(run, epoch))):
                     continue
                 yield self._epoch_line(run, epoch, epochs[epoch])
                 printed = epoch
-            self._epochs[series] = printed
+            self._epochs[series] = (printed, newest)
 
     def _is_past(self, run: Run, epoch: int) -> bool:
         view = run.ranks.get(0)

@@ -102,7 +102,7 @@ def progress(run: Run) -> str:
 
 def throughput(run: Run) -> float | None:
     """Rows per second of all ranks together; None while none has said."""
-    known = [view.examples_per_s for view in run.ranks.values() if view.examples_per_s is not None]
+    known = [view.examples_per_s or 0.0 for view in run.ranks.values() if is_number(view.examples_per_s)]
     return sum(known) if known else None
 
 

@@ -1,0 +1,109 @@
+"""The widget's end in a real kernel, with a client in the browser's place."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
+
+BEGIN = """
+import threading
+from hops_magic.runs import events as ev
+from hops_magic.runs.run import Run, advance
+from hops_magic.runs.states import RunState
+from hops_magic.widgets import open_view
+stop = threading.Event()
+run = Run(run_id="run-1", name="digits")
+"""
+BLOCK = """
+view = open_view(run, on_stop=stop.set, report_html="<b>report</b>")
+assert stop.wait(30), "no stop came"
+run = advance(run, ev.StateChanged(state=RunState.STOPPED))
+view.close(run)
+"""
+DEADLINE_S = 30
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[BlockingKernelClient]:
+    manager, client = start_new_kernel(kernel_name="python3")
+    client.execute_interactive(BEGIN, timeout=DEADLINE_S)
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def messages(client: BlockingKernelClient, request: str) -> Iterator[dict[str, Any]]:
+    """What the kernel says, until the request is done."""
+    ends = time.monotonic() + DEADLINE_S
+    while time.monotonic() < ends:
+        message = client.get_iopub_msg(timeout=DEADLINE_S)
+        is_mine = message["parent_header"].get("msg_id") == request
+        if is_mine and message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            return
+        yield message
+    raise AssertionError("the cell did not end")
+
+
+def answer(client: BlockingKernelClient, comm_id: str, content: dict[str, Any]) -> None:
+    body = {"comm_id": comm_id, "data": {"method": "custom", "content": content}}
+    client.shell_channel.send(client.session.msg("comm_msg", body))
+
+
+def test_a_busy_kernel_hears_the_browser(kernel: BlockingKernelClient) -> None:
+    kernel.execute_interactive("stop.clear()", timeout=DEADLINE_S)
+    request = kernel.execute(BLOCK)
+    comm_id, updates, last = "", [], {}
+    for message in messages(kernel, request):
+        content = message["content"]
+        if message["msg_type"] == "comm_open" and "_esm" in content["data"]["state"]:
+            comm_id = content["comm_id"]
+        elif message["msg_type"] == "display_data":
+            # a browser that opens the view asks for what it missed
+            answer(kernel, comm_id, {"type": "ready"})
+        elif message["msg_type"] == "comm_msg" and content["data"]["method"] == "custom":
+            updates.append(content["data"]["content"])
+            if len(updates) == 1:
+                answer(kernel, comm_id, {"type": "stop"})
+        elif message["msg_type"] == "update_display_data":
+            last = content["data"]
+        assert message["msg_type"] != "error", message["content"]
+    assert updates[0]["reset"]
+    assert updates[0]["head"]["report_html"] == "<b>report</b>"
+    assert {"is_stop_requested": True} in [update["head"] for update in updates]
+    assert updates[-1]["head"]["state"] == "stopped"
+    assert set(last) == {"text/html", "text/plain"}
+
+
+def test_nothing_is_sent_before_a_browser_asks(kernel: BlockingKernelClient) -> None:
+    code = "with open_view(run, on_stop=stop.set) as view:\n    view.update(advance(run, ev.Warned(message='w')))"
+    said = list(messages(kernel, kernel.execute(code)))
+    assert not [m for m in said if m["msg_type"] == "comm_msg" and m["content"]["data"]["method"] == "custom"]
+    assert "w" in said[-1]["content"]["data"]["text/html"]
+
+
+def test_without_the_bundle_pictures_are_shown(kernel: BlockingKernelClient) -> None:
+    code = """
+    import hops_magic.widgets.notebook as notebook
+    from pathlib import Path
+    bundle, notebook._BUNDLE = notebook._BUNDLE, Path("/nowhere")
+    with open_view(run, on_stop=stop.set) as view:
+        view.update(run)
+    notebook._BUNDLE = bundle
+    """
+    said = list(messages(kernel, kernel.execute(code.replace("\n    ", "\n"))))
+    assert not [m for m in said if m["msg_type"] in ("comm_open", "error")]
+    assert "was not built" in next(m for m in said if m["msg_type"] == "display_data")["content"]["data"]["text/html"]
+    assert "was not built" not in said[-1]["content"]["data"]["text/html"]
+
+
+def test_views_in_text_import_no_widget_library() -> None:
+    code = "import sys, hops_magic.widgets, hops_magic.widgets.text; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"anywidget", "ipywidgets", "IPython", "PIL", "numpy"} & set(loaded)
