@@ -7,11 +7,11 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from hops_magic.errors import NotFoundError, UsageError
+from hops_magic.errors import NotFoundError, RegistryError, UsageError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import all_experiments
 from hops_magic.registry.infos import ExperimentInfo, RunInfo, run_info
-from hops_magic.registry.queries import order_clauses, search_filter, without_quotes
+from hops_magic.registry.queries import MAX_TEXT, order_clauses, search_filter, without_quotes
 from hops_magic.registry.store import Store
 from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
@@ -91,7 +91,13 @@ class Finder:
         """
         condition = search_filter(state=state, text=text, condition=filter, parent=parent)
         where = [self._experiment_id(experiment)] if experiment is not None else None
-        found = self._search(condition, where, order_clauses(sort), limit, offset, is_deleted=is_deleted)
+        try:
+            found = self._search(condition, where, order_clauses(sort), limit, offset, is_deleted=is_deleted)
+        except RegistryError as error:
+            if filter and getattr(error.__cause__, "error_code", "") == "INVALID_PARAMETER_VALUE":
+                said = str(error.__cause__).splitlines()[0]
+                raise UsageError(f"the filter {filter[:MAX_TEXT]} cannot be read: {said[:MAX_TEXT]}") from error
+            raise
         return [self._info(run) for run in found]
 
     def run(self, wanted: Wanted) -> RunInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import importlib.metadata
 import os
@@ -15,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from hops_magic.cells.report import CapturedRow
 from hops_magic.options import as_dict
 
 GIT_TIMEOUT_S = 2.0
@@ -142,15 +144,15 @@ def record_of(prepared: PreparedRun, cluster: Any, created_at: float) -> RunReco
     )
 
 
-def captured_names(rows: Iterable[Any]) -> tuple[CapturedName, ...]:
+def captured_names(rows: Iterable[CapturedRow]) -> tuple[CapturedName, ...]:
     """Take over the rows of a capture report."""
     return tuple(
         CapturedName(
-            name=str(row.name),
-            type=str(row.type),
+            name=row.name,
+            type=f"{row.type} {row.shape}".strip(),
             size_bytes=row.size_bytes,
-            content_hash=str(row.content_hash or ""),
-            how=str(row.how),
+            content_hash=row.content_hash,
+            how=row.way.value,
         )
         for row in rows
     )
@@ -200,6 +202,7 @@ def _git(folder: Path, *words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+@functools.cache
 def environment_facts() -> dict[str, Any]:
     """Describe this machine and what is installed in this Python."""
     packages = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}

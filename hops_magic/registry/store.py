@@ -49,7 +49,9 @@ class Store:
             return
         with contextlib.closing(sqlite3.connect(file, timeout=10)) as connection, contextlib.suppress(sqlite3.Error):
             runs = connection.execute("select count(*) from runs").fetchone()[0]
-            known = connection.execute("select stat from sqlite_stat1 where tbl = 'runs' limit 1").fetchone()
+            has_looked = connection.execute("select 1 from sqlite_master where name = 'sqlite_stat1'").fetchone()
+            seen = "select stat from sqlite_stat1 where tbl = 'runs' limit 1"
+            known = connection.execute(seen).fetchone() if has_looked else None
             if known is None or runs > 2 * int(known[0].split()[0]) + 20:
                 connection.execute(f"pragma analysis_limit = {ANALYZE_ROWS}")
                 connection.execute("analyze")

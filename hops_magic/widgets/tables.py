@@ -96,7 +96,7 @@ class Table:
     def text(self) -> str:
         """Return the table as aligned lines."""
         if not self.rows:
-            return self.empty
+            return one_line(self.empty)
         heads = [one_line(column.title, MAX_HEAD) for column in self.columns]
         cells = [[one_line(cell.text, min(self.limit, MAX_TEXT_CELL)) for cell in row] for row in self.rows]
         widths = [max(len(row[i]) for row in [heads, *cells]) for i in range(len(heads))]
@@ -107,7 +107,7 @@ class Table:
             ).rstrip()
             for row in [heads, *cells]
         ]
-        return "\n".join([*filter(None, [self.title]), *lines, *filter(None, [self.note])])
+        return "\n".join(filter(None, [one_line(self.title), *lines, one_line(self.note, MAX_HINT)]))
 
     def _row(self, row: Sequence[Cell]) -> str:
         return "".join(
@@ -144,7 +144,7 @@ class Code:
 
     def text(self) -> str:
         """Return the text under its title."""
-        return f"{self.title}\n{self._shown()}"
+        return f"{one_line(self.title)}\n{self._shown()}"
 
     def _shown(self) -> str:
         cut = len(self.code) - self.limit
