@@ -6,4 +6,80 @@ imported when first used.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from hops_magic import experiments, models
+    from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
+    from hops_magic.session import live_runs, session, train, watch
+
+    rank: int
+    world_size: int
+    checkpoint_dir: Path
+
 __version__ = "0.1.0"
+
+# name -> module that has it; None marks a module of that name
+_HOMES = {
+    "all_reduce": "rank_api",
+    "barrier": "rank_api",
+    "broadcast": "rank_api",
+    "experiments": None,
+    "gather": "rank_api",
+    "live_runs": "session",
+    "models": None,
+    "report": "rank_api",
+    "session": "session",
+    "shard": "rank_api",
+    "should_stop": "rank_api",
+    "train": "session",
+    "watch": "session",
+}
+# what is asked anew each time, since it depends on where the code runs
+_FACTS = ("rank", "world_size", "checkpoint_dir")
+
+__all__ = [
+    "all_reduce",
+    "barrier",
+    "broadcast",
+    "checkpoint_dir",
+    "experiments",
+    "gather",
+    "live_runs",
+    "models",
+    "rank",
+    "report",
+    "session",
+    "shard",
+    "should_stop",
+    "train",
+    "watch",
+    "world_size",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FACTS:
+        return getattr(importlib.import_module("hops_magic.rank_api"), name)()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hops_magic' has no attribute {name!r}")
+    home = _HOMES[name]
+    if home is None:
+        return importlib.import_module(f"hops_magic.{name}")
+    return getattr(importlib.import_module(f"hops_magic.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics: called by ``%load_ext hops_magic``."""
+    from hops_magic.magics import load
+
+    load(shell)

@@ -18,7 +18,7 @@ from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.errors import RunFailedError, RunStoppedError, UnsupportedError
-from hops_magic.frameworks import choose, reducers
+from hops_magic.frameworks import choose, reducers, update
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
@@ -211,7 +211,7 @@ def collect(handle: RunHandle, namespace: MutableMapping[str, Any], run: Run) ->
     if result is not None:
         with tempfile.TemporaryDirectory(prefix="hops-") as folder:
             path = handle.fetch(result, Path(folder))
-            unpacked = unpack(path, namespace)
+            unpacked = unpack(path, namespace, updates=(update,))
             path.unlink(missing_ok=True)
     handle.forget()
     left_behind = run.result.left_behind if run.result else {}

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.program import Outcome, execute
-from hops_magic.cells.results import pack
+from hops_magic.cells.results import Watch, pack
 from hops_magic.cells.tracebacks import describe_error
 from hops_magic.engine import frames
 from hops_magic.engine.buffers import map_buffer
 from hops_magic.engine.job import RESULT_NAME, RankSpec
 from hops_magic.errors import PeerLostError
-from hops_magic.frameworks import framework, reducers
+from hops_magic.frameworks import fingerprint, framework, reducers
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.context import RankContext, enter
 from hops_magic.frameworks.display import capture_display
@@ -127,15 +127,19 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
     try:
         with ExitStack() as stack:
             collective = _join(spec, listener)
-            # the last to be closed: peers learn whether this rank finished or failed
-            stack.callback(collective.close)
             context = _context(spec, line, collective)
             enter(context)
             stack.enter_context(capture_display(line.emit, spec.rank))
             extra = stack.enter_context(framework(spec.job.framework).session(context))
-            outcome = execute(spec.job.program, open_buffer=_opener(spec), extra=extra)
+            # only rank 0 hands values back, and only it need know what the cell changed
+            watch = Watch(reducers(), fingerprint) if spec.rank == 0 and spec.job.program.out is None else None
+            outcome = execute(
+                spec.job.program, open_buffer=_opener(spec), extra=extra, before=watch.begin if watch else None
+            )
             if spec.rank == 0:
-                _hand_back(spec, outcome, line.emit)
+                _hand_back(spec, outcome, watch, line.emit)
+        # peers that still wait for this rank learn that it finished; after an error the closed connection tells them
+        collective.close()
         return EXIT_OK
     except SystemExit as ended:
         if ended.code in (None, 0):
@@ -196,9 +200,9 @@ def _work_folder(spec: RankSpec) -> Path:
     return Path(spec.run_dir)
 
 
-def _hand_back(spec: RankSpec, outcome: Outcome, emit: Callable[[Event], None]) -> None:
+def _hand_back(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Callable[[Event], None]) -> None:
     path = Path(spec.run_dir) / RESULT_NAME
-    packed = pack(spec.job.program, outcome, path, reducers=reducers())
+    packed = pack(spec.job.program, outcome, path, reducers=reducers(), watch=watch)
     emit(ev.ResultReady(names=packed.names, size_bytes=packed.size_bytes, left_behind=packed.left_behind))
 
 

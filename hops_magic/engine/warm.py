@@ -1,8 +1,8 @@
 """The warm process of a worker: imports the frameworks once, executes no op of theirs, and forks a fresh process per rank.
 
 Run as ``python -m hops_magic.engine.warm FD MODULE,...``. On the inherited socket (``SOCK_SEQPACKET``: a message is a
-packet) come requests ``{"id": n, "env": {...}}`` with three descriptors (control, stdout, stderr); back go ``{"ready": ...}``,
-``{"id": n, "pid": p}`` and ``{"pid": p, "exit": code}``.
+packet) come requests ``{"id": n, "env": {...}}`` with three descriptors (control, stdout, stderr); back go
+``{"ready": ...}``, ``{"id": n, "pid": p}`` and ``{"pid": p, "exit": code}``.
 """
 
 from __future__ import annotations

@@ -37,6 +37,21 @@ def preload_modules() -> tuple[str, ...]:
     return framework("keras").preload
 
 
+def fingerprint(value: Any) -> bytes | None:
+    """Return the content of an object that pickles differently each time; None for objects of no framework."""
+    from hops_magic.frameworks.keras import fingerprint as keras_fingerprint
+
+    found: bytes | None = keras_fingerprint(value)
+    return found
+
+
+def update(original: Any, returned: Any) -> bool:
+    """Make an object of the notebook what the one that came back is; False if no framework knows such objects."""
+    from hops_magic.frameworks.keras import update_in_place
+
+    return bool(update_in_place(original, returned))
+
+
 def reducers() -> Sequence[Reducer]:
     """How the frameworks' objects travel between the notebook and the ranks."""
     from hops_magic.frameworks.keras import reducers as keras_reducers

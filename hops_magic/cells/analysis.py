@@ -1,0 +1,208 @@
+"""What a cell reads and binds, found without running it."""
+
+from __future__ import annotations
+
+import ast
+import dis
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import CodeType
+
+from hops_magic.cells.syntax import to_python
+from hops_magic.errors import UsageError
+
+_LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
+_STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellAnalysis:
+    """A cell's names.
+
+    Attributes
+    ----------
+    source : str
+        The cell as Python, IPython syntax transformed; line ``first_line`` of the notebook's cell is its line 1.
+    reads : frozenset of str
+        Names that are read on some way through the cell before it binds them, in functions too; builtins are among them.
+    must_read : frozenset of str
+        Those of ``reads`` that the cell nowhere binds: they must come from outside.
+    binds : tuple of str
+        Names that the cell binds at its top level, in order.
+    imports : frozenset of str
+        Modules that it imports, by full name.
+    has_value : bool
+        Whether its last statement is an expression to be shown.
+    """
+
+    source: str
+    reads: frozenset[str]
+    must_read: frozenset[str]
+    binds: tuple[str, ...]
+    imports: frozenset[str]
+    has_value: bool
+
+
+def analyse(source: str, *, first_line: int = 1) -> CellAnalysis:
+    """Analyse a cell's source.
+
+    Raises
+    ------
+    UsageError
+        For a syntax error or a magic that cannot run on a rank, naming the line as Jupyter numbers it.
+    """
+    python = to_python(source, first_line=first_line)
+    tree = parse(python, first_line=first_line)
+    flow = _Flow()
+    flow.block(tree.body, set())
+    binds = tuple(dict.fromkeys(flow.stored))
+    last_is_expression = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
+    return CellAnalysis(
+        source=python,
+        reads=frozenset(flow.free),
+        must_read=frozenset(flow.free - set(binds)),
+        binds=binds,
+        imports=frozenset(imported_modules(tree)),
+        has_value=last_is_expression and not python.rstrip().endswith(";"),
+    )
+
+
+def parse(source: str, *, first_line: int) -> ast.Module:
+    """Parse a cell; a syntax error becomes one sentence with the line as Jupyter numbers it."""
+    try:
+        tree = ast.parse(source)
+        compile(tree, "<cell>", "exec")
+    except SyntaxError as error:
+        line = (error.lineno or 1) + first_line - 1
+        text = (error.text or "").strip()
+        shown = f": {text}" if text else ""
+        raise UsageError(f"line {line}: {error.msg}{shown}") from None
+    except ValueError as error:  # null bytes
+        raise UsageError(f"the cell cannot be parsed: {error}") from None
+    return tree
+
+
+def global_reads(code: CodeType) -> set[str]:
+    """Names that a function's code, and the code nested in it, reads from its globals."""
+    found: set[str] = set()
+    stored: set[str] = set()
+    for step in dis.get_instructions(code):
+        if step.opname in _STORES:
+            stored.add(step.argval)
+        elif step.opname in _LOADS and step.argval not in stored:
+            found.add(step.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= global_reads(constant)
+    return found
+
+
+def imported_modules(tree: ast.AST) -> Iterable[str]:
+    """Yield the absolute names of modules that some code imports, and of what it takes from them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+class _Flow:
+    """Follows the cell's statements in order, knowing which names are bound for certain."""
+
+    def __init__(self) -> None:
+        self.free: set[str] = set()
+        self.stored: list[str] = []
+
+    def block(self, statements: Iterable[ast.stmt], bound: set[str]) -> set[str]:
+        """Follow statements; returns the names that are bound for certain after them."""
+        bound = set(bound)
+        for statement in statements:
+            bound = self._statement(statement, bound)
+        return bound
+
+    def _statement(self, node: ast.stmt, bound: set[str]) -> set[str]:
+        if isinstance(node, ast.If):
+            self._expression(node.test, bound)
+            return self.block(node.body, bound) & self.block(node.orelse, bound)
+        if isinstance(node, ast.While):
+            self._expression(node.test, bound)
+            self.block(node.orelse, bound)
+            self.block(node.body, bound)
+            return bound
+        if isinstance(node, ast.For | ast.AsyncFor):
+            self._expression(node.iter, bound)
+            self.block(node.body, bound | self._targets([node.target], bound))
+            self.block(node.orelse, bound)
+            return bound
+        if isinstance(node, ast.With | ast.AsyncWith):
+            for item in node.items:
+                self._expression(item.context_expr, bound)
+                if item.optional_vars is not None:
+                    bound = bound | self._targets([item.optional_vars], bound)
+            return self.block(node.body, bound)
+        if isinstance(node, ast.Try | ast.TryStar):
+            return self._try(node, bound)
+        if isinstance(node, ast.Match):
+            return self._match(node, bound)
+        return self._code(ast.Module([node], []), bound)
+
+    def _try(self, node: ast.Try | ast.TryStar, bound: set[str]) -> set[str]:
+        done = self.block(node.orelse, self.block(node.body, bound))
+        for handler in node.handlers:
+            if handler.type is not None:
+                self._expression(handler.type, bound)
+            self.block(handler.body, bound | ({handler.name} if handler.name else set()))
+        final = self.block(node.finalbody, bound)
+        return (final | done) if not node.handlers else final
+
+    def _match(self, node: ast.Match, bound: set[str]) -> set[str]:
+        self._expression(node.subject, bound)
+        for case in node.cases:
+            names = {
+                name
+                for part in ast.walk(case.pattern)
+                for name in (getattr(part, "name", None), getattr(part, "rest", None))
+                if isinstance(name, str)
+            }
+            self.stored.extend(sorted(names))
+            for part in ast.walk(case.pattern):
+                if isinstance(part, ast.expr):
+                    self._expression(part, bound)
+            if case.guard is not None:
+                self._expression(case.guard, bound | names)
+            self.block(case.body, bound | names)
+        return bound
+
+    def _targets(self, targets: list[ast.expr], bound: set[str]) -> set[str]:
+        assignment = ast.Assign(targets=targets, value=ast.Constant(None))
+        return self._code(ast.Module([ast.fix_missing_locations(ast.copy_location(assignment, targets[0]))], []), bound)
+
+    def _expression(self, node: ast.expr, bound: set[str]) -> None:
+        bound |= self._code(ast.Module([ast.copy_location(ast.Expr(node), node)], []), bound)
+
+    def _code(self, module: ast.Module, bound: set[str]) -> set[str]:
+        code = compile(module, "<cell>", "exec")
+        bound = set(bound)
+        for step in dis.get_instructions(code):
+            if step.opname in _LOADS and step.argval not in bound:
+                self.free.add(step.argval)
+            elif step.opname in _STORES:
+                bound.add(step.argval)
+                self.stored.append(step.argval)
+            elif step.opname == "DELETE_NAME":
+                bound.discard(step.argval)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                # a function's body runs later: what is bound by then, its own name too, it will find
+                self.free |= global_reads(constant) - bound
+                self.stored.extend(_global_stores(constant))
+        return bound
+
+
+def _global_stores(code: CodeType) -> list[str]:
+    found = [step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found += _global_stores(constant)
+    return found
