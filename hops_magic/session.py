@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.cells.capture import CellOrigin
@@ -15,7 +16,7 @@ from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.settings import Settings
 from hops_magic.training import Prepared, Surroundings, Trained, collect, follow, prepare, start
-from hops_magic.widgets import open_view
+from hops_magic.widgets import RunView, detect, open_view
 
 if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster, Clusters
@@ -156,7 +157,10 @@ def train(program: str | Callable[[], Any], **options: Any) -> Trained | RunHand
 
 
 def watch(run_id: str, *, show: bool = True) -> Run:
-    """Follow a run on the cluster in use until it is final, shown live; its values stay there for ``%attach``."""
+    """Follow a run on the cluster in use until it is final, shown live; its values stay there for ``%attach``.
+
+    On a voila page it returns at once, with the run as it is, since such a page is shown only when its cells have ended.
+    """
     from hops_magic.engine.submit import attach
 
     current = session()
@@ -164,6 +168,13 @@ def watch(run_id: str, *, show: bool = True) -> Run:
     if not show:
         return follow(handle)
     view = open_view(handle.follower.run, on_stop=handle.stop)
+    if detect().is_blocked_by_cells:
+        Thread(target=_follow_to_end, args=(handle, view), name=f"hops-watch-{run_id}", daemon=True).start()
+        return handle.follower.run
+    return _follow_to_end(handle, view)
+
+
+def _follow_to_end(handle: RunHandle, view: RunView) -> Run:
     try:
         return follow(handle, view.update)
     finally:

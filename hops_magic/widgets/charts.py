@@ -41,7 +41,9 @@ def charts(run: Run) -> list[Chart]:
 
 
 def _chart(base: str, run: Run) -> Chart:
-    mine = {key: curve for key, curve in run.curves.items() if base_name(key[0]) == base}
+    mine = {key: curve for key, curve in run.curves.items() if base_name(key[0]) == base and finite(curve)}
+    if not mine:
+        return Chart(title=base, unit="step", lines=())
     newest = max(key[2] for key in mine)
     mine = {key: curve for key, curve in mine.items() if key[2] == newest}
     scope = _scope(mine)

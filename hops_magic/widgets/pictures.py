@@ -14,11 +14,11 @@ from hops_magic.widgets import charts, words
 from hops_magic.widgets.charts import Chart
 from hops_magic.widgets.plain import one_line
 
-WIDTH, HEIGHT = 340, 190
+WIDTH, HEIGHT = 340, 196
 _SCALE = 2
 _COLOURS = ("#3b82d6", "#e8853a", "#2fa36b", "#a46ad0", "#d35468", "#4aa5b8", "#b08a2e", "#8a8f98")
 _INK, _GRID = (128, 132, 140, 255), (128, 132, 140, 70)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 40, 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 48, 22
 
 
 def chart_png(chart: Chart) -> bytes:

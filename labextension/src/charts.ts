@@ -30,7 +30,7 @@ export function fits(curves: Iterable<Curve>): number[] {
 export function charts(curves: Iterable<Curve>, fit = Infinity): Chart[] {
   const groups = new Map<string, Curve[]>();
   for (const curve of curves) {
-    if (curve.series <= fit) {
+    if (curve.series <= fit && curve.values.some(value => value !== null)) {
       const base = baseName(curve.metric);
       groups.set(base, [...(groups.get(base) ?? []), curve]);
     }

@@ -24,7 +24,8 @@ try {
     logLevel: 'warning'
   });
   const files = readdirSync(folder).map(name => path.join(folder, name));
-  process.exitCode = spawnSync(process.execPath, ['--test', '--test-reporter=dot', ...files], { stdio: 'inherit' }).status ?? 1;
+  process.exitCode =
+    spawnSync(process.execPath, ['--test', '--test-reporter=dot', ...files], { stdio: 'inherit' }).status ?? 1;
 } finally {
   rmSync(folder, { recursive: true });
 }

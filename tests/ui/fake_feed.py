@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from hops_magic.runs import events as ev
-from hops_magic.runs.run import Run, advance
+from hops_magic.runs.run import Run, advance, advance_all
 from hops_magic.runs.states import RunState
 from hops_magic.widgets import RunView, detect, open_view
 
@@ -81,6 +81,34 @@ def hostile() -> Iterator[ev.Event]:
     yield ev.Restarted(attempt=1, reason=bad + huge)
     yield ev.RankError(rank=0, name="ValueError", message=bad, traceback=bad + huge)
     yield ev.RankError(rank=1, name="ValueError", message=bad, traceback=bad)
+
+
+def waiting() -> Run:
+    """A run that stands in the queue."""
+    return advance(Run(run_id="run-q", name="resnet", world_size=3), ev.Queued(position=2, needed=3, free=2))
+
+
+def failed() -> Run:
+    """A run that was restarted once and failed in the end, on many ranks with GPUs."""
+    now = time.time()
+    events: list[ev.Event] = [ev.StateChanged(at=now - 4000, state=RunState.RUNNING)]
+    for rank in range(12):
+        events.append(
+            ev.RankStarted(rank=rank, attempt=0, pid=900 + rank, worker="", host=f"gpu-{rank // 4}", gpus=(rank % 4,))
+        )
+        events.append(ev.Progress(rank=rank, epoch=2, epochs=5, step=61 - rank % 3, steps=200, examples_per_s=812.0 + rank))
+        use = {"gpu_percent": 93.0 + rank % 5, "gpu_memory_bytes": 31 * 2**30}
+        events.append(ev.Resources(rank=rank, cpu_percent=240.0, memory_bytes=6 * 2**30, **use))
+    events += [ev.Metrics(rank=0, step=step, scope="batch", values={"loss": 4 / step}) for step in range(1, 500)]
+    events.append(ev.Restarted(attempt=1, reason="rank 7 was killed by SIGKILL (memory ran out on gpu-1)"))
+    trace = (
+        "\x1b[31mValueError\x1b[0m in cell 5, line 3\n      2 model.compile('adam')\n\x1b[32m----> 3 model.fit(x, y)\x1b[0m"
+    )
+    events += [
+        ev.RankError(rank=rank, name="ValueError", message="x has 10 rows, y has 9", traceback=trace) for rank in range(12)
+    ]
+    events.append(ev.StateChanged(at=now, state=RunState.FAILED, reason="all ranks raised ValueError"))
+    return advance_all(Run(run_id="run-f", name="resnet-50", experiment="imagenet", world_size=12), events)
 
 
 def follow(events: Iterator[ev.Event], *, pace_s: float = 0.01, name: str = "digits-cnn") -> Run | None:

@@ -112,6 +112,24 @@ def test_voila(page: Page, jupyter: Jupyter) -> None:
     shoot(page, "voila-stopped")
 
 
+def test_waiting_and_failed_runs(page: Page, open_notebook) -> None:
+    cells = [f"from fake_feed import *\nview = open_view({run}(), on_stop=print)" for run in ("waiting", "failed")]
+    open_notebook("states.ipynb", [*cells, "view.close()"])
+    page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-cell-and-select-next') }")
+    queued = page.locator(".hops-run").first
+    expect(queued.get_by_text("waiting for 3 slots, 2 free, 2nd in the queue")).to_be_visible(timeout=30_000)
+    expect(queued.get_by_role("button", name="Stop")).to_be_enabled()
+    page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-cell-and-select-next') }")
+    failed = page.locator(".hops-run").nth(1)
+    expect(failed.get_by_role("alert")).to_contain_text("ranks 0-11: ValueError: x has 10 rows, y has 9")
+    expect(failed.get_by_text("Restarted: rank 7 was killed by SIGKILL")).to_be_visible()
+    expect(failed.get_by_role("button", name="Stop")).to_have_count(0)
+    expect(failed.get_by_role("cell", name="93 %, 31.0 GiB")).to_have_count(3)
+    failed.get_by_role("alert").get_by_role("group").locator("summary").click()
+    expect(failed.get_by_text("line 3")).to_be_visible()
+    shoot(page, "lab-states")
+
+
 def test_hostile_texts_are_shown_and_nothing_else(page: Page, open_notebook) -> None:
     events = "(*hostile(), *training(ranks=2, epochs=500, steps=20))"
     open_notebook("hostile.ipynb", [CELL.format(f"{events}, name='<b>\\u202e' + 'n' * 5000")])

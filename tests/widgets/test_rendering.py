@@ -99,7 +99,7 @@ def test_values_that_are_no_numbers_leave_gaps() -> None:
 def test_a_chart_is_a_picture_with_its_curve_in_it() -> None:
     chart = charts(trained())[0]
     image = Image.open(io.BytesIO(chart_png(chart)))
-    assert image.size == (680, 380)
+    assert image.size == (680, 392)
     colours = {colour for _, colour in image.getcolors(100_000)}
     assert (0x3B, 0x82, 0xD6, 255) in colours
     assert (0xE8, 0x85, 0x3A, 255) in colours
