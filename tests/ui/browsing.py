@@ -22,6 +22,16 @@ SHUT_DOWN_KERNELS = "() => window.jupyterapp.serviceManager.sessions.shutdownAll
 SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"
 
 
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+# the page's own heading and landmark order is not the view's
+AXE_RUN = """async () => {
+  const rules = { region: { enabled: false } };
+  const { violations, passes } = await axe.run('.hops-run', { rules });
+  if (passes.length < 10) { throw new Error('axe found hardly anything to check'); }
+  return violations.map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`);
+}"""
+
+
 @dataclass(frozen=True)
 class Jupyter:
     url: str
@@ -55,3 +65,12 @@ def visit(page: Page, jupyter: Jupyter, name: str, *, at: str = "lab/tree") -> N
 def shoot(page: Page, name: str) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def accessibility_faults(page: Page) -> list[str]:
+    """What axe finds wrong with the views on the page."""
+    # a notebook's page may define modules its own way; axe then hides from the window
+    page.evaluate(
+        f"() => {{ const define = window.define; window.define = undefined; {AXE.read_text()}; window.define = define }}"
+    )
+    return page.evaluate(AXE_RUN)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import nbformat
-from browsing import RUN_ALL, SAVE, SHUT_DOWN_KERNELS, Jupyter, shoot, visit, wait_until, write_notebook
+from browsing import (
+    RUN_ALL,
+    SAVE,
+    SHUT_DOWN_KERNELS,
+    Jupyter,
+    accessibility_faults,
+    shoot,
+    visit,
+    wait_until,
+    write_notebook,
+)
 from playwright.sync_api import Locator, Page, expect
 
 CELL = "from fake_feed import *\nrun = follow({})\nprint('ended', run.state.value)"
@@ -44,10 +54,12 @@ def test_lab_shows_a_run_while_its_cell_is_busy_and_stops_it(page: Page, open_no
     expect(view.locator(".hops-stderr").first).to_be_visible()
     view.get_by_text("What travelled to the cluster").click()
     expect(view.get_by_role("cell", name="mapped once per node")).to_be_visible()
+    assert accessibility_faults(page) == []
     page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
     expect(view.locator(".hops-plot canvas")).to_have_count(2)
     shoot(page, "lab-running-dark")
+    assert accessibility_faults(page) == []
     stop(page, view)
     expect(view).to_have_count(0)
     expect(page.get_by_text("stopped by you")).to_be_visible()
@@ -128,6 +140,7 @@ def test_waiting_and_failed_runs(page: Page, open_notebook) -> None:
     failed.get_by_role("alert").get_by_role("group").locator("summary").click()
     expect(failed.get_by_text("line 3")).to_be_visible()
     shoot(page, "lab-states")
+    assert accessibility_faults(page) == []
 
 
 def test_hostile_texts_are_shown_and_nothing_else(page: Page, open_notebook) -> None:
