@@ -24,7 +24,7 @@ Wanted = str | RunInfo
 
 DEFAULT_EXPERIMENT = "0"
 EVERYTHING = 10_000
-NAME_POOL = 500
+NAME_POOL = 200
 
 
 class Finder:
@@ -186,6 +186,7 @@ class Finder:
         view = ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY
         found: list[MlflowRun] = []
         token = SearchUtils.create_page_token(offset) if offset else None
+        self._store.freshen()
         with self._store.failures("searching runs"):
             where = all_experiments(self._client) if where is None else where
             while where and len(found) < limit:

@@ -37,6 +37,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.client = _open(settings)
+        self._known_runs: int | None = None
 
     def failures(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """Turn what MLflow raises inside the context into one sentence that begins with what was being done."""
@@ -49,13 +50,41 @@ class Store:
             return
         with contextlib.closing(sqlite3.connect(file, timeout=10)) as connection, contextlib.suppress(sqlite3.Error):
             runs = connection.execute("select count(*) from runs").fetchone()[0]
-            has_looked = connection.execute("select 1 from sqlite_master where name = 'sqlite_stat1'").fetchone()
-            seen = "select stat from sqlite_stat1 where tbl = 'runs' limit 1"
-            known = connection.execute(seen).fetchone() if has_looked else None
-            if known is None or runs > 2 * int(known[0].split()[0]) + 20:
+            known = _known_runs(connection)
+            if known is None or runs > 2 * known + 20:
                 connection.execute(f"pragma analysis_limit = {ANALYZE_ROWS}")
                 connection.execute("analyze")
                 connection.commit()
+
+    def freshen(self) -> bool:
+        """Let queries use what SQLite learned of its tables since; an open connection would never notice.
+
+        Returns
+        -------
+        bool
+            Whether there was something new.
+        """
+        file = self.settings.database_file
+        if file is None:
+            return False
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+                known = _known_runs(connection)
+        except sqlite3.Error:
+            return False  # the query that follows says what is wrong
+        if known == self._known_runs:
+            return False
+        self._known_runs = known
+        self.client._tracking_client.store.engine.dispose()
+        return True
+
+
+def _known_runs(connection: sqlite3.Connection) -> int | None:
+    """Return how many runs there were when SQLite last looked at its tables; None if it never did."""
+    if not connection.execute("select 1 from sqlite_master where name = 'sqlite_stat1'").fetchone():
+        return None
+    known = connection.execute("select stat from sqlite_stat1 where tbl = 'runs' limit 1").fetchone()
+    return int(known[0].split()[0]) if known else None
 
 
 def check_writable(settings: Settings) -> None:
