@@ -141,7 +141,8 @@ def start_tags(record: RunRecord, parent_record_id: str | None) -> dict[str, str
 def params_of(record: RunRecord) -> dict[str, str]:
     """Return the parameters of a run: hyperparameters, then options that differ in name."""
     options = {name: value for name, value in record.options.items() if name not in _NO_PARAMS and value is not None}
-    options |= {"seed": record.seed, "framework": record.framework, "strategy": record.strategy}
+    resolved = {"seed": record.seed, "framework": record.framework, "strategy": record.strategy}
+    options |= {name: value for name, value in resolved.items() if value not in (None, "")}
     params = {f"option.{name}" if name in record.params else name: value for name, value in options.items()}
     params |= record.params
     return {

@@ -28,26 +28,27 @@ _BATCH = "batch/"
 def runs_table(infos: Sequence[RunInfo], *, note: str = "", now: float | None = None) -> Table:
     """Runs as a list shows them, each with the course of its leading metric."""
     now = time.time() if now is None else now
+    # the curve comes early, since narrow notebooks cut the right end off
     columns = [
         Column(title="Run"),
-        Column(title="Id"),
-        Column(title="Experiment"),
         Column(title="State"),
+        Column(title="Best"),
         Column(title="Started"),
         Column(title="Took", is_number=True),
         Column(title="Ranks", is_number=True),
-        Column(title="Best"),
+        Column(title="Experiment"),
+        Column(title="Id"),
     ]
     rows = [
         [
             Cell(info.name, is_strong=True),
-            Cell(info.run_id),
-            Cell(info.experiment),
             _state(info),
+            _best(info),
             Cell(when(info.created_at, now)),
             Cell(words.duration(info.duration_s)),
             Cell(str(info.facts.get("workers", ""))),
-            _best(info),
+            Cell(info.experiment),
+            Cell(info.run_id),
         ]
         for info in infos
     ]

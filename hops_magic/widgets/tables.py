@@ -80,17 +80,17 @@ class Table:
         """Return the table as a piece of a page."""
         if not self.rows:
             return f'<div style="{_FONT};{_ASIDE}">{escape(one_line(self.empty))}</div>'
-        head = "".join(
+        titles = "".join(
             f'<th scope="col" style="{_PADDING};{_LINE};{_align(column)};font-weight:600;{_ASIDE}">'
             f"{escape(one_line(column.title, MAX_HEAD))}</th>"
             for column in self.columns
         )
+        head = f"<thead><tr>{titles}</tr></thead>" if any(column.title for column in self.columns) else ""
         body = "".join(f"<tr>{self._row(row)}</tr>" for row in self.rows)
         title = f'<div style="font-weight:600;margin:4px 0">{escape(one_line(self.title))}</div>' if self.title else ""
         note = f'<div style="{_ASIDE};margin-top:4px">{escape(one_line(self.note, MAX_HINT))}</div>' if self.note else ""
-        table = (
-            f'<table style="border-collapse:collapse;margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        )
+        style = "border-collapse:collapse;margin:0;font:inherit;color:inherit"
+        table = f'<table style="{style}">{head}<tbody>{body}</tbody></table>'
         return f'<div style="{_FONT};overflow-x:auto;max-width:100%">{title}{table}{note}</div>'
 
     def text(self) -> str:
@@ -105,7 +105,7 @@ class Table:
                 value.rjust(width) if column.is_number else value.ljust(width)
                 for value, width, column in zip(row, widths, self.columns, strict=True)
             ).rstrip()
-            for row in [heads, *cells]
+            for row in ([heads, *cells] if any(heads) else cells)
         ]
         return "\n".join(filter(None, [one_line(self.title), *lines, one_line(self.note, MAX_HINT)]))
 

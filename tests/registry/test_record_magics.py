@@ -83,7 +83,7 @@ def two(recorded):
 
 def test_runs_are_listed_with_a_curve(shell, two):
     html, text = run(shell, "experiments")
-    assert text.splitlines()[0].split() == ["Run", "Id", "Experiment", "State", "Started", "Took", "Ranks", "Best"]
+    assert text.splitlines()[0].split() == ["Run", "State", "Best", "Started", "Took", "Ranks", "Experiment", "Id"]
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["second", "first"]
     assert "loss 0.4" in text
     assert [tag for tag, _ in Tags(html).found].count("svg") == 2
