@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import TextIO
 
@@ -28,7 +29,7 @@ def open_view(
     run
         The run as it is now; later ones come by :meth:`RunView.update`.
     on_stop
-        Called, perhaps from another thread and more than once, when the user clicks Stop: it must only set an event.
+        Called once, from another thread, when the user clicks Stop; it must not wait for anything.
     report_html
         The capture report, folded into the view.
     environment
@@ -37,14 +38,23 @@ def open_view(
         Where text goes; by default ``sys.stdout``.
     """
     environment = detect(stream=stream) if environment is None else environment
-    return RunView(_painter(environment, run, on_stop, report_html, stream or sys.stdout), run)
+    wake = threading.Event()
+    return RunView(_painter(environment, run, on_stop, report_html, stream or sys.stdout, wake), run, wake=wake)
 
 
-def _painter(environment: Environment, run: Run, on_stop: Callable[[], None], report_html: str, stream: TextIO) -> Painter:
+def _painter(
+    environment: Environment,
+    run: Run,
+    on_stop: Callable[[], None],
+    report_html: str,
+    stream: TextIO,
+    wake: threading.Event,
+) -> Painter:
     if environment.shows_widgets:
         from hops_magic.widgets.notebook import notebook_painter
 
-        return notebook_painter(run, on_stop=on_stop, report_html=report_html, keeps_widget=environment is Environment.VOILA)
+        keeps_widget = environment is Environment.VOILA
+        return notebook_painter(run, on_stop=on_stop, report_html=report_html, keeps_widget=keeps_widget, wake=wake)
     from hops_magic.widgets.text import LinePainter, TerminalPainter
 
     return TerminalPainter(stream) if environment is Environment.TERMINAL else LinePainter(stream)

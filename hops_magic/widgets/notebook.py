@@ -20,7 +20,9 @@ _BUNDLE = Path(__file__).parent / "static" / "run.js"
 _WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 
 
-def notebook_painter(run: Run, *, on_stop: Callable[[], None], report_html: str, keeps_widget: bool) -> Painter:
+def notebook_painter(
+    run: Run, *, on_stop: Callable[[], None], report_html: str, keeps_widget: bool, wake: threading.Event
+) -> Painter:
     """Open the widget, or the static view where the widget's front end was not built.
 
     Parameters
@@ -29,10 +31,12 @@ def notebook_painter(run: Run, *, on_stop: Callable[[], None], report_html: str,
         As in :func:`hops_magic.widgets.open_view`.
     keeps_widget
         Whether the widget stays when the run has ended: on pages that are not saved.
+    wake
+        Asks the view's thread for a painting.
     """
     if not _BUNDLE.exists():
         return StaticPainter(run, report_html=report_html, note="The live view was not built: run make front.")
-    return WidgetPainter(run, on_stop=on_stop, report_html=report_html, keeps_widget=keeps_widget)
+    return WidgetPainter(run, on_stop=on_stop, report_html=report_html, keeps_widget=keeps_widget, wake=wake)
 
 
 class StaticPainter:
@@ -59,13 +63,15 @@ class StaticPainter:
 class WidgetPainter:
     """Feeds a widget; what the browser already knows is not sent again."""
 
-    def __init__(self, run: Run, *, on_stop: Callable[[], None], report_html: str, keeps_widget: bool) -> None:
+    def __init__(
+        self, run: Run, *, on_stop: Callable[[], None], report_html: str, keeps_widget: bool, wake: threading.Event
+    ) -> None:
         from IPython.display import display
 
         self._on_stop, self._report_html, self._keeps_widget = on_stop, report_html, keeps_widget
         self._run, self._feed, self._pace = run, Feed(), words.Pace()
-        self._is_stop_requested = False
-        # snapshots are asked for on a subshell's thread while updates leave on the view's
+        self._wake = wake
+        self._is_stop_requested = self._is_all_wanted = self._is_finished = False
         self._lock = threading.Lock()
         self._widget = _widget_class()()
         self._is_heard_while_busy = route(self._widget, self._on_message).works_while_busy
@@ -83,18 +89,22 @@ class WidgetPainter:
     def finish(self, run: Run) -> None:
         """Send what changed, then put the static picture in the widget's place so that the saved notebook has it."""
         self.paint(run)
+        self._is_finished = True
         if not self._keeps_widget:
             self._handle.update(_static_bundle(run, self._report_html, ""), raw=True)
 
     def _on_message(self, content: Mapping[str, Any]) -> None:
-        if content.get("type") == "stop":
+        """Note what the browser wants; the view's thread answers, since others know of no cell to answer for."""
+        self._has_heard = True
+        if content.get("type") == "ready":
+            self._is_all_wanted = True
+        elif content.get("type") == "stop" and self._run.state.can_stop and not self._is_stop_requested:
             self._is_stop_requested = True
             self._on_stop()
-        with self._lock:
-            self._has_heard = True
-            if content.get("type") == "ready":
-                self._feed.reset()
-            self._send()
+        self._wake.set()
+        if self._is_finished:
+            # a page that was loaded again after the end, when that thread is gone
+            self.paint(self._run)
 
     def _send(self) -> None:
         if not self._has_heard:
@@ -102,6 +112,9 @@ class WidgetPainter:
                 # no browser has opened the widget yet; it will ask for everything when it does
                 return
             self._tell_all_again()
+        if self._is_all_wanted:
+            self._is_all_wanted = False
+            self._feed.reset()
         run, now = self._run, time.time()
         remaining = None if run.state.is_final else self._pace.remaining_s(now, run.fraction_done())
         extra = {

@@ -50,7 +50,7 @@ def route(widget: Any, on_custom: _Handler) -> Route:
     try:
         if hasattr(comm, "_reply_subshell_for"):
             subshell = _subshell(kernel, thread)
-            comm._reply_subshell_for = lambda data, default=None: subshell  # noqa: ARG005 (the kernel's own signature)
+            comm._reply_subshell_for = lambda data, default=None: subshell
             return Route.SUBSHELL
         _tap(kernel, thread)[comm.comm_id] = on_custom
         return Route.TAP

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -34,18 +36,22 @@ class RunView:
         What does the showing.
     run
         The run as it is at first.
+    wake
+        Set by the painter when it wants to paint though the run has not changed.
     pace_s
         Shortest time between two paintings.
     """
 
-    def __init__(self, painter: Painter, run: Run, *, pace_s: float = 0.1) -> None:
+    def __init__(self, painter: Painter, run: Run, *, wake: threading.Event | None = None, pace_s: float = 0.1) -> None:
         self._painter = painter
         self._pace_s = pace_s
         self._run = run
-        self._changed = threading.Event()
+        self._changed = threading.Event() if wake is None else wake
         self._closing = threading.Event()
         self._is_broken = False
-        self._thread = threading.Thread(target=self._paint_changes, name=f"hops-view-{run.run_id}", daemon=True)
+        # a kernel finds the cell that something is shown for in the context
+        paint = functools.partial(contextvars.copy_context().run, self._paint_changes)
+        self._thread = threading.Thread(target=paint, name=f"hops-view-{run.run_id}", daemon=True)
         self._changed.set()
         self._thread.start()
 
