@@ -1,0 +1,109 @@
+"""The adapter: a rank's process made ready for Keras, and its hooks for the time of the cell."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.context import RankContext
+
+
+class KerasFramework:
+    """Keras 3 on TensorFlow."""
+
+    name = "keras"
+    preload: tuple[str, ...] = (
+        "tensorflow",
+        "keras",
+        "hops_magic.frameworks.keras.trainer",
+        "hops_magic.frameworks.keras.hooks",
+    )
+
+    @contextmanager
+    def session(self, context: RankContext) -> Iterator[Mapping[str, Any]]:
+        """Prepare the process and yield ``strategy``.
+
+        Raises
+        ------
+        UnsupportedError
+            For a backend or version of Keras that cannot be made data-parallel.
+        """
+        _check_backend()
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(context.threads)
+        # a thread that waits for peers must never be the only one
+        tf.config.threading.set_inter_op_parallelism_threads(max(2, context.threads))
+        keras.utils.set_random_seed(context.seed % 2**31)
+
+        from hops_magic.frameworks.keras import trainer
+        from hops_magic.frameworks.keras.fitting import VOTES, FitSession
+        from hops_magic.frameworks.keras.patches import Patches
+        from hops_magic.frameworks.keras.step import TensorCollective
+
+        session, patches = FitSession(context), Patches()
+        parallel = context.strategy == "collective" and context.world_size > 1
+        tensors = TensorCollective(context.collective, session.vote, VOTES) if parallel else None
+        session.tensors = tensors
+        strategy = _strategy(context, tf)
+        # TensorFlow's own handler, set when a strategy is made, swallows it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            if context.strategy != "none" or context.world_size == 1:
+                trainer.install(patches, session, tensors)
+            if tensors is not None:
+                _install_parallel(patches, tensors)
+            if context.strategy == "mirrored":
+                with strategy.scope():
+                    yield {"strategy": strategy}
+            else:
+                yield {"strategy": strategy}
+            if context.rank == 0 and session.last_model is not None:
+                _keep_model(context, session.last_model)
+        finally:
+            patches.undo()
+
+
+def _install_parallel(patches: Any, tensors: Any) -> None:
+    from hops_magic.frameworks.keras import batchnorm, gradients, losses, randomness
+
+    gradients.install(patches, tensors)
+    losses.install(patches, tensors)
+    batchnorm.install(patches, tensors)
+    randomness.install(patches, tensors)
+
+
+def _strategy(context: RankContext, tf: Any) -> Any:
+    if context.strategy != "mirrored":
+        return tf.distribute.get_strategy()
+    kind = "GPU" if context.gpus else "CPU"
+    devices = tf.config.list_logical_devices(kind)
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _check_backend() -> None:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UnsupportedError(
+            f"KERAS_BACKEND={backend}: ranks train Keras on TensorFlow; unset it, or use --framework none"
+        )
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UnsupportedError("TensorFlow is not installed where the ranks run: install it there, or use --framework none")
+
+
+def _keep_model(context: RankContext, model: Any) -> None:
+    """Leave the model where the record of the run takes it from."""
+    from hops_magic.frameworks.keras.pickling import save_model
+    from hops_magic.runs.events import Warned
+
+    try:
+        save_model(model, context.checkpoint_dir.parent / "artifacts" / "model" / "model.keras")
+    except Exception as error:  # noqa: BLE001 (a model of the user's that cannot be saved must not fail the run)
+        context.emit(Warned(message=f"the model is not recorded, it cannot be saved: {error}"))

@@ -1,0 +1,192 @@
+"""Checkpoints of fits: everything that decides how training goes on, so that a restarted run ends as an undisturbed one.
+
+One file per fit of the cell holds its newest state; rank 0 writes it, whole or not at all, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hops_magic.frameworks.context import RankContext
+from hops_magic.frameworks.keras.metrics import metric_variables
+from hops_magic.runs.events import Checkpointed, Warned
+
+if TYPE_CHECKING:
+    from hops_magic.frameworks.keras.fitting import FitSession
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a fit stands: ``epoch`` epochs are done and ``step`` steps of the next."""
+
+    fit: int
+    epoch: int
+    step: int
+    is_finished: bool = False
+
+
+class CheckpointStore:
+    """Writes and reads the checkpoints of a run."""
+
+    def __init__(self, context: RankContext) -> None:
+        self._context = context
+        self._jobs: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1)
+        self._writer: threading.Thread | None = None
+
+    def save(self, model: Any, position: Position, callbacks: list[Any], metrics: Any = None) -> None:
+        """Take the state now and write it in the background; a no-op on all ranks but the chief."""
+        if self._context.rank != 0:
+            return
+        state = {
+            "position": position,
+            "variables": [_array(variable) for variable in model.variables],
+            "optimizer": [_array(variable) for variable in model.optimizer.variables],
+            "metrics": metrics,
+            "callbacks": [_callback_state(callback) for callback in callbacks],
+            "history": (list(model.history.epoch), {k: list(v) for k, v in model.history.history.items()}),
+            "random": (random.getstate(), np.random.get_state()),
+            "build": _build_config(model),
+        }
+        self._hand_to_writer(state)
+
+    def save_inside(self, session: FitSession, model: Any, position: Position, callbacks: list[Any]) -> None:
+        """Save in the middle of an epoch: what all ranks have counted so far belongs to it. Called by every rank."""
+        variables = metric_variables(model)
+        values = [_array(variable) for variable in variables]
+        if session.metric_sync is not None:
+            session.metric_sync.merge(model)
+            merged = [_array(variable) for variable in variables]
+            if session.is_chief:
+                self.save(model, position, callbacks, metrics=merged)
+            session.metric_sync.unmerge(variables, values)
+        else:
+            self.save(model, position, callbacks, metrics=values)
+
+    def flush(self) -> None:
+        """Wait until all that was saved is on disk."""
+        self._jobs.join()
+
+    def load(self, fit: int) -> dict[str, Any] | None:
+        """Read the newest state of a fit, None if there is none."""
+        try:
+            with self._path(fit).open("rb") as file:
+                state: dict[str, Any] = pickle.load(file)
+        except FileNotFoundError:
+            return None
+        except (pickle.UnpicklingError, EOFError, OSError) as error:
+            self._context.emit(
+                Warned(message=f"the checkpoint {self._path(fit)} cannot be read ({error}): training starts anew")
+            )
+            return None
+        return state
+
+    def fits(self, state: Mapping[str, Any], model: Any) -> bool:
+        """Whether a state belongs to a model."""
+        if not model.built:
+            return True
+        shapes = [tuple(variable.shape) for variable in model.variables]
+        return shapes == [value.shape for value in state["variables"]] or not shapes
+
+    def restore(self, state: Mapping[str, Any], model: Any) -> None:
+        """Give a model and its optimizer a saved state."""
+        if not model.built and state["build"]:
+            model.build_from_config(state["build"])
+        for variable, value in zip(model.variables, state["variables"], strict=True):
+            variable.assign(value)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
+            variable.assign(value)
+        python_state, numpy_state = state["random"]
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+    def restore_callbacks(self, state: Mapping[str, Any], model: Any, callbacks: list[Any]) -> None:
+        """Give the callbacks of a fit, and its history, what they had."""
+        for callback, (name, attributes) in zip(callbacks, state["callbacks"], strict=False):
+            if type(callback).__name__ == name:
+                callback.__dict__.update(attributes)
+        model.history.epoch, model.history.history = list(state["history"][0]), dict(state["history"][1])
+
+    def restore_metrics(self, session: FitSession, model: Any) -> dict[str, Any]:
+        """Give the chief what all ranks had counted in the epoch; return the results so far."""
+        saved = (session.resume or {}).get("metrics")
+        if saved is not None and session.is_chief:
+            for variable, value in zip(metric_variables(model), saved, strict=True):
+                variable.assign(value)
+        return dict(model.get_metrics_result())
+
+    def finished(self, state: Mapping[str, Any], model: Any, epochs: int) -> Any:
+        """Put a model where a finished fit of an earlier attempt left it; return that fit's history."""
+        import keras
+
+        self.restore(state, model)
+        history = keras.callbacks.History()
+        history.set_model(model)
+        history.set_params({"epochs": epochs, "verbose": 0, "steps": None})
+        history.epoch, history.history = list(state["history"][0]), dict(state["history"][1])
+        model.history = history
+        return history
+
+    def _path(self, fit: int) -> Path:
+        return self._context.checkpoint_dir / f"fit-{fit}.ckpt"
+
+    def _hand_to_writer(self, state: dict[str, Any]) -> None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_all, name="hops-checkpoints", daemon=True)
+            self._writer.start()
+        # blocks only while the one before is still being written
+        self._jobs.put(state)
+
+    def _write_all(self) -> None:
+        while (state := self._jobs.get()) is not None:
+            position: Position = state["position"]
+            path = self._path(position.fit)
+            draft = path.with_suffix(".draft")
+            try:
+                with draft.open("wb") as file:
+                    pickle.dump(state, file, protocol=pickle.HIGHEST_PROTOCOL)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(path)
+                self._context.emit(Checkpointed(epoch=position.epoch, step=position.step, path=str(path)))
+            except OSError as error:
+                draft.unlink(missing_ok=True)
+                self._context.emit(Warned(message=f"no checkpoint could be written to {path.parent}: {error.strerror}"))
+            finally:
+                self._jobs.task_done()
+
+
+def _array(variable: Any) -> Any:
+    return np.array(variable.numpy() if hasattr(variable, "numpy") else variable.value)
+
+
+def _callback_state(callback: Any) -> tuple[str, dict[str, Any]]:
+    """What a callback remembers, as far as it can be pickled; models and our own parts are left out."""
+    kept = {}
+    if type(callback).__module__.startswith("hops_magic."):
+        return type(callback).__name__, kept
+    for name, value in vars(callback).items():
+        if name in ("_model", "model", "params", "_save_freq", "optimizer"):
+            continue
+        with contextlib.suppress(Exception):  # a callback may hold anything; what cannot be pickled is not its memory
+            pickle.dumps(value)
+            kept[name] = value
+    return type(callback).__name__, kept
+
+
+def _build_config(model: Any) -> Any:
+    with contextlib.suppress(Exception):  # models without a fixed input say so in many ways
+        return model.get_build_config()
+    return None

@@ -1,0 +1,139 @@
+"""What a rank keeps over the fits of its cell: their number, where they are, and what belongs around them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.frameworks.context import RankContext
+from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
+from hops_magic.runs.events import Warned
+
+if TYPE_CHECKING:
+    from hops_magic.frameworks.keras.metrics import MetricSync
+    from hops_magic.frameworks.keras.step import TensorCollective
+
+STOP, CHECKPOINT = 0, 1
+VOTES = 2
+
+# callbacks of Keras that write files: on the chief only
+_WRITERS = frozenset({"ModelCheckpoint", "CSVLogger", "TensorBoard", "BackupAndRestore", "RemoteMonitor"})
+
+
+def on_chief_only(callback: Any) -> bool:
+    """Whether a callback, or what it derives from, is one of Keras's that write files."""
+    return any(base.__name__ in _WRITERS and base.__module__.startswith("keras") for base in type(callback).__mro__)
+
+
+class FitSession:
+    """The state of a rank around Keras's fits."""
+
+    def __init__(self, context: RankContext) -> None:
+        self.context = context
+        self.world_size = context.world_size
+        self.is_chief = context.rank == 0
+        self.batch_factor = context.world_size if context.batch == "per-rank" else 1
+        self.store = CheckpointStore(context)
+        self.tensors: TensorCollective | None = None
+        self.metric_sync: MetricSync | None = None
+        self.iterator: Any = None
+        self.number = 0
+        self.resume: dict[str, Any] | None = None
+        self.skip_steps = 0
+        self.last_model: Any = None
+        self._checkpoint_due_at = float("inf")
+        self._after_skip: Callable[[], Any] | None = None
+
+    # -- votes, carried by the all-reduce of the gradients ---------------------------------------------------------
+
+    def vote(self) -> tuple[float, ...]:
+        """This rank's votes at a step: to stop, to write a checkpoint."""
+        due = self.is_chief and time.monotonic() >= self._checkpoint_due_at
+        return (float(self.context.stop_requested()), float(due))
+
+    def agreed(self, what: int) -> bool:
+        """Whether any rank voted for it at the last step; the same answer on every rank."""
+        if self.tensors is None:
+            return bool(self.vote()[what])
+        return bool(self.tensors.votes[what] > 0)
+
+    def plan_checkpoint(self) -> None:
+        """Count the time to the next checkpoint inside an epoch from now."""
+        if self.context.checkpoint_s is not None:
+            self._checkpoint_due_at = time.monotonic() + self.context.checkpoint_s
+
+    # -- around a fit ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def fitting(self, model: Any, epochs: int) -> Iterator[Any]:
+        """Enter a fit. Yields the history of one that an earlier attempt finished, None to go ahead."""
+        self.number += 1
+        self.last_model = model
+        self.resume = None
+        saved = self.store.load(self.number) if self.context.attempt > 0 else None
+        if saved is not None and not self.store.fits(saved, model):
+            self.context.emit(
+                Warned(
+                    message=f"the checkpoint of fit {self.number} is of another model: training starts from the beginning"
+                )
+            )
+            saved = None
+        if saved is not None and saved["position"].is_finished:
+            yield self.store.finished(saved, model, epochs)
+            return
+        self.resume = saved
+        self.plan_checkpoint()
+        try:
+            yield None
+        finally:
+            self._checkpoint_due_at = float("inf")
+            self.store.flush()
+
+    def callbacks(self, given: Any) -> list[Any]:
+        """Surround the callbacks of a fit with ours."""
+        from hops_magic.frameworks.keras.hooks import make_first, make_last
+
+        last = make_last(self)
+        last.hops_list = [make_first(self), *self._kept(given), last]
+        return list(last.hops_list)
+
+    def observers(self, given: Any, phase: str) -> list[Any]:
+        """Add ours to the callbacks of evaluate or predict."""
+        from hops_magic.frameworks.keras.hooks import make_observer
+
+        return [*self._kept(given), make_observer(self, phase)]
+
+    def _kept(self, given: Any) -> list[Any]:
+        given = getattr(given, "callbacks", given)  # a CallbackList
+        callbacks = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+        return [callback for callback in callbacks if self.is_chief or not on_chief_only(callback)]
+
+    def verbose(self, asked: Any) -> int:
+        """The live view shows progress; lines of Keras's own only on the chief and only when asked for."""
+        return 2 if self.is_chief and asked not in ("auto", 0) else 0
+
+    # -- going on from a checkpoint ----------------------------------------------------------------------------------
+
+    def fast_forward(self, position: Position, then: Callable[[], Any]) -> None:
+        """Draw the data of the epochs that are done, so that shuffles go on as if nothing had happened."""
+        iterator = self.iterator
+        for _ in range(position.epoch):
+            with iterator.catch_stop_iteration():
+                for begin, end, batches in iterator:
+                    for _ in range(end - begin + 1):
+                        next(batches)
+        self.skip_steps, self._after_skip = position.step, then
+        if not self.skip_steps:
+            self._after_skip = None
+
+    def skip(self, iterator: Any, steps: int) -> Any:
+        """Draw the data of a step that is done."""
+        for _ in range(min(steps, self.skip_steps)):
+            next(iterator)
+            self.skip_steps -= 1
+        if self.skip_steps == 0 and self._after_skip is not None:
+            then, self._after_skip = self._after_skip, None
+            return then()
+        return {}

@@ -1,0 +1,56 @@
+"""Gradients: one packed all-reduce a step, before clipping, accumulation and the optimizer's own arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.keras.step import TensorCollective, current_rows
+
+
+def install(patches: Patches, collective: TensorCollective) -> None:
+    """Make every optimizer apply the gradient of the global batch."""
+    from keras.src.optimizers import base_optimizer, loss_scale_optimizer
+
+    reducing: list[bool] = []
+
+    def make(original: Any) -> Any:
+        def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            if reducing:  # the optimizer inside another one, such as LossScaleOptimizer: reduced already
+                return original(self, grads, trainable_variables)
+            reducing.append(True)
+            try:
+                return original(self, reduce_gradients(list(grads), collective), trainable_variables)
+            finally:
+                reducing.pop()
+
+        return apply
+
+    patches.wrap(base_optimizer.BaseOptimizer, "apply", make)
+    # decides by the gradients whether to apply them at all: it must see those that all ranks see
+    patches.wrap(loss_scale_optimizer.LossScaleOptimizer, "apply", make)
+
+
+def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list[Any]:
+    """Return the gradients of the global mean from those of local means.
+
+    Inside a step a rank counts by its rows; in a custom loop, whose rows are not known, all ranks count alike.
+    """
+    import tensorflow as tf
+
+    present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+    if not present:
+        return gradients
+    rows = current_rows()
+    weight = tf.constant(1.0 / collective.world_size) if rows is None else rows.weight
+    dense = [tf.convert_to_tensor(gradients[index]) for index in present]  # sparse ones of embeddings too
+    wide = tf.float64 if any(gradient.dtype == tf.float64 for gradient in dense) else tf.float32
+    flat = tf.concat([tf.reshape(tf.cast(gradient, wide), [-1]) for gradient in dense], 0)
+    # a rank without rows may have made NaN out of nothing: its part counts as zero
+    flat = tf.where(weight > 0, flat * tf.cast(weight, wide), tf.zeros_like(flat))
+    summed = collective.all_reduce_voting(flat)
+    sizes = [gradient.shape.num_elements() for gradient in dense]
+    reduced = list(gradients)
+    for index, gradient, part in zip(present, dense, tf.split(summed, sizes), strict=True):
+        reduced[index] = tf.cast(tf.reshape(part, gradient.shape), gradient.dtype)
+    return reduced

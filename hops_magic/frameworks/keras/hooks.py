@@ -1,0 +1,175 @@
+"""Our callbacks around the user's: progress, votes, checkpoints. Made in functions, since Keras is imported late."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from hops_magic.frameworks.keras.checkpoints import Position
+from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession
+from hops_magic.runs.events import Metrics, Progress, is_number
+
+SPEAK_EVERY_S = 0.2
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+
+
+def make_first(session: FitSession) -> Any:
+    """Make the callback that runs before the user's: restores what was, and starts ranks alike."""
+    import keras
+
+    class First(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_begin(self, logs: Any = None) -> None:
+            from hops_magic.frameworks.keras.trainer import agree_on_start
+
+            if session.resume is not None:
+                session.store.restore(session.resume, self.model)
+                position = session.resume["position"]
+                self.model._initial_epoch = position.epoch
+                session.fast_forward(position, lambda: session.store.restore_metrics(session, self.model))
+            elif session.world_size > 1:
+                agree_on_start(self.model, session)
+
+        def on_train_end(self, logs: Any = None) -> None:
+            self.model._initial_epoch = None
+
+    return First()
+
+
+def make_last(session: FitSession) -> Any:
+    """Make the callback that runs after the user's: tells progress, agrees on stops, writes checkpoints."""
+    import keras
+
+    class Last(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_begin(self, logs: Any = None) -> None:
+            self._said_at = self._began_at = 0.0
+            self._rows = getattr(session.iterator.data_adapter, "batch_size", None)
+            self._epoch, self._steps_done, self._finished = 0, 0, False
+            self._watches_stops = session.world_size > 1 and _some_may_stop(session, self)
+            self._restores = session.resume is not None
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if self._restores:
+                self._restores = False
+                session.store.restore_callbacks(session.resume or {}, self.model, _callback_list(self))
+            elif epoch > self._first_epoch():
+                # here, after all callbacks have seen the end of the last epoch, its state is whole
+                session.store.save(self.model, Position(session.number, epoch, 0), _callback_list(self))
+                session.plan_checkpoint()
+            self._epoch, self._began_at = epoch, time.monotonic()
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._steps_done = batch + 1
+            if session.skip_steps:
+                return
+            if self._watches_stops:
+                self._agree_on_user_stop()
+            if session.agreed(STOP):
+                self.model.stop_training = True
+            if session.agreed(CHECKPOINT):
+                session.store.save_inside(
+                    session, self.model, Position(session.number, self._epoch, batch + 1), _callback_list(self)
+                )
+                session.plan_checkpoint()
+            now = time.monotonic()
+            if now - self._said_at >= SPEAK_EVERY_S:
+                self._said_at = now
+                self._say(batch + 1)
+                if session.is_chief:
+                    _say_metrics(session, "batch", int(self.model.optimizer.iterations.numpy()), logs)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if session.world_size > 1:
+                self._agree_on_user_stop()
+            self._say(0, finished=epoch + 1)
+            if session.is_chief:
+                _say_metrics(session, "epoch", epoch + 1, logs)
+            self._finished = epoch + 1 >= self.params["epochs"] or self.model.stop_training
+
+        def on_train_end(self, logs: Any = None) -> None:
+            position = Position(session.number, self._epoch + 1, 0, is_finished=True)
+            session.store.save(self.model, position, _callback_list(self))
+            if session.world_size > 1:
+                session.context.collective.barrier()  # what the chief's callbacks wrote is there for all
+
+        def _first_epoch(self) -> int:
+            return int(session.resume["position"].epoch) if session.resume else 0
+
+        def _agree_on_user_stop(self) -> None:
+            import numpy as np
+
+            vote = np.array([float(bool(self.model.stop_training))], np.float32)
+            self.model.stop_training = bool(session.context.collective.all_reduce(vote, "max")[0] > 0)
+
+        def _say(self, step: int, finished: int | None = None) -> None:
+            epoch = self._epoch if finished is None else finished
+            seconds = time.monotonic() - self._began_at
+            done = self._steps_done * (self._rows or 0) / session.world_size
+            session.context.emit(
+                Progress(
+                    rank=session.context.rank,
+                    phase="fit",
+                    epoch=epoch,
+                    epochs=self.params["epochs"],
+                    step=step,
+                    steps=self.params.get("steps"),
+                    examples_per_s=done / seconds if self._rows and seconds > 0 else None,
+                )
+            )
+
+    return Last()
+
+
+def make_observer(session: FitSession, phase: str) -> Any:
+    """Make the callback that tells how far an evaluation or prediction is."""
+    import keras
+
+    class Observer(keras.callbacks.Callback):  # type: ignore[misc]
+        _said_at = 0.0
+
+        def _say(self, batch: int) -> None:
+            now = time.monotonic()
+            if now - self._said_at >= SPEAK_EVERY_S:
+                self._said_at = now
+                steps = self.params.get("steps")
+                session.context.emit(Progress(rank=session.context.rank, phase=phase, step=batch + 1, steps=steps))
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._say(batch)
+
+        def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._say(batch)
+
+    return Observer()
+
+
+def _say_metrics(session: FitSession, scope: str, step: int, logs: Any) -> None:
+    values = {name: float(value) for name, value in (logs or {}).items() if is_number(_plain(value))}
+    if values:
+        session.context.emit(
+            Metrics(rank=session.context.rank, step=step, scope=scope, values=values, series=session.number)
+        )
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _callback_list(callback: Any) -> list[Any]:
+    """The callbacks of the fit that this one belongs to."""
+    found: list[Any] = callback.hops_list
+    return found
+
+
+def _some_may_stop(session: FitSession, last: Any) -> bool:
+    """Whether a callback of the user's, not of Keras's, looks at batches: it may stop one rank and not another."""
+    import keras
+
+    return any(
+        getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
+        for callback in _callback_list(last)
+        if not type(callback).__module__.startswith(("keras.", "hops_magic."))
+        for hook in _BATCH_HOOKS
+    )

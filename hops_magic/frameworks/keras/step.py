@@ -1,0 +1,129 @@
+"""The step in progress: which rows of the global batch this rank has, and how ranks talk inside TensorFlow's graphs.
+
+Every rank's input pipeline yields the whole global batch; the step takes the rank's contiguous part of it. So all inputs that
+Keras knows are split alike, and each rank knows without asking how many rows there are in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hops_magic.frameworks.collective import Collective
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a step: scalar float32 tensors."""
+
+    local: Any
+    total: Any
+
+    @property
+    def weight(self) -> Any:
+        """This rank's share of the rows: with it, local means add up to the global mean."""
+        return self.local / self.total
+
+    @property
+    def inverse_weight(self) -> Any:
+        """1 / ``weight``, or 0 for a rank without rows."""
+        import tensorflow as tf
+
+        return tf.math.divide_no_nan(self.total, self.local)
+
+
+_rows: ContextVar[Rows | None] = ContextVar("hops_rows", default=None)
+
+
+def current_rows() -> Rows | None:
+    """Rows of the step that is being traced, None outside one."""
+    return _rows.get()
+
+
+class TensorCollective:
+    """Collectives on tensors, inside graphs too, over a transport for arrays.
+
+    Each all-reduce carries the ranks' votes along, so that they agree on a step at no cost of its own.
+    """
+
+    def __init__(self, collective: Collective, vote: Callable[[], tuple[float, ...]], votes: int) -> None:
+        self._collective, self._vote = collective, vote
+        self.votes = np.zeros(votes, np.float32)
+
+    @property
+    def rank(self) -> int:
+        """This rank's number."""
+        return self._collective.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks there are."""
+        return self._collective.world_size
+
+    def all_reduce(self, tensor: Any) -> Any:
+        """Sum a tensor over the ranks."""
+        import tensorflow as tf
+
+        reduced = tf.numpy_function(self._collective.all_reduce, [tensor], tensor.dtype, stateful=True)
+        reduced.set_shape(tensor.shape)
+        return reduced
+
+    def all_reduce_voting(self, flat: Any) -> Any:
+        """Sum a vector over the ranks; afterwards :attr:`votes` holds the sums of their votes."""
+        import tensorflow as tf
+
+        def reduce(array: Any) -> Any:
+            ballot = np.asarray(self._vote(), array.dtype)
+            together = self._collective.all_reduce(np.concatenate([array, ballot]))
+            self.votes = together[array.size :].astype(np.float32)
+            return together[: array.size]
+
+        reduced = tf.numpy_function(reduce, [flat], flat.dtype, stateful=True)
+        reduced.set_shape(flat.shape)
+        return reduced
+
+    def differentiable_sum(self, tensor: Any, rows: Rows) -> Any:
+        """Sum a tensor over the ranks; gradients flow back to every rank that contributed.
+
+        Ranks' gradients are weighted by their rows only later, so what comes from others is brought to this rank's scale.
+        """
+        import tensorflow as tf
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def summed(x: Any) -> Any:
+            def backward(upstream: Any) -> Any:
+                together = self.all_reduce(upstream * tf.cast(rows.weight, upstream.dtype))
+                return together * tf.cast(rows.inverse_weight, upstream.dtype)
+
+            return self.all_reduce(x), backward
+
+        return summed(tensor)
+
+
+def sharded(step: Callable[[Any], Any], rank: int, world_size: int) -> Callable[[Any], Any]:
+    """Make a step for this rank's rows out of one for whole batches."""
+    import tensorflow as tf
+
+    def on_this_ranks_rows(data: Any) -> Any:
+        leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
+        total = tf.shape(leaves[0])[0]
+        start, end = total * rank // world_size, total * (rank + 1) // world_size
+        local = tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[start:end], data)
+        with _entered(Rows(tf.cast(end - start, tf.float32), tf.cast(total, tf.float32))):
+            return step(local)
+
+    return on_this_ranks_rows
+
+
+@contextmanager
+def _entered(rows: Rows) -> Iterator[None]:
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)

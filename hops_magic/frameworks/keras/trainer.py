@@ -1,0 +1,198 @@
+"""``model.fit``, ``evaluate`` and their kin on several ranks: rows are split, metrics added up, callbacks agree."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
+from hops_magic.frameworks.keras.metrics import MetricSync, broadcast_variables, mean_logs, same_everywhere
+from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.keras.step import TensorCollective, sharded
+
+
+def install(patches: Patches, session: FitSession, tensors: TensorCollective | None) -> None:
+    """Hook the trainer. Without ``tensors`` (one rank) only progress, checkpoints and stops are hooked."""
+    from keras.src.backend.tensorflow import trainer as tf_trainer
+
+    owner = tf_trainer.TensorFlowTrainer
+    patches.wrap(tf_trainer.TFEpochIterator, "__init__", lambda original: _noting_iterator(original, session))
+    patches.wrap(owner, "fit", lambda original: _fit(original, session))
+    patches.wrap(owner, "evaluate", lambda original: _observed(original, session, "evaluate"))
+    patches.wrap(owner, "predict", lambda original: _observed(original, session, "predict"))
+    patches.wrap(owner, "_make_function", lambda original: _make_function(original, session, tensors))
+    if tensors is not None:
+        _install_parallel(patches, session)
+
+
+def _install_parallel(patches: Patches, session: FitSession) -> None:
+    from keras.src.backend.tensorflow import trainer as tf_trainer
+    from keras.src.trainers import trainer as base_trainer
+
+    owner, sync = tf_trainer.TensorFlowTrainer, MetricSync(session.context.collective)
+    session.metric_sync = sync
+    patches.wrap(base_trainer.Trainer, "reset_metrics", lambda original: _resetting(original, sync))
+    patches.wrap(
+        base_trainer.Trainer, "_get_metrics_result_or_logs", lambda original: _global_results(original, sync, session)
+    )
+    patches.wrap(base_trainer.Trainer, "compile", _compile)
+    for name in ("train_on_batch", "test_on_batch"):
+        patches.wrap(owner, name, _on_batch)
+
+
+def _noting_iterator(original: Any, session: FitSession) -> Any:
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("batch_size") is None and kwargs.get("y") is not None:
+            kwargs["batch_size"] = 32 if session.batch_factor > 1 and _takes_batch_size(kwargs.get("x")) else None
+        if kwargs.get("batch_size") is not None:
+            kwargs["batch_size"] *= session.batch_factor
+        original(self, *args, **kwargs)
+        session.iterator = self
+
+    return init
+
+
+def _takes_batch_size(x: Any) -> bool:
+    return hasattr(x, "shape") or isinstance(x, list | tuple | dict)
+
+
+def _fit(original: Any, session: FitSession) -> Any:
+    @functools.wraps(original)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse(self, session)
+        kwargs["callbacks"] = session.callbacks(kwargs.get("callbacks"))
+        kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
+        with session.fitting(self, _epochs(args, kwargs)) as done:
+            if done is not None:
+                return done
+            # one process compiles to XLA when it can; the exchange between ranks cannot be compiled
+            if session.world_size > 1:
+                self.jit_compile = False
+            return original(self, *args, **kwargs)
+
+    return fit
+
+
+def _epochs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    return int(kwargs.get("epochs", args[3] if len(args) > 3 else 1))
+
+
+def _observed(original: Any, session: FitSession, phase: str) -> Any:
+    @functools.wraps(original)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from keras.callbacks import CallbackList
+
+        refuse(self, session)
+        given = kwargs.get("callbacks")
+        if not isinstance(given, CallbackList):  # inside fit the list of fit is handed on
+            kwargs["callbacks"] = session.observers(given, phase)
+            kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
+        if session.world_size > 1 and phase != "predict":
+            self.jit_compile = False
+        return original(self, *args, **kwargs)
+
+    return run
+
+
+def _make_function(original: Any, session: FitSession, tensors: TensorCollective | None) -> Any:
+    @functools.wraps(original)
+    def make_function(self: Any, step_function: Any) -> Any:
+        if tensors is not None:
+            step_function = sharded(step_function, tensors.rank, tensors.world_size)
+        function = original(self, step_function)
+
+        def skipping(iterator: Any) -> Any:
+            if session.skip_steps > 0:
+                return session.skip(iterator, self.steps_per_execution)
+            return function(iterator)
+
+        return skipping
+
+    return make_function
+
+
+def _resetting(original: Any, sync: MetricSync) -> Any:
+    @functools.wraps(original)
+    def reset_metrics(self: Any) -> None:
+        original(self)
+        sync.begin(self)
+
+    return reset_metrics
+
+
+def _global_results(original: Any, sync: MetricSync, session: FitSession) -> Any:
+    @functools.wraps(original)
+    def get_metrics_result_or_logs(self: Any, logs: Any) -> Any:
+        sync.merge(self)
+        result = original(self, logs)
+        if result is logs and isinstance(logs, dict) and logs:
+            return mean_logs(logs, session.context.collective)
+        return result
+
+    return get_metrics_result_or_logs
+
+
+def _on_batch(original: Any) -> Any:
+    @functools.wraps(original)
+    def on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from keras.src.utils.python_utils import pythonify_logs
+
+        self.jit_compile = False
+        as_dict = kwargs.pop("return_dict", False)
+        logs = original(self, *args, return_dict=True, **kwargs)
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        return logs if as_dict else self._flatten_metrics_in_order(logs)
+
+    return on_batch
+
+
+def _compile(original: Any) -> Any:
+    @functools.wraps(original)
+    def compile_model(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("jit_compile") is True:
+            raise UnsupportedError(
+                "compile(jit_compile=True): XLA cannot compile the exchange between ranks; leave jit_compile out, or train with -n 1"
+            )
+        if kwargs.get("run_eagerly"):
+            raise UnsupportedError(
+                "compile(run_eagerly=True): ranks train in graphs only; leave run_eagerly out, or debug with -n 1"
+            )
+        return original(self, *args, **kwargs)
+
+    return compile_model
+
+
+def refuse(model: Any, session: FitSession) -> None:
+    """Refuse what would be silently wrong on several ranks."""
+    if session.context.strategy == "parameter-server":
+        raise UnsupportedError(
+            "--strategy parameter-server: Keras 3's fit does not work under a ParameterServerStrategy; "
+            "use --strategy collective, which trains synchronously with the same code"
+        )
+    if session.world_size == 1:
+        return
+    import tensorflow as tf
+
+    if model.run_eagerly:
+        raise UnsupportedError("run_eagerly is set: ranks train in graphs only; unset it, or debug with -n 1")
+    if tf.distribute.has_strategy() or model._distribute_strategy is not None:
+        raise UnsupportedError(
+            "the model was made in the scope of a tf.distribute strategy: the ranks are the distribution, leave the scope out"
+        )
+
+
+def agree_on_start(model: Any, session: FitSession) -> None:
+    """Start every rank with rank 0's weights and optimizer state."""
+    variables = list(model.variables)
+    if model.optimizer is not None:
+        if model.built and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        variables += list(model.optimizer.variables)
+    collective = session.context.collective
+    if variables and not same_everywhere(variables, collective):
+        broadcast_variables(variables, collective)
+
+
+__all__ = ["agree_on_start", "install", "on_chief_only", "refuse"]
