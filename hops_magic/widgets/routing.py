@@ -60,14 +60,6 @@ def route(widget: Any, on_custom: _Handler) -> Route:
         return Route.MAIN
 
 
-def unroute(widget: Any) -> None:
-    """Forget a widget that will send no more."""
-    from IPython import get_ipython
-
-    handlers = getattr(getattr(get_ipython(), "kernel", None), "_hops_tap_handlers", {})
-    handlers.pop(getattr(getattr(widget, "comm", None), "comm_id", None), None)
-
-
 def _subshell(kernel: Any, thread: Any) -> Any:
     if not hasattr(kernel, "_hops_subshell"):
         kernel._hops_subshell = _on_channel_thread(thread, thread.manager._create_subshell)
