@@ -11,10 +11,10 @@ from IPython.core.magic import Magics, magics_class
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.errors import UsageError
-from hops_magic.magics.rendering import show_table
 from hops_magic.options import HelpShown, parser_for
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.training import Surroundings, Trained, prepare
+from hops_magic.widgets.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -65,17 +65,21 @@ class DistributedMagics(Magics):
         wanted = line.strip()
         if wanted:
             return self._show(self.session.attach(wanted, self.shell.user_ns))
-        rows = [
-            {
-                "run": run.run_id,
-                "name": run.name,
-                "experiment": run.experiment,
-                "ranks": run.world_size,
-                "live": not run.is_final,
-            }
-            for run in self.session.live_runs()
-        ]
-        return show_table(rows, "no runs on this cluster")
+        heads = ["Run", "Name", "Experiment", "State"]
+        return Table(
+            columns=[*(Column(title=head) for head in heads), Column(title="Ranks", is_number=True)],
+            rows=[
+                [
+                    Cell(run.run_id, is_strong=True),
+                    Cell(run.name),
+                    Cell(run.experiment),
+                    Cell("ended, its values wait" if run.is_final else "live"),
+                    Cell(str(run.world_size)),
+                ]
+                for run in self.session.live_runs()
+            ],
+            empty="no runs on this cluster",
+        )
 
     def surroundings(self) -> Surroundings:
         """Tell where the cell stands: its number, its notebook, the cells before it."""
@@ -117,7 +121,7 @@ def parse_options(line: str) -> DistributedOptions:
 
 
 def _is_ours(magic: Any) -> bool:
-    return type(getattr(magic, "__self__", None)).__name__ == DistributedMagics.__name__
+    return bool(type(getattr(magic, "__self__", None)).__name__ == DistributedMagics.__name__)
 
 
 def print_detached(run_id: str, name: str, shell: Any) -> None:
