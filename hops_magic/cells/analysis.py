@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import ast
 import dis
+import io
+import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType
 
-from hops_magic.cells.syntax import to_python
+from hops_magic.cells.syntax import SHELL_NAME, code_inside, names_in_shell_commands, to_python
 from hops_magic.errors import UsageError
 
 _LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
+_SILENT = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER})
+
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+"""How cells are compiled: they may await at their top level, as in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +32,9 @@ class CellAnalysis:
     reads : frozenset of str
         Names that are read on some way through the cell before it binds them, in functions too; builtins are among them.
     must_read : frozenset of str
-        Those of ``reads`` that the cell nowhere binds: they must come from outside.
+        Those of ``reads`` that must come from outside: the cell binds them nowhere, or only after it has read them.
+    may_read : frozenset of str
+        Names that a shell command such as ``!ls $folder`` takes from the notebook if they exist there.
     binds : tuple of str
         Names that the cell binds at its top level, in order.
     imports : frozenset of str
@@ -38,6 +46,7 @@ class CellAnalysis:
     source: str
     reads: frozenset[str]
     must_read: frozenset[str]
+    may_read: frozenset[str]
     binds: tuple[str, ...]
     imports: frozenset[str]
     has_value: bool
@@ -55,23 +64,32 @@ def analyse(source: str, *, first_line: int = 1) -> CellAnalysis:
     tree = parse(python, first_line=first_line)
     flow = _Flow()
     flow.block(tree.body, set())
+    for code in code_inside(tree):
+        flow.block(parse(code, first_line=first_line).body, set())
     binds = tuple(dict.fromkeys(flow.stored))
     last_is_expression = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
     return CellAnalysis(
         source=python,
-        reads=frozenset(flow.free),
-        must_read=frozenset(flow.free - set(binds)),
+        reads=frozenset(flow.free - {SHELL_NAME}),
+        must_read=frozenset((flow.free - set(binds) | flow.read_first) - {SHELL_NAME}),
+        may_read=frozenset(names_in_shell_commands(tree)),
         binds=binds,
         imports=frozenset(imported_modules(tree)),
-        has_value=last_is_expression and not python.rstrip().endswith(";"),
+        has_value=last_is_expression and not _is_silenced(python),
     )
+
+
+def _is_silenced(source: str) -> bool:
+    """Whether the last statement ends with ``;``, whatever comment follows."""
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type not in _SILENT]
+    return bool(tokens) and tokens[-1].string == ";"
 
 
 def parse(source: str, *, first_line: int) -> ast.Module:
     """Parse a cell; a syntax error becomes one sentence with the line as Jupyter numbers it."""
     try:
         tree = ast.parse(source)
-        compile(tree, "<cell>", "exec")
+        compile(tree, "<cell>", "exec", FLAGS)
     except SyntaxError as error:
         line = (error.lineno or 1) + first_line - 1
         text = (error.text or "").strip()
@@ -85,15 +103,33 @@ def parse(source: str, *, first_line: int) -> ast.Module:
 def global_reads(code: CodeType) -> set[str]:
     """Names that a function's code, and the code nested in it, reads from its globals."""
     found: set[str] = set()
-    stored: set[str] = set()
+    stored: set[str] = set()  # in the body of a class
     for step in dis.get_instructions(code):
-        if step.opname in _STORES:
+        if step.opname == "STORE_NAME":
             stored.add(step.argval)
         elif step.opname in _LOADS and step.argval not in stored:
             found.add(step.argval)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             found |= global_reads(constant)
+    return found
+
+
+def global_stores(code: CodeType) -> set[str]:
+    """Names that a function's code, and the code nested in it, binds in its globals."""
+    found = {str(step.argval) for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= global_stores(constant)
+    return found
+
+
+def code_imports(code: CodeType) -> set[str]:
+    """Modules that a function's code, and the code nested in it, imports when it runs."""
+    found = {str(step.argval) for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME" and step.argval}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= code_imports(constant)
     return found
 
 
@@ -112,13 +148,17 @@ class _Flow:
 
     def __init__(self) -> None:
         self.free: set[str] = set()
+        self.read_first: set[str] = set()
         self.stored: list[str] = []
+        self._depth = 0
 
     def block(self, statements: Iterable[ast.stmt], bound: set[str]) -> set[str]:
         """Follow statements; returns the names that are bound for certain after them."""
         bound = set(bound)
+        self._depth += 1
         for statement in statements:
             bound = self._statement(statement, bound)
+        self._depth -= 1
         return bound
 
     def _statement(self, node: ast.stmt, bound: set[str]) -> set[str]:
@@ -145,6 +185,8 @@ class _Flow:
             return self._try(node, bound)
         if isinstance(node, ast.Match):
             return self._match(node, bound)
+        if isinstance(node, ast.Break | ast.Continue):
+            return bound
         return self._code(ast.Module([node], []), bound)
 
     def _try(self, node: ast.Try | ast.TryStar, bound: set[str]) -> set[str]:
@@ -182,11 +224,13 @@ class _Flow:
         bound |= self._code(ast.Module([ast.copy_location(ast.Expr(node), node)], []), bound)
 
     def _code(self, module: ast.Module, bound: set[str]) -> set[str]:
-        code = compile(module, "<cell>", "exec")
+        code = compile(module, "<cell>", "exec", FLAGS)
         bound = set(bound)
         for step in dis.get_instructions(code):
             if step.opname in _LOADS and step.argval not in bound:
                 self.free.add(step.argval)
+                if self._depth == 1 and step.argval not in self.stored:
+                    self.read_first.add(step.argval)
             elif step.opname in _STORES:
                 bound.add(step.argval)
                 self.stored.append(step.argval)
@@ -196,13 +240,5 @@ class _Flow:
             if isinstance(constant, CodeType):
                 # a function's body runs later: what is bound by then, its own name too, it will find
                 self.free |= global_reads(constant) - bound
-                self.stored.extend(_global_stores(constant))
+                self.stored.extend(sorted(global_stores(constant)))
         return bound
-
-
-def _global_stores(code: CodeType) -> list[str]:
-    found = [step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found += _global_stores(constant)
-    return found

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import builtins
 import difflib
-import dis
-import sys
+import linecache
+import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hops_magic.cells.analysis import CellAnalysis, analyse, global_reads
+from hops_magic.cells.analysis import CellAnalysis, analyse
 from hops_magic.cells.culprits import find_culprit
-from hops_magic.cells.modules import is_own, local_modules
-from hops_magic.cells.program import Program
-from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of
-from hops_magic.cells.syntax import SHELL_NAME
-from hops_magic.cells.travel import Reducer, digest, dumps
+from hops_magic.cells.memory import address_of
+from hops_magic.cells.modules import ShippedModule, imports_of, local_modules
+from hops_magic.cells.program import Bundle, CellSource, Program
+from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
+from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, bundled, digest, dumps, failure_of
 from hops_magic.errors import CaptureError, UsageError
 
-_BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", SHELL_NAME}
+# IPython adds names to the builtins, which ranks provide too
+_BUILTINS = frozenset(dir(builtins)) | {"display", "get_ipython", "exit", "quit", "__file__"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,209 +79,214 @@ def capture(
     """
     analysis = analyse(source, first_line=origin.first_line)
     _check_out(out, analysis, namespace)
-    names = _needed(analysis, namespace, provided, out)
+    history = history or {}
+    taking = _Taking(analysis, namespace, reducers, history, frozenset(provided))
+    taking.take_all(out or ())
     folder = folder or Path.cwd()
-    modules = local_modules([*analysis.imports, *_modules_behind(names.values())], folder)
-    payload, order, buffers = _pickle(names, namespace, reducers, history or {})
+    wanted = analysis.imports.union(*(pickled.modules for pickled in taking.pickles.values()))
+    modules = local_modules(wanted, folder)
+    freight = _Freight()
     program = Program(
         source=analysis.source,
         label=origin.label,
         first_line=origin.first_line,
-        payload=payload,
-        buffer_order=tuple(order),
+        bundles=tuple(freight.load(names, taking) for names in bundled(taking.values, taking.pickles)),
         modules=modules,
-        frameworks=frozenset(_frameworks(analysis, names, modules)),
+        sources=_sources(taking.pickles.values(), history),
+        frameworks=_frameworks(wanted, modules.values()),
         binds=analysis.binds,
         has_value=analysis.has_value,
         out=out,
+        folder=str(folder),
     )
-    return Capture(program=program, buffers=buffers, report=_report(names, namespace, reducers, folder))
+    return Capture(program=program, buffers=freight.buffers, report=_report(taking, freight, modules))
 
 
-def _needed(
-    analysis: CellAnalysis, namespace: Mapping[str, Any], provided: Sequence[str], out: tuple[str, ...] | None
-) -> dict[str, Any]:
-    """The names that the cell reads, and those that functions and classes of the notebook read behind them."""
-    names: dict[str, Any] = {}
-    queue = sorted(analysis.reads | (set(out or ()) - set(analysis.binds)))
-    while queue:
-        name = queue.pop(0)
-        if name in names or name in provided:
-            continue
-        if name in namespace:
-            names[name] = namespace[name]
-            queue += sorted(_read_by(namespace[name], namespace))
-        elif name not in _BUILTINS and name not in analysis.binds:
-            _refuse_undefined(name, namespace)
-    return names
+class _Taking:
+    """Picks names: those that the cell reads, and those that functions and classes of the notebook read behind them."""
+
+    def __init__(
+        self,
+        analysis: CellAnalysis,
+        namespace: Mapping[str, Any],
+        reducers: Sequence[Reducer],
+        history: Mapping[int, str],
+        provided: frozenset[str],
+    ) -> None:
+        self._analysis, self.namespace, self.reducers = analysis, namespace, reducers
+        self._history, self._provided = history, provided
+        self._refusals: list[str] = []
+        self.values: dict[str, Any] = {}
+        self.pickles: dict[str, Pickled] = {}
+        self.left_out: list[str] = []
+
+    def take_all(self, out: Iterable[str]) -> None:
+        analysis = self._analysis
+        for name in sorted(analysis.must_read | set(out) - set(analysis.binds)):
+            self._take(name, is_needed=True)
+        for name in sorted(analysis.reads | analysis.may_read):
+            self._take(name, is_needed=False)
+        done: set[str] = set()
+        while behind := set(self.pickles) - done:
+            for reader in sorted(behind):
+                for name in sorted(self.pickles[reader].reads):
+                    self._take(name, is_needed=name not in analysis.binds, reader=reader)
+            done |= behind
+        if self._refusals:
+            raise CaptureError("\n".join(dict.fromkeys(self._refusals)))
+
+    def _take(self, name: str, *, is_needed: bool, reader: str = "") -> None:
+        if name in self.values or name in self._provided or name in self.left_out:
+            return
+        if name not in self.namespace or (name in _BUILTINS and _is_of_ipython(self.namespace[name])):
+            if is_needed and name not in _BUILTINS and not self._is_bound_by_function(name):
+                self._refusals.append(_undefined(name, self.namespace, reader, self._history))
+            return
+        value = self.namespace[name]
+        try:
+            self.pickles[name] = dumps(value, self.namespace, self.reducers)
+        except Exception as error:  # noqa: BLE001 (pickling runs code of any library; whatever it raises is explained)
+            if is_needed:
+                self._refusals.append(self._refusal(name, value, error))
+            else:
+                # the cell binds the name too, most likely before it reads it
+                self.left_out.append(name)
+            return
+        self.values[name] = value
+
+    def _is_bound_by_function(self, name: str) -> bool:
+        return any(name in pickled.writes for pickled in self.pickles.values())
+
+    def _refusal(self, name: str, value: Any, error: Exception) -> str:
+        culprit = find_culprit(name, value, lambda part: failure_of(part, self.namespace, self.reducers), self.namespace)
+        if culprit is None:  # it could be pickled the second time
+            return f"{name} cannot travel to the cluster: {error}"
+        made = made_in(name, self._history)
+        origin = f", made in {made}" if made else ""
+        return f"{culprit.path} ({culprit.why.what}{origin}) cannot travel to the cluster: {culprit.why.remedy}"
 
 
-def _refuse_undefined(name: str, namespace: Mapping[str, Any]) -> None:
+def _is_of_ipython(value: Any) -> bool:
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return isinstance(module, str) and module.partition(".")[0] in ("IPython", "ipykernel")
+
+
+def _undefined(name: str, namespace: Mapping[str, Any], reader: str, history: Mapping[int, str]) -> str:
     known = [other for other in namespace if not other.startswith("_")]
     close = difflib.get_close_matches(name, [*known, *_BUILTINS], n=1)
     hint = f"did you mean {close[0]}?" if close else "run the cell that makes it first"
-    raise CaptureError(f"name {name!r} is not defined in the notebook: {hint}")
-
-
-def _read_by(value: Any, namespace: Mapping[str, Any]) -> set[str]:
-    """Names of the notebook that a function or class made there reads."""
-    found: set[str] = set()
-    for function in _functions_of(value):
-        if function.__globals__ is namespace:
-            # a name that is missing here may never be reached: the function says so itself if it is
-            found |= {name for name in global_reads(function.__code__) if name in namespace}
-    return found
-
-
-def _functions_of(value: Any, depth: int = 0) -> Iterator[types.FunctionType]:
-    if depth > 4:
-        return
-    if isinstance(value, types.FunctionType):
-        yield value
-        for cell in value.__closure__ or ():
-            try:
-                yield from _functions_of(cell.cell_contents, depth + 1)
-            except ValueError:
-                continue
-        if wrapped := getattr(value, "__wrapped__", None):
-            yield from _functions_of(wrapped, depth + 1)
-    elif isinstance(value, types.MethodType):
-        yield from _functions_of(value.__func__, depth + 1)
-    elif isinstance(value, type) and value.__module__ == "__main__":
-        for base in value.__mro__:
-            if base.__module__ == "__main__":
-                for member in vars(base).values():
-                    yield from _functions_of(getattr(member, "fget", None) or getattr(member, "__func__", member), depth + 1)
-    elif isinstance(value, dict):
-        for child in list(value.values())[:1000]:
-            yield from _functions_of(child, depth + 1)
-    elif isinstance(value, list | tuple):
-        for child in value[:1000]:
-            yield from _functions_of(child, depth + 1)
-    elif type(value).__module__ == "__main__":
-        yield from _functions_of(type(value), depth)
-    elif type(value).__module__ == "functools" and hasattr(value, "func"):
-        yield from _functions_of(value.func, depth + 1)
+    made = made_in(reader, history) if reader else ""
+    by = f", but {reader}{f' of {made}' if made else ''} reads it" if reader else ""
+    return f"name {name!r} is not defined in the notebook{by}: {hint}"
 
 
 def _check_out(out: tuple[str, ...] | None, analysis: CellAnalysis, namespace: Mapping[str, Any]) -> None:
+    # a star import or exec may bind any name
+    if analysis.reads & {"exec", "globals"} or re.search(r"\bimport\s+\*", analysis.source):
+        return
     for name in out or ():
         if name not in analysis.binds and name not in namespace:
-            raise CaptureError(f"--out names {name}, which neither the cell nor the notebook defines")
-
-
-def _modules_behind(values: Any) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, types.ModuleType):
-            yield value.__name__
-        else:
-            kind = value if isinstance(value, type | types.FunctionType) else type(value)
-            module = getattr(kind, "__module__", None)
-            if isinstance(module, str) and module not in ("__main__", "builtins"):
-                yield module
-
-
-def _pickle(
-    names: Mapping[str, Any], namespace: Mapping[str, Any], reducers: Sequence[Reducer], history: Mapping[int, str]
-) -> tuple[bytes, list[str], dict[str, memoryview]]:
-    order: list[str] = []
-    buffers: dict[str, memoryview] = {}
-
-    def keep_aside(raw: memoryview) -> None:
-        name = digest(raw)
-        order.append(name)
-        buffers[name] = raw
-
-    try:
-        return dumps(dict(names), namespace, reducers, keep_aside), order, buffers
-    except UsageError:
-        raise
-    except Exception as error:
-        _blame(names, namespace, reducers, history)
-        raise CaptureError(f"the cell's names cannot be pickled together: {error}") from error
-
-
-def _blame(
-    names: Mapping[str, Any], namespace: Mapping[str, Any], reducers: Sequence[Reducer], history: Mapping[int, str]
-) -> None:
-    def fails(value: Any) -> Exception | None:
-        try:
-            dumps(value, namespace, reducers, lambda raw: None)
-        except Exception as error:  # noqa: BLE001 (as above)
-            return error
-        return None
-
-    for name, value in names.items():
-        if culprit := find_culprit(name, value, fails):
-            path, why = culprit
-            made = made_in(name, history)
-            raise CaptureError(f"{path} cannot travel to the cluster: {why}{f' (made in {made})' if made else ''}")
+            close = difflib.get_close_matches(name, analysis.binds, n=1)
+            hint = f": did you mean {close[0]}?" if close else ": name what the cell binds"
+            raise CaptureError(f"--out names {name}, which neither the cell nor the notebook defines{hint}")
 
 
 def made_in(name: str, history: Mapping[int, str]) -> str:
     """Name the newest executed cell that binds a name; empty if none is known to."""
     for number in sorted(history, reverse=True):
-        source = history[number]
-        if name not in source:
+        if name not in history[number]:
             continue
         try:
-            if name in analyse(source).binds:
+            if name in analyse(history[number]).binds:
                 return f"In[{number}]"
         except UsageError:
             continue
     return ""
 
 
-def _frameworks(analysis: CellAnalysis, names: Mapping[str, Any], modules: Mapping[str, Any]) -> Iterator[str]:
-    yield from (name.partition(".")[0] for name in analysis.imports)
-    yield from (name.partition(".")[0] for name in _modules_behind(names.values()))
-    for value in names.values():
-        for function in _functions_of(value):
-            yield from (name.partition(".")[0] for name in _code_imports(function.__code__))
-        if isinstance(value, type) or type(value).__module__ == "__main__":
-            kind = value if isinstance(value, type) else type(value)
-            yield from (base.__module__.partition(".")[0] for base in kind.__mro__)
-    for module in modules.values():
-        yield from (word for word in ("keras", "tensorflow") if word in module.source)
+class _Freight:
+    """Collects the large buffers of bundles, equal ones once."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, memoryview] = {}
+        self._digests: dict[tuple[int, int], str] = {}
+
+    def load(self, values: Mapping[str, Any], taking: _Taking) -> Bundle:
+        names = tuple(values)
+        pickled = taking.pickles[names[0]]
+        if len(names) > 1:
+            pickled = dumps(tuple(values.values()), taking.namespace, taking.reducers)
+        order = tuple(self._add(raw) for raw in pickled.buffers)
+        if len(pickled.stream) < LARGE_BYTES:
+            return Bundle(names=names, stream=pickled.stream, buffers=order)
+        return Bundle(names=names, stream_buffer=self._add(memoryview(pickled.stream)), buffers=order)
+
+    def content_hash(self, pickled: Pickled) -> str:
+        """Hash of a value's content, equal for equal values wherever they are captured."""
+        return digest(pickled.stream + "".join(map(self._digest, pickled.buffers)).encode())
+
+    def _add(self, raw: memoryview) -> str:
+        name = self._digest(raw)
+        self.buffers.setdefault(name, raw)
+        return name
+
+    def _digest(self, raw: memoryview) -> str:
+        place = (address_of(raw), raw.nbytes)
+        if place not in self._digests:
+            self._digests[place] = digest(raw)
+        return self._digests[place]
 
 
-def _code_imports(code: types.CodeType) -> Iterator[str]:
-    for step in dis.get_instructions(code):
-        if step.opname == "IMPORT_NAME":
-            yield str(step.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _code_imports(constant)
+def _sources(pickles: Iterable[Pickled], history: Mapping[int, str]) -> dict[str, CellSource]:
+    """The cells whose functions travel, as the notebook's line cache knows them."""
+    found = {}
+    for file in sorted(frozenset().union(*(pickled.files for pickled in pickles))):
+        if Path(file).is_file() and not _is_of_kernel(file):
+            continue
+        if lines := linecache.getlines(file):
+            text = "".join(lines).strip()
+            number = next((n for n in sorted(history, reverse=True) if history[n].strip() == text), None)
+            found[file] = CellSource(
+                title=f"Cell In[{number}]" if number is not None else f'File "{file}"', lines=tuple(lines)
+            )
+    return found
 
 
-def _report(
-    names: Mapping[str, Any], namespace: Mapping[str, Any], reducers: Sequence[Reducer], folder: Path
-) -> CaptureReport:
-    return CaptureReport(tuple(_row(name, value, namespace, reducers, folder) for name, value in names.items()))
+def _is_of_kernel(file: str) -> bool:
+    return "ipykernel_" in file
 
 
-def _row(name: str, value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer], folder: Path) -> CapturedRow:
-    kind = type(value)
-    package = kind.__module__.partition(".")[0]
-    label = kind.__qualname__ if package in ("builtins", "__main__") else f"{package}.{kind.__qualname__}"
+def _frameworks(wanted: Iterable[str], modules: Iterable[ShippedModule]) -> frozenset[str]:
+    names = {*wanted, *(name for module in modules for name in imports_of(module))}
+    return frozenset(name.partition(".")[0] for name in names)
+
+
+def _report(taking: _Taking, freight: _Freight, modules: Mapping[str, ShippedModule]) -> CaptureReport:
+    rows = [_row(name, value, taking.pickles[name], freight, modules) for name, value in taking.values.items()]
+    named = {value.__name__ for value in taking.values.values() if isinstance(value, types.ModuleType)}
+    for name, module in modules.items():
+        if name not in named:
+            size = len(module.source)
+            rows.append(_plain_row(name, "module", Way.SHIPPED, size, digest(module.source.encode())))
+    rows += [_plain_row(name, type_of(taking.namespace[name]), Way.LEFT) for name in taking.left_out]
+    return CaptureReport(tuple(rows))
+
+
+def _row(name: str, value: Any, pickled: Pickled, freight: _Freight, modules: Mapping[str, ShippedModule]) -> CapturedRow:
     if isinstance(value, types.ModuleType):
-        file = getattr(value, "__file__", None)
-        way = Way.SHIPPED if file and is_own(Path(file), folder) else Way.IMPORTED
-        return CapturedRow(name=name, type="module", shape="", size_bytes=0, content_hash="", way=way)
-    aside: list[memoryview] = []
-    data = dumps(value, namespace, reducers, aside.append)
-    size = len(data) + sum(raw.nbytes for raw in aside)
-    content = digest(data + b"".join(digest(raw).encode() for raw in aside))
-    if _is_dask(value):
-        way = Way.DASK
-    elif aside:
-        way = Way.MAPPED
-    elif isinstance(value, types.FunctionType | type):
-        way = Way.BY_VALUE
-    else:
-        way = Way.PROGRAM
-    return CapturedRow(name=name, type=label, shape=shape_of(value), size_bytes=size, content_hash=content, way=way)
+        shipped = modules.get(value.__name__)
+        if shipped is None:
+            return _plain_row(name, "module", Way.IMPORTED)
+        return _plain_row(name, "module", Way.SHIPPED, len(shipped.source), digest(shipped.source.encode()))
+    return CapturedRow(
+        name=name,
+        type=type_of(value),
+        shape=shape_of(value),
+        size_bytes=pickled.size_bytes,
+        content_hash=freight.content_hash(pickled),
+        way=way_of(value, is_large=bool(pickled.buffers) or len(pickled.stream) >= LARGE_BYTES),
+    )
 
 
-def _is_dask(value: Any) -> bool:
-    return "dask" in sys.modules and callable(getattr(value, "__dask_graph__", None)) and value.__dask_graph__() is not None
+def _plain_row(name: str, kind: str, way: Way, size_bytes: int = 0, content_hash: str = "") -> CapturedRow:
+    return CapturedRow(name=name, type=kind, shape="", size_bytes=size_bytes, content_hash=content_hash, way=way)

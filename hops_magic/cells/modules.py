@@ -21,7 +21,7 @@ from hops_magic.errors import CaptureError
 
 @dataclass(frozen=True, kw_only=True)
 class ShippedModule:
-    """A module's source; ``file`` is where it came from, for tracebacks."""
+    """A module's source; ``file`` is where it came from, for tracebacks. A package without a file has no source."""
 
     name: str
     source: str
@@ -32,7 +32,8 @@ class ShippedModule:
 def local_modules(wanted: Iterable[str], folder: Path) -> dict[str, ShippedModule]:
     """Return the user's own modules among ``wanted``, and those which they import in turn.
 
-    A module is the user's own if its file lies in ``folder``, or anywhere but in the Python installation.
+    A module is the user's own if its file lies in ``folder``, or anywhere but in the Python installation. Nothing is
+    imported to find out, and files are read anew: what was edited since the notebook imported it travels as it is now.
 
     Raises
     ------
@@ -40,70 +41,78 @@ def local_modules(wanted: Iterable[str], folder: Path) -> dict[str, ShippedModul
         If a module's source cannot be read.
     """
     found: dict[str, ShippedModule] = {}
-    queue = list(wanted)
+    queue = sorted(set(wanted))
+    seen = set(queue)
     while queue:
         name = queue.pop()
-        if name in found:
-            continue
         spec = _spec(name, folder)
-        if spec is None or not spec.origin or not is_own(Path(spec.origin), folder):
+        if spec is None:
             continue
-        module = _read(name, spec)
-        found[name] = module
+        module = found[name] = _read(name, spec)
+        loaded = [other for other in sys.modules if other.startswith(f"{name}.")]
         parent = name.rpartition(".")[0]
-        queue += [parent] if parent else []
-        queue += _imported_by(module)
-        queue += [loaded for loaded in sys.modules if loaded.startswith(f"{name}.")]
+        news = {parent, *imports_of(module), *loaded} - seen - {""}
+        seen |= news
+        queue += sorted(news)
     return found
 
 
-def is_own(file: Path, folder: Path) -> bool:
-    """Whether a file is the user's own and not part of the Python installation."""
-    if file.suffix != ".py":
-        return False
+def is_own(file: Path) -> bool:
+    """Whether a file is the user's own and not part of the Python installation or of this package."""
     path = file.resolve()
-    if path.is_relative_to(folder.resolve()) and not any(path.is_relative_to(place) for place in _installed()):
-        return True
     ours = Path(__file__).resolve().parents[1]
     return not path.is_relative_to(ours) and not any(path.is_relative_to(place) for place in _installed())
 
 
 @cache
 def _installed() -> tuple[Path, ...]:
-    places = [*site.getsitepackages(), site.getusersitepackages(), *sysconfig.get_paths().values()]
-    # the interpreter's own prefix, but not a virtual environment's folder, which may hold a project beside it
-    return tuple(Path(place).resolve() for place in places if place != "/" and Path(place) != Path(sys.prefix))
+    # the prefix itself ("data") is left out: a project may lie beside or above its virtual environment
+    paths = {name: path for name, path in sysconfig.get_paths().items() if name != "data"}
+    places = [*site.getsitepackages(), site.getusersitepackages(), *paths.values()]
+    return tuple({Path(place).resolve() for place in places if place not in ("", "/")})
 
 
 def _spec(name: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
-    loaded = sys.modules.get(name)
-    if loaded is not None:
-        return getattr(loaded, "__spec__", None)
-    if "." not in name:
-        spec = importlib.machinery.PathFinder.find_spec(name, [str(folder)])
-        if spec is not None:
-            return spec
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
+    """Find one of the user's own modules without importing anything."""
+    spec, places = None, [str(folder), *sys.path]
+    for depth, _ in enumerate(parts := name.split("."), 1):
+        full = ".".join(parts[:depth])
+        if depth == 1 and (full in sys.builtin_module_names or full in sys.stdlib_module_names or full == "__main__"):
+            return None
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(full, places)
+        except (ImportError, ValueError, OSError):
+            return None
+        if spec is None or not _is_shippable(spec):
+            return None
+        places = list(spec.submodule_search_locations or ())
+    return spec
+
+
+def _is_shippable(spec: importlib.machinery.ModuleSpec) -> bool:
+    if spec.origin:
+        return spec.origin.endswith(".py") and is_own(Path(spec.origin))
+    return all(is_own(Path(place)) for place in spec.submodule_search_locations or ("/",))
 
 
 def _read(name: str, spec: importlib.machinery.ModuleSpec) -> ShippedModule:
-    file = Path(str(spec.origin))
+    is_package = spec.submodule_search_locations is not None
+    if not spec.origin:
+        return ShippedModule(name=name, source="", file="", is_package=True)
+    file = Path(spec.origin)
     try:
         source = importlib.util.decode_source(file.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
+        ast.parse(source)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise CaptureError(f"the module {name} cannot be shipped, {file} cannot be read: {error}") from error
-    is_package = spec.submodule_search_locations is not None
+    except SyntaxError as error:
+        raise CaptureError(f"the module {name} has a syntax error in line {error.lineno} of {file}: {error.msg}") from None
     return ShippedModule(name=name, source=source, file=str(file), is_package=is_package)
 
 
-def _imported_by(module: ShippedModule) -> Iterator[str]:
-    try:
-        tree = ast.parse(module.source)
-    except SyntaxError as error:
-        raise CaptureError(f"the module {module.name} has a syntax error in line {error.lineno}: {error.msg}") from None
+def imports_of(module: ShippedModule) -> Iterator[str]:
+    """Yield the absolute names of modules that a shipped module imports, relative imports resolved."""
+    tree = ast.parse(module.source)
     yield from imported_modules(tree)
     package = module.name if module.is_package else module.name.rpartition(".")[0]
     for node in ast.walk(tree):
@@ -124,20 +133,23 @@ class ShippedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 (the import system's signature)
+        path: Sequence[str] | None,  # noqa: ARG002 (the signature of all finders)
         target: types.ModuleType | None = None,  # noqa: ARG002
     ) -> importlib.machinery.ModuleSpec | None:
         module = self._modules.get(fullname)
         if module is None:
             return None
-        spec = importlib.util.spec_from_loader(fullname, self, origin=module.file, is_package=module.is_package)
+        spec = importlib.util.spec_from_loader(fullname, self, origin=module.file or None, is_package=module.is_package)
         if spec is not None:
-            spec.has_location = True
+            spec.has_location = bool(module.file)
+            if module.is_package and Path(module.file).parent.is_dir():
+                # what could not be foreseen, such as an import by a computed name, is found where the rank sees the folder
+                spec.submodule_search_locations = [str(Path(module.file).parent)] if module.file else []
         return spec
 
     def exec_module(self, module: types.ModuleType) -> None:
         shipped = self._modules[module.__name__]
-        exec(compile(shipped.source, shipped.file, "exec"), module.__dict__)  # noqa: S102 (the user's own module)
+        exec(compile(shipped.source, shipped.file or f"<{shipped.name}>", "exec"), module.__dict__)  # noqa: S102 (the user's own)
 
     def get_source(self, name: str) -> str:
         """Let tracebacks show the module's lines where its file does not exist."""

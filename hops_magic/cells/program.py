@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import contextlib
+import inspect
 import linecache
-import subprocess
 import sys
-import time
-import timeit
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from hops_magic.cells.analysis import FLAGS
 from hops_magic.cells.modules import ShippedFinder, ShippedModule
+from hops_magic.cells.shell import RankShell
 from hops_magic.cells.syntax import SHELL_NAME
 from hops_magic.cells.travel import loads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Names that are pickled together, because they share objects.
+
+    Attributes
+    ----------
+    names : tuple of str
+    stream : bytes
+        The pickled value, or tuple of the values of several names; empty if it lies in the buffer ``stream_buffer``.
+    stream_buffer : str
+        Content hash of the buffer which holds a large stream.
+    buffers : tuple of str
+        Content hashes of large buffers, in the order in which the stream wants them.
+    """
+
+    names: tuple[str, ...]
+    stream: bytes = b""
+    stream_buffer: str = ""
+    buffers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSource:
+    """Lines of another cell, whose functions the program takes along; ``title`` is what tracebacks call it."""
+
+    title: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,30 +62,33 @@ class Program:
         The cell as the notebook calls it, e.g. ``In[5]``.
     first_line : int
         The number that Jupyter gives to the first line of ``source``.
-    payload : bytes
+    bundles : tuple of Bundle
         The pickled names.
-    buffer_order : tuple of str
-        Content hashes of the large buffers, in the order in which the payload wants them.
     modules : mapping
         Modules of the user's own, by name.
+    sources : mapping
+        By file name, the cells from which functions were taken.
     frameworks : frozenset of str
         Top-level modules that the program needs, directly or through what it takes along.
     binds : tuple of str
         Names that the cell binds.
     out : tuple of str or None
         Names to bring back; None for those that it binds or changes.
+    folder : str
+        The notebook's folder, whose modules are found where a rank can see it.
     """
 
     source: str
     label: str
     first_line: int
-    payload: bytes
-    buffer_order: tuple[str, ...] = ()
+    bundles: tuple[Bundle, ...] = ()
     modules: Mapping[str, ShippedModule] = field(default_factory=dict)
+    sources: Mapping[str, CellSource] = field(default_factory=dict)
     frameworks: frozenset[str] = frozenset()
     binds: tuple[str, ...] = ()
     has_value: bool = False
     out: tuple[str, ...] | None = None
+    folder: str = ""
 
     @property
     def file_name(self) -> str:
@@ -62,14 +97,29 @@ class Program:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a program left in its namespace.
+class Mapped:
+    """A large buffer as it lies in this process, mapped copy-on-write."""
 
-    ``taken`` holds the names that it took along, as it found them.
-    """
+    digest: str
+    memory: memoryview
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a program took along, as it arrived: its names, the namespace they live in, and their large buffers."""
+
+    names: Mapping[str, Any]
+    namespace: dict[str, Any]
+    mapped: tuple[Mapped, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a program left in its namespace. ``initial`` holds the namespace's names from before the cell ran."""
 
     namespace: dict[str, Any]
-    taken: Mapping[str, Any]
+    taken: Taken
+    initial: Mapping[str, Any]
     value: Any = None
     has_value: bool = False
 
@@ -79,63 +129,103 @@ def execute(
     *,
     open_buffer: Callable[[str], memoryview],
     extra: Mapping[str, Any],
-    before: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
+    before: Callable[[Taken], None] | None = None,
 ) -> Outcome:
-    """Run a program in a fresh ``__main__``.
+    """Run a program in a fresh ``__main__``; the process is the program's own from then on.
 
     Parameters
     ----------
     open_buffer
-        Gives the memory of a large buffer by its content hash; values are views on it.
+        Gives the memory of a large buffer by its content hash, mapped anew at each call: values are views on it.
     extra
         Further names that the cell sees.
     before
-        Called with the names that were taken along and the cell's namespace, before the cell runs.
+        Called with what was taken along, before the cell runs.
     """
     main = types.ModuleType("__main__")
     namespace = main.__dict__
     sys.modules["__main__"] = main
+    _make_modules_importable(program)
+    _show_lines(program)
+    namespace["__builtins__"] = __builtins__
+    taken = _arrive(program, namespace, open_buffer)
+    namespace.update(extra)
+    shell = RankShell(namespace)
+    namespace[SHELL_NAME] = lambda: shell
+    if before is not None:
+        before(taken)
+    initial = dict(namespace)
+    value = _run(program, namespace)
+    return Outcome(namespace=namespace, taken=taken, initial=initial, value=value, has_value=value is not None)
+
+
+def _make_modules_importable(program: Program) -> None:
     if program.modules:
         sys.meta_path.insert(0, ShippedFinder(program.modules))
-    taken: dict[str, Any] = loads(program.payload, namespace, (open_buffer(name) for name in program.buffer_order))
-    namespace.update(taken)
-    namespace.update(extra)
-    namespace.update({"__builtins__": __builtins__, SHELL_NAME: lambda: _Shell(namespace)})
-    if before is not None:
-        before(taken, namespace)
-    # tracebacks find the cell's lines here, numbered as Jupyter numbers them
+    if program.folder and program.folder not in sys.path and Path(program.folder).is_dir():
+        # behind the shipped modules: for what could not be foreseen, such as an import by a computed name
+        sys.path.insert(0, program.folder)
+
+
+def _show_lines(program: Program) -> None:
+    """Let tracebacks find the lines of cells, numbered as Jupyter numbers them."""
     lines = ["\n"] * (program.first_line - 1) + program.source.splitlines(keepends=True)
-    linecache.cache[program.file_name] = (len(program.source), None, lines, program.file_name)  # type: ignore[assignment]
+    sources = {program.file_name: lines, **{file: list(source.lines) for file, source in program.sources.items()}}
+    for file, text in sources.items():
+        size = sum(map(len, text))
+        linecache.cache[file] = (size, None, text, file)  # type: ignore[assignment]  # None: there is no file to check
+
+
+def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[str], memoryview]) -> Taken:
+    names: dict[str, Any] = {}
+    mapped: list[Mapped] = []
+
+    def opened(digest: str) -> memoryview:
+        # anew at each use: equal arrays of the notebook must not become one
+        mapped.append(Mapped(digest=digest, memory=open_buffer(digest)))
+        return mapped[-1].memory
+
+    for bundle in program.bundles:
+        stream: bytes | memoryview = bundle.stream
+        if bundle.stream_buffer:
+            stream = open_buffer(bundle.stream_buffer)
+        value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers])
+        names.update(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
+    namespace.update(names)
+    return Taken(names=names, namespace=namespace, mapped=tuple(mapped))
+
+
+def _run(program: Program, namespace: dict[str, Any]) -> Any:
     tree = ast.increment_lineno(ast.parse(program.source), program.first_line - 1)
     last = tree.body.pop() if program.has_value and tree.body else None
-    exec(compile(tree, program.file_name, "exec"), namespace)  # noqa: S102 (the user's own cell)
-    if not isinstance(last, ast.Expr):
-        return Outcome(namespace=namespace, taken=taken)
-    value = eval(compile(ast.Expression(last.value), program.file_name, "eval"), namespace)  # noqa: S307 (the user's own cell)
-    return Outcome(namespace=namespace, taken=taken, value=value, has_value=value is not None)
+    with _event_loop() as run:
+        run(_compiled(tree, program.file_name, "exec"), namespace)
+        if isinstance(last, ast.Expr):
+            return run(_compiled(ast.Expression(last.value), program.file_name, "eval"), namespace)
+    return None
 
 
-class _Shell:
-    """The part of IPython's shell that makes sense on a rank: commands, ``%time`` and ``%timeit``."""
+def _compiled(tree: ast.Module | ast.Expression, file_name: str, mode: str) -> types.CodeType:
+    # dont_inherit: this file's own __future__ imports are none of the cell's
+    code: types.CodeType = compile(tree, file_name, mode, FLAGS, dont_inherit=True)
+    return code
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self._namespace = namespace
 
-    def system(self, command: str) -> None:
-        # inherits the rank's stdout and stderr
-        subprocess.run(command, shell=True, check=False)  # noqa: S602 (the user's own command)
+@contextlib.contextmanager
+def _event_loop() -> Any:
+    """Run code objects; those that await share one event loop, as the cells of a notebook do."""
+    runner: asyncio.Runner | None = None
 
-    def getoutput(self, command: str) -> list[str]:
-        done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)  # noqa: S602
-        return (done.stdout + done.stderr).splitlines()
+    def run(code: types.CodeType, namespace: dict[str, Any]) -> Any:
+        nonlocal runner
+        value = eval(code, namespace)  # noqa: S307 (the user's own cell)
+        if not code.co_flags & inspect.CO_COROUTINE:
+            return value
+        runner = runner or asyncio.Runner()
+        return runner.run(value)
 
-    def run_line_magic(self, name: str, line: str, *_: Any) -> None:
-        if name == "time":
-            began = time.perf_counter()
-            exec(line, self._namespace)  # noqa: S102 (the user's own line)
-            sys.stdout.write(f"Wall time: {time.perf_counter() - began:.3g} s\n")
-        elif name == "timeit":
-            timer = timeit.Timer(line, globals=self._namespace)
-            loops, _ = timer.autorange()
-            best = min(timer.repeat(5, loops)) / loops
-            sys.stdout.write(f"{best:.3g} s per loop (best of 5 times {loops} loops)\n")
+    try:
+        yield run
+    finally:
+        if runner is not None:
+            runner.close()

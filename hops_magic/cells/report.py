@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import sys
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -13,11 +15,13 @@ class Way(Enum):
     """How a name gets to the ranks."""
 
     PROGRAM = "with the program"
-    MAPPED = "mapped from node memory, once per node"
-    SHIPPED = "its source is shipped"
+    MAPPED = "mapped from node memory: once per node"
+    SHIPPED = "module shipped"
     IMPORTED = "imported on the ranks"
     BY_VALUE = "by value, with the program"
-    DASK = "not computed here"
+    OBJECT_ARRAY = "with the program, object by object"
+    DASK = "dask collection, not computed"
+    LEFT = "left out, the cell makes its own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,40 +38,48 @@ class CapturedRow:
     content_hash: str
     way: Way
 
+    @property
+    def how(self) -> str:
+        """How the name gets to the ranks, in words."""
+        return self.way.value
 
-_HEAD = ("name", "type", "shape", "size", "how it travels")
+
+_TITLES = ("name", "type", "shape", "size", "how it travels")
 
 
 @dataclass(frozen=True)
 class CaptureReport:
-    """All names that a program takes along."""
+    """All names that a program takes along, and the modules whose source does."""
 
     rows: tuple[CapturedRow, ...] = ()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that travel in all."""
-        return sum(row.size_bytes for row in self.rows)
+        """Bytes that travel in all; equal data counts once."""
+        return sum({row.content_hash or row.name: row.size_bytes for row in self.rows}.values())
 
     def text(self) -> str:
         """Render as a table of plain text."""
         if not self.rows:
             return "the cell takes nothing along"
-        table = [_HEAD, *map(_cells, self.rows)]
-        widths = [max(len(line[column]) for line in table) for column in range(5)]
+        table = [_TITLES, *map(_texts, self.rows)]
+        widths = [max(len(line[column]) for line in table) for column in range(len(_TITLES))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-        return "\n".join([*lines, f"{len(self.rows)} names, {human_size(self.size_bytes)} in all"])
+        return "\n".join([*lines, self._total()])
 
     def html(self) -> str:
         """Render as a folded table; everything is escaped."""
-        head = "".join(f"<th style='text-align:left'>{title}</th>" for title in _HEAD)
+        head = "".join(f"<th style='text-align:left'>{title}</th>" for title in _TITLES)
         body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
+            "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in _texts(row)) + "</tr>"
             for row in self.rows
         )
-        summary = f"{len(self.rows)} names travel, {human_size(self.size_bytes)} in all"
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"<details><summary>{summary}</summary>{table}</details>"
+        return f"<details><summary>{html.escape(self._total())}</summary>{table}</details>"
+
+    def _total(self) -> str:
+        count = len(self.rows)
+        return f"{count} {'name travels' if count == 1 else 'names travel'}, {human_size(self.size_bytes)} in all"
 
     def _repr_mimebundle_(self, **_: Any) -> Mapping[str, str]:
         return {"text/plain": self.text(), "text/html": self.html().replace("<details>", "<details open>", 1)}
@@ -76,8 +88,49 @@ class CaptureReport:
         return self.text()
 
 
-def _cells(row: CapturedRow) -> tuple[str, ...]:
-    return row.name, row.type, row.shape, human_size(row.size_bytes) if row.size_bytes else "", row.way.value
+def _texts(row: CapturedRow) -> tuple[str, ...]:
+    return row.name, row.type, row.shape, human_size(row.size_bytes) if row.size_bytes else "", row.how
+
+
+def way_of(value: Any, *, is_large: bool) -> Way:
+    """Tell how a value that is no module travels."""
+    if _is_dask(value):
+        return Way.DASK
+    if is_large:
+        return Way.MAPPED
+    if isinstance(value, types.FunctionType | type):
+        return Way.BY_VALUE
+    return Way.OBJECT_ARRAY if getattr(getattr(value, "dtype", None), "hasobject", False) is True else Way.PROGRAM
+
+
+def _is_dask(value: Any) -> bool:
+    graph = getattr(value, "__dask_graph__", None)
+    return "dask" in sys.modules and not isinstance(value, type) and callable(graph) and graph() is not None
+
+
+def type_of(value: Any) -> str:
+    """Name a value's type as a user knows it: ``numpy.ndarray``, ``list``."""
+    if isinstance(value, types.FunctionType):
+        return "function"
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return kind.__qualname__ if package in ("builtins", "__main__") else f"{package}.{kind.__qualname__}"
+
+
+def shape_of(value: Any) -> str:
+    """Describe the extent of a value: shape and dtype of arrays, rows and columns of tables, length of collections."""
+    if isinstance(value, type | types.ModuleType):
+        return ""
+    if partitions := getattr(value, "npartitions", None):
+        return f"{partitions} partitions"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        extent = " x ".join("?" if not isinstance(n, int) else str(n) for n in shape) or "scalar"
+        dtype = getattr(value, "dtype", None)
+        return f"{extent} {dtype}" if dtype is not None else extent
+    if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
+        return f"len {len(value)}"
+    return ""
 
 
 def human_size(count: int) -> str:
@@ -88,17 +141,3 @@ def human_size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
-
-
-def shape_of(value: Any) -> str:
-    """Describe the extent of a value: shape and dtype of arrays, rows and columns of tables, length of collections."""
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):
-        extent = " x ".join("?" if not isinstance(n, int) else str(n) for n in shape) or "scalar"
-        dtype = getattr(value, "dtype", None)
-        return f"{extent} {dtype}" if dtype is not None else extent
-    if partitions := getattr(value, "npartitions", None):
-        return f"{partitions} partitions"
-    if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
-        return f"len {len(value)}"
-    return ""

@@ -1,37 +1,23 @@
-"""What comes back from rank 0: written to one file, the parcel, and put into the notebook's namespace.
-
-A parcel is a length, the pickled values, and the large buffers, each at an address that is a multiple of 64.
-"""
+"""What comes back from rank 0: packed into a parcel there, put into the notebook's namespace here."""
 
 from __future__ import annotations
 
-import contextlib
-import mmap
-import os
-import pickle
-import secrets
-import struct
-import sys
-import types
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hops_magic.cells.adopting import Update, adopt, redirect
 from hops_magic.cells.culprits import find_culprit
+from hops_magic.cells.parcel import PackedBundle, Parcel, Parts, write_parcel
 from hops_magic.cells.program import Outcome, Program
-from hops_magic.cells.travel import Reducer, digest, dumps, loads
-from hops_magic.errors import ClusterError
+from hops_magic.cells.travel import Pickled, Reducer, bundled, dumps, failure_of, loads
+from hops_magic.cells.watch import Changes, Watch
 
-_HEAD = struct.Struct("<QQ")
-_ALIGNMENT = 64
-_MUTABLE = (list, dict, set, bytearray)
+__all__ = ["Packed", "Unpacked", "Watch", "pack", "unpack"]
 
-Update = Callable[[Any, Any], bool]
-"""``update(original, returned)`` makes the original what the returned one is; False if it does not know such objects."""
-
-Fingerprint = Callable[[Any], bytes | None]
-"""Content of an object that pickles differently each time; None if it does not know such objects."""
+_VALUE = "the cell's value"
+"""The last value travels under this name, which no variable can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,209 +33,156 @@ class Packed:
 class Unpacked:
     """What a parcel brought: names that are in the namespace now, and the cell's last value.
 
-    ``display`` is the value as the rank would show it, if it could not travel itself.
+    ``display`` is the value as the rank would show it, if it could not travel itself; ``left_behind`` says why a name that
+    came could not be rebuilt here.
     """
 
     names: tuple[str, ...] = ()
     value: Any = None
     has_value: bool = False
     display: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Watch:
-    """Remembers what the taken names were, to tell which the cell changed."""
-
-    def __init__(self, reducers: Sequence[Reducer], fingerprint: Fingerprint | None = None) -> None:
-        self._reducers, self._fingerprint = reducers, fingerprint
-        self._before: dict[str, str] = {}
-        self._namespace: Mapping[str, Any] = {}
-
-    def begin(self, taken: Mapping[str, Any], namespace: Mapping[str, Any]) -> None:
-        """Take note of the names as they came."""
-        self._namespace = namespace
-        for name, value in taken.items():
-            if (state := self._state(value)) is not None:
-                self._before[name] = state
-
-    def changed(self, taken: Mapping[str, Any]) -> list[str]:
-        """Return the names whose objects are not what they were."""
-        return [name for name, before in self._before.items() if self._state(taken[name]) != before]
-
-    def _state(self, value: Any) -> str | None:
-        if isinstance(
-            value, types.ModuleType | types.FunctionType | type | str | bytes | int | float | complex | tuple | None
-        ):
-            return None
-        aside: list[memoryview] = []
-        try:
-            if self._fingerprint is not None and (found := self._fingerprint(value)) is not None:
-                return digest(found)
-            data = dumps(value, self._namespace, self._reducers, aside.append)
-        except Exception:  # noqa: BLE001 (what cannot be pickled cannot come back either, whatever it raises)
-            return None
-        # large arrays are mapped from the node's memory: a copy-on-write page of theirs is the rank's own
-        return None if aside else digest(data)
+    left_behind: Mapping[str, str] = field(default_factory=dict)
 
 
 def pack(
     program: Program, outcome: Outcome, path: Path, *, reducers: Sequence[Reducer] = (), watch: Watch | None = None
 ) -> Packed:
-    """Write what comes back to a file; whole or not at all.
+    """Write what comes back to a file, whole or not at all.
 
-    A value that cannot be pickled is left behind, the others come.
+    That is the names which the cell bound and the objects it changed, or those which the user asked for, and the last value.
+    A value that cannot be pickled is left behind, the others come. Values that share objects share them again here.
 
     Raises
     ------
     ClusterError
         If the file cannot be written, for want of room say.
     """
-    names = _to_return(program, outcome, watch)
-    values = {name: outcome.namespace[name] for name in names if name in outcome.namespace}
-    left_behind = _left_behind(values, outcome.namespace, reducers)
-    values = {name: value for name, value in values.items() if name not in left_behind}
-    shown: dict[str, Any] = {}
-    has_value = outcome.has_value and program.out != ()
-    if has_value and _culprit("the value", outcome.value, outcome.namespace, reducers):
-        has_value, shown = False, {"text/plain": repr(outcome.value)}
-    content = {"values": values, "has_value": has_value, "value": outcome.value if has_value else None, "shown": shown}
-    content["changed"] = [name for name in values if name in outcome.taken and outcome.taken[name] is values[name]]
-    aside: list[memoryview] = []
-    data = dumps(content, outcome.namespace, reducers, aside.append)
-    _write(path, data, aside)
-    size = len(data) + sum(raw.nbytes for raw in aside)
-    return Packed(names=tuple(values), size_bytes=size, left_behind=left_behind)
-
-
-def _to_return(program: Program, outcome: Outcome, watch: Watch | None) -> list[str]:
-    if program.out is not None:
-        return list(program.out)
-    bound = [
-        name
-        for name in program.binds
-        if not name.startswith("_") and not isinstance(outcome.namespace.get(name), types.ModuleType)
-    ]
-    modules = [name for name in program.binds if isinstance(outcome.namespace.get(name), types.ModuleType)]
-    changed = watch.changed(outcome.taken) if watch is not None else []
-    return list(dict.fromkeys([*modules, *bound, *changed]))
-
-
-def _culprit(name: str, value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> tuple[str, str] | None:
-    def fails(part: Any) -> Exception | None:
+    values, left_behind = _chosen(program, outcome, watch.changes() if watch is not None else Changes())
+    if outcome.has_value and program.out != ():
+        values[_VALUE] = outcome.value
+    pickles: dict[str, Pickled] = {}
+    for name, value in values.items():
         try:
-            dumps(part, namespace, reducers, lambda raw: None)
-        except Exception as error:  # noqa: BLE001 (pickling runs code of any library)
-            return error
-        return None
-
-    return find_culprit(name, value, fails)
-
-
-def _left_behind(values: Mapping[str, Any], namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> dict[str, str]:
-    try:
-        dumps(dict(values), namespace, reducers, lambda raw: None)
-    except Exception:  # noqa: BLE001 (pickling runs code of any library; which value is to blame is found below)
-        found = ((name, _culprit(name, value, namespace, reducers)) for name, value in values.items())
-        return {name: f"{culprit[0]} is {culprit[1]}" for name, culprit in found if culprit}
-    return {}
-
-
-def _write(path: Path, data: bytes, buffers: Sequence[memoryview]) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    sizes = pickle.dumps([raw.nbytes for raw in buffers])
-    try:
-        with draft.open("wb") as file:
-            file.write(_HEAD.pack(len(sizes), len(data)))
-            file.write(sizes)
-            file.write(data)
-            for raw in buffers:
-                file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-                file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise ClusterError(f"the cell's values cannot be written to {path.parent}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+            pickles[name] = dumps(value, outcome.namespace, reducers)
+        except Exception as error:  # noqa: BLE001 (pickling runs code of any library; whatever it raises is explained)
+            left_behind[name] = _why(name, value, outcome.namespace, reducers, error)
+    values = {name: value for name, value in values.items() if name in pickles}
+    display = _shown(outcome.value) if left_behind.pop(_VALUE, "") else {}
+    bundles = []
+    for group in bundled(values, pickles):
+        taken = frozenset(name for name in group if _is_as_taken(name, outcome))
+        # only for identity: what these values contain of the notebook's own objects is to be those objects again
+        companions = _companions(group, pickles, outcome)
+        together = dumps((*group.values(), *companions.values()), outcome.namespace, reducers)
+        bundles.append(Parts(names=tuple(group), taken=taken, companions=tuple(companions), pickled=together))
+    size = write_parcel(path, bundles, display)
+    return Packed(names=tuple(name for name in values if name != _VALUE), size_bytes=size, left_behind=left_behind)
 
 
-def unpack(path: Path, namespace: MutableMapping[str, Any], *, updates: Iterable[Update] = ()) -> Unpacked:
-    """Put a parcel's values into the notebook's namespace: all of them, or, on an error, none.
+def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[str, Any], dict[str, str]]:
+    namespace, left_behind = outcome.namespace, {}
+    if program.out is not None:
+        names = list(program.out)
+        left_behind = {name: "the cell made no such name" for name in names if name not in namespace}
+    else:
+        names = [name for name, value in namespace.items() if _is_bound_by_cell(name, value, outcome)]
+        large = [name for name in changes.in_place if name not in names]
+        left_behind = {name: f"its data was changed in place; bring it back with --out {name}" for name in large}
+        names += [name for name in changes.names if name not in names and name not in large]
+    return {name: namespace[name] for name in names if name in namespace}, left_behind
+
+
+def _is_bound_by_cell(name: str, value: Any, outcome: Outcome) -> bool:
+    if name.startswith("__") and name.endswith("__"):
+        return False
+    return name not in outcome.initial or outcome.initial[name] is not value
+
+
+def _is_as_taken(name: str, outcome: Outcome) -> bool:
+    return name in outcome.taken.names and outcome.taken.names[name] is outcome.namespace.get(name)
+
+
+def _companions(group: Mapping[str, Any], pickles: Mapping[str, Pickled], outcome: Outcome) -> dict[str, Any]:
+    inside = set().union(*(pickles[name].parts for name in group))
+    taken = outcome.taken.names
+    return {
+        name: value
+        for name, value in taken.items()
+        if id(value) in inside and name not in group and outcome.namespace.get(name) is value
+    }
+
+
+def _why(name: str, value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer], error: Exception) -> str:
+    culprit = find_culprit(name, value, lambda part: failure_of(part, namespace, reducers), namespace)
+    if culprit is None:  # it could be pickled the second time
+        return f"it cannot travel: {error}"
+    subject = "it" if culprit.path == name else culprit.path
+    return f"{subject} is {culprit.why.what}".replace(" is of type ", " is a ")
+
+
+def _shown(value: Any) -> dict[str, Any]:
+    """A value's MIME bundle, for one that can only be looked at."""
+    from IPython.core.formatters import DisplayFormatter
+
+    data, _ = DisplayFormatter().format(value)
+    return {mime: content for mime, content in data.items() if isinstance(content, str)}
+
+
+def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates: Iterable[Update] = ()) -> Unpacked:
+    """Put a parcel's values into the notebook's namespace; nothing is assigned before all is decoded.
 
     An object of the notebook that the cell changed stays the same object, where its kind allows that. Large arrays are
     mapped from the file, which may be deleted afterwards.
+
+    Parameters
+    ----------
+    updates
+        How objects of frameworks are updated in place.
     """
-    data, buffers = _read(path)
-    content = loads(data, _as_dict(namespace), buffers)
-    values, changed = content["values"], set(content["changed"])
-    for name, value in values.items():
-        original = namespace.get(name)
-        if name in changed and original is not None and _update(original, value, updates):
+    parcel = Parcel(source)
+    values: dict[str, Any] = {}
+    companions: dict[str, Any] = {}
+    taken: set[str] = set()
+    left_behind: dict[str, str] = {}
+    for bundle in parcel.index.bundles:
+        try:
+            arrived = _decoded(parcel, bundle, namespace)
+        except Exception as error:  # noqa: BLE001 (unpickling runs code of any library; the other values still come)
+            reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {error}"
+            left_behind.update({name: reason for name in bundle.names if name != _VALUE})
             continue
-        namespace[name] = value
-    _rewire(values, namespace, changed)
-    return Unpacked(names=tuple(values), value=content["value"], has_value=content["has_value"], display=content["shown"])
+        for name, value in arrived.items():
+            (companions if name in bundle.companions else values)[name] = value
+        taken |= bundle.taken
+    has_value = _VALUE in values
+    pairs = _adopted({name: values[name] for name in taken}, namespace, tuple(updates))
+    values.update({name: namespace[name] for name in pairs})
+    pairs.update({name: (value, namespace[name]) for name, value in companions.items() if _is_alike(namespace, name, value)})
+    redirect(list(pairs.values()))
+    value = values.pop(_VALUE, None)
+    namespace.update(values)
+    return Unpacked(
+        names=tuple(values), value=value, has_value=has_value, display=parcel.index.display, left_behind=left_behind
+    )
 
 
-def _as_dict(namespace: MutableMapping[str, Any]) -> dict[str, Any]:
+def _decoded(parcel: Parcel, bundle: PackedBundle, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
     # functions need a real dict as their globals; IPython's namespace is one
-    return namespace if isinstance(namespace, dict) else dict(namespace)
+    home = namespace if isinstance(namespace, dict) else dict(namespace)
+    buffers = [parcel.blob(place) for place in bundle.buffers]
+    return dict(zip(bundle.names, loads(parcel.blob(bundle.stream), home, buffers), strict=True))
 
 
-def _rewire(values: Mapping[str, Any], namespace: Mapping[str, Any], changed: set[str]) -> None:
-    """What came back and points to a copy of an updated object shall point to the object itself: ``history.model``."""
-    replaced = {id(values[name]): namespace[name] for name in changed if namespace.get(name) is not values[name]}
-    for name, value in values.items():
-        if (
-            name in changed
-            or not hasattr(value, "__dict__")
-            or isinstance(value, type | types.ModuleType | types.FunctionType)
-        ):
-            continue
-        for attribute, part in list(vars(value).items()):
-            if id(part) in replaced:
-                with contextlib.suppress(AttributeError, TypeError):
-                    setattr(value, attribute, replaced[id(part)])
+def _adopted(
+    returned: Mapping[str, Any], namespace: Mapping[str, Any], updates: Sequence[Update]
+) -> dict[str, tuple[Any, Any]]:
+    """The returned objects whose state an object of the notebook has taken over, each with that object."""
+    return {
+        name: (value, namespace[name])
+        for name, value in returned.items()
+        if name in namespace and adopt(namespace[name], value, updates)
+    }
 
 
-def _read(path: Path) -> tuple[memoryview, list[memoryview]]:
-    with path.open("rb") as file:
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    sizes_length, data_length = _HEAD.unpack(mapped[: _HEAD.size])
-    place = _HEAD.size + sizes_length
-    sizes = pickle.loads(mapped[_HEAD.size : place])
-    data = mapped[place : place + data_length]
-    place += data_length
-    buffers = []
-    for size in sizes:
-        place += -place % _ALIGNMENT
-        buffers.append(mapped[place : place + size])
-        place += size
-    return data, buffers
-
-
-def _update(original: Any, value: Any, updates: Iterable[Update]) -> bool:
-    """Make the notebook's object what the returned one is; False if it must be replaced."""
-    if any(update(original, value) for update in updates):
-        return True
-    if type(original).__qualname__ != type(value).__qualname__:
-        return False
-    if isinstance(original, list | bytearray):
-        original[:] = value
-    elif (isinstance(original, dict) and type(original) is dict) or isinstance(original, set):
-        original.clear()
-        original.update(value)
-    elif (
-        _is_array(original) and original.shape == value.shape and original.dtype == value.dtype and original.flags.writeable
-    ):
-        original[...] = value
-    elif type(original).__module__ == "__main__" and hasattr(original, "__dict__"):
-        original.__dict__.clear()
-        original.__dict__.update(value.__dict__)
-    else:
-        return False
-    return True
-
-
-def _is_array(value: Any) -> bool:
-    return "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].ndarray)
+def _is_alike(namespace: Mapping[str, Any], name: str, value: Any) -> bool:
+    return name in namespace and type(namespace[name]) is type(value)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 
 from hops_magic.errors import UsageError
 
 RUNNABLE_MAGICS = frozenset({"time", "timeit", "matplotlib"})
-RUNNABLE_CALLS = frozenset({"system", "getoutput"})
+SHELL_CALLS = frozenset({"system", "getoutput"})
 SHELL_NAME = "get_ipython"
+
+_TIMED = frozenset({"time", "timeit"})
+_SHOWN_AS = {"pinfo": "?", "pinfo2": "??", "psearch": "?"}
+_SIGNS = re.compile(r"(^|[=;:])\s*[!%]|\?", re.MULTILINE)
+_SHELL_NAMES = re.compile(r"(?<!\$)\$(\w+)|\{(\w+)")
 
 
 def to_python(source: str, *, first_line: int) -> str:
@@ -21,15 +28,54 @@ def to_python(source: str, *, first_line: int) -> str:
     """
     if source.lstrip().startswith("%%"):
         name = source.split(maxsplit=1)[0]
-        raise UsageError(f"line {first_line}: {name} cannot stand inside another cell magic: put it into a cell of its own")
-    if not any(sign in source for sign in "!%?"):
+        line = first_line + source[: source.index("%%")].count("\n")
+        raise UsageError(f"line {line}: {name} cannot stand inside another cell magic: put it into a cell of its own")
+    if not _SIGNS.search(source) or _is_python(source):
         return source
     from IPython.core.inputtransformer2 import TransformerManager
 
-    transformed = TransformerManager().transform_cell(source)
-    if SHELL_NAME in transformed and transformed != source:
-        _refuse_foreign_magics(transformed, first_line)
-    return str(transformed)
+    manager = TransformerManager()
+    # the body of a cell magic has no prompt and no cell magic of its own to strip; its first lines must keep their numbers
+    manager.cleanup_transforms = []
+    transformed = str(manager.transform_cell(source))
+    _refuse_foreign_magics(transformed, first_line)
+    return transformed
+
+
+def _is_python(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def shell_calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str, list[str]]]:
+    """Yield each call of IPython's shell: the node, the method and its constant arguments."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        owner = node.func.value
+        if isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == SHELL_NAME:
+            yield node, node.func.attr, [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+
+
+def code_inside(tree: ast.AST) -> Iterator[str]:
+    """Yield the code that magics of a cell run: ``%time x = f()``."""
+    for _, method, arguments in shell_calls(tree):
+        if method == "run_line_magic" and arguments[0] in _TIMED:
+            yield timed_code(arguments[1])
+
+
+def names_in_shell_commands(tree: ast.AST) -> set[str]:
+    """Return the variables that ``!ls $folder`` and ``!ls {folder}`` may mean."""
+    commands = [arguments[0] for _, method, arguments in shell_calls(tree) if method in SHELL_CALLS and arguments]
+    return {name for command in commands for pair in _SHELL_NAMES.findall(command) for name in pair if name}
+
+
+def timed_code(line: str) -> str:
+    """``-n 3 -r 2 f(x)`` -> ``f(x)``."""
+    return re.sub(r"^(\s*-[a-zA-Z]\s*\d*)*\s*", "", line)
 
 
 def _refuse_foreign_magics(source: str, first_line: int) -> None:
@@ -37,14 +83,10 @@ def _refuse_foreign_magics(source: str, first_line: int) -> None:
         tree = ast.parse(source)
     except SyntaxError:
         return  # reported with its place when the cell is analysed
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+    for node, method, arguments in shell_calls(tree):
+        if method in SHELL_CALLS or (method == "run_line_magic" and arguments and arguments[0] in RUNNABLE_MAGICS):
             continue
-        owner = node.func.value
-        if not (isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == SHELL_NAME):
-            continue
-        magic = str(node.args[0].value) if node.args and isinstance(node.args[0], ast.Constant) else ""
-        if node.func.attr in RUNNABLE_CALLS or (node.func.attr == "run_line_magic" and magic in RUNNABLE_MAGICS):
-            continue
+        magic = arguments[0] if arguments else method
+        shown = _SHOWN_AS.get(magic, f"%{magic}")
         line = node.lineno + first_line - 1
-        raise UsageError(f"line {line}: %{magic} works on the notebook, not on a rank: put it into a cell of its own")
+        raise UsageError(f"line {line}: {shown} works on the notebook, not on a rank: put it into a cell of its own")

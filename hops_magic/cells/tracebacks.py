@@ -5,10 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from hops_magic.cells.program import Program
 from hops_magic.runs.events import RankError
+
+_OWN_FOLDER = f"{Path(__file__).resolve().parents[1]}/"
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,42 @@ class CollapsedError:
 
 def describe_error(error: BaseException, program: Program) -> DescribedError:
     """Describe what left a program; its traceback begins at the cell, with the lines as Jupyter numbers them."""
-    _begin_at_cell(error, program.file_name, set())
+    files = {program.file_name, *program.sources}
+    _begin_at_cell(error, files, set())
     try:
         message = str(error)
     except Exception as broken:  # noqa: BLE001 (an exception of the user's whose __str__ fails is still to be shown)
         message = f"<its text cannot be made: {type(broken).__name__}>"
-    rendered = "".join(traceback.TracebackException.from_exception(error, max_group_depth=5).format())
+    described = traceback.TracebackException.from_exception(error, max_group_depth=5)
+    _without_own_frames(described)
+    rendered = "".join(described.format())
+    rendered = rendered.replace(f'File "{program.file_name}", line', f"{program.file_name}, line")
+    for file, source in program.sources.items():
+        rendered = rendered.replace(f'File "{file}", line', f"{source.title}, line")
     return DescribedError(type(error).__name__, message, rendered)
 
 
-def _begin_at_cell(error: BaseException | None, file_name: str, seen: set[int]) -> None:
+def _begin_at_cell(error: BaseException | None, files: set[str], seen: set[int]) -> None:
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
     frame: TracebackType | None = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename != file_name:
+    while frame is not None and frame.tb_frame.f_code.co_filename not in files:
         frame = frame.tb_next
     if frame is not None:
         error.__traceback__ = frame
-    _begin_at_cell(error.__cause__, file_name, seen)
-    _begin_at_cell(error.__context__, file_name, seen)
+    for other in (error.__cause__, error.__context__, *(error.exceptions if isinstance(error, BaseExceptionGroup) else ())):
+        _begin_at_cell(other, files, seen)
+
+
+def _without_own_frames(described: traceback.TracebackException) -> None:
+    """Leave out this package's frames, which tell a user nothing, unless there are no others."""
+    kept = [frame for frame in described.stack if not frame.filename.startswith(_OWN_FOLDER)]
+    if kept:
+        described.stack = traceback.StackSummary.from_list(kept)
+    for other in (described.__cause__, described.__context__, *(described.exceptions or ())):
+        if other is not None:
+            _without_own_frames(other)
 
 
 def collapse(errors: Sequence[RankError], world_size: int | None = None) -> CollapsedError:

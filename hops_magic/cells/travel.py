@@ -9,11 +9,17 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
+
+from hops_magic.cells.analysis import code_imports, global_reads, global_stores
+from hops_magic.cells.staying import CannotTravelError, why_it_stays
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 """``(predicate, reduce)``; ``reduce`` answers like ``__reduce_ex__``."""
@@ -21,15 +27,72 @@ Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
 
-_NAMESPACE = "namespace"
+_arriving: ContextVar[dict[str, Any]] = ContextVar("hops_arriving")
+
+# two values that share one of these need not share it on the other side
+_VALUES = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    tuple,
+    frozenset,
+    type,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    types.CodeType,
+)
 
 
-class CannotTravelError(Exception):
-    """A value that must not be pickled although it could be, or whose failure is known; says why and what to do."""
+@dataclass(frozen=True, kw_only=True)
+class Pickled:
+    """A pickled value, and what was learnt of it on the way.
 
-    def __init__(self, value: object, why: str) -> None:
-        super().__init__(why)
-        self.value, self.why = value, why
+    Attributes
+    ----------
+    stream : bytes
+    buffers : tuple of memoryview
+        Its large buffers, in the order in which the stream wants them; not copied.
+    parts : mapping
+        By id, the things inside it that another value may share with it.
+    reads : frozenset of str
+        Names of the notebook that functions inside it read.
+    writes : frozenset of str
+        Names of the notebook that functions inside it bind.
+    modules : frozenset of str
+        Modules that must be importable where it arrives.
+    files : frozenset of str
+        Files of the code inside it, to show its lines in tracebacks.
+    """
+
+    stream: bytes
+    buffers: tuple[memoryview, ...]
+    parts: Mapping[int, object]
+    reads: frozenset[str]
+    writes: frozenset[str]
+    modules: frozenset[str]
+    files: frozenset[str]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that travel."""
+        return len(self.stream) + sum(raw.nbytes for raw in self.buffers)
+
+
+def namespace_here() -> dict[str, Any]:
+    """Return the namespace in which the values being unpickled arrive."""
+    return _arriving.get()
+
+
+class _Here:
+    """The mark of the notebook's namespace in a pickle."""
+
+    def __reduce__(self) -> Any:
+        return namespace_here, ()
+
+
+_HERE = _Here()
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -44,92 +107,122 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._namespace, self._reducers = namespace, reducers
-        self.globals_ref[id(namespace)] = namespace
-
-    def persistent_id(self, obj: Any) -> str | None:
-        return _NAMESPACE if obj is self._namespace else None
+        self.reads: set[str] = set()
+        self.writes: set[str] = set()
+        self.modules: set[str] = set()
+        self.files: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, types.FunctionType) and obj.__globals__ is self._namespace:
-            return self._notebook_function(obj)
-        why = why_it_stays(obj)
-        if why:
+        if obj is sys.stdout or obj is sys.stderr:
+            # a logger's handler, say: on a rank it writes to the rank's output
+            return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
+        if why := why_it_stays(obj):
             raise CannotTravelError(obj, why)
         for applies, reduce in self._reducers:
             if applies(obj):
+                self.modules.add(type(obj).__module__)
                 return reduce(obj)
-        return super().reducer_override(obj)
+        made = super().reducer_override(obj)
+        if isinstance(obj, types.FunctionType | type | types.ModuleType):
+            self._note(obj, by_value=made is not NotImplemented)
+        if isinstance(obj, types.FunctionType) and obj.__globals__ is self._namespace and made is not NotImplemented:
+            return self._in_shared_namespace(obj, made)
+        return made
 
-    def _notebook_function(self, function: types.FunctionType) -> Any:
-        made = list(self._dynamic_function_reduce(function))
-        state, slots = made[2]
-        # its globals are the shared namespace: the names in it travel beside the function, once
-        made[2] = (state, {**slots, "__globals__": {}})
-        return tuple(made)
+    def _note(self, obj: Any, *, by_value: bool) -> None:
+        if isinstance(obj, types.ModuleType):
+            self.modules.add(obj.__name__)
+        elif not by_value:
+            self.modules.add(str(obj.__module__))
+        elif isinstance(obj, types.FunctionType):
+            self.modules |= code_imports(obj.__code__)
+            self.files.add(obj.__code__.co_filename)
 
-
-class Unpickler(pickle.Unpickler):
-    """Gives functions the namespace of the place where they arrive."""
-
-    def __init__(self, file: io.BytesIO, namespace: dict[str, Any], buffers: Iterable[memoryview]) -> None:
-        super().__init__(file, buffers=buffers)
-        self._namespace = namespace
-
-    def persistent_load(self, pid: Any) -> Any:
-        if pid == _NAMESPACE:
-            return self._namespace
-        raise pickle.UnpicklingError(f"unknown mark {pid!r}")
-
-
-def why_it_stays(value: Any) -> str:
-    """Why a value of a kind that never travels stays behind; empty for all others. Imports nothing."""
-    if isinstance(value, io.IOBase):
-        name = getattr(value, "name", "")
-        return f"an open file{f' {name!r}' if name else ''}: open it inside the cell"
-    if isinstance(value, types.GeneratorType):
-        return "a generator: its place in the code cannot travel, make it inside the cell"
-    if isinstance(value, types.CoroutineType | types.AsyncGeneratorType):
-        return "a coroutine: await it in a cell of the notebook and use its result"
-    kind = type(value)
-    module, name = kind.__module__, kind.__qualname__
-    if (module, name) in {("_thread", "lock"), ("_thread", "RLock")} or module == "threading":
-        what = "a running thread" if name == "Thread" else "a lock"
-        return f"{what} of the notebook's process: make it inside the cell"
-    if (module, name) == ("socket", "socket"):
-        return "an open socket: connect inside the cell"
-    if module.startswith("tensorflow.python.data."):
-        return "a tf.data pipeline, bound to this process: build it inside the cell from its data"
-    if module.startswith("distributed.") and name == "Client":
-        return "a client of a Dask cluster: on a rank, use hops and plain data instead"
-    return ""
+    def _in_shared_namespace(self, function: types.FunctionType, made: Any) -> Any:
+        self.reads |= global_reads(function.__code__)
+        self.writes |= global_stores(function.__code__)
+        make, (code, _, *others), (state, slots), *rest = made
+        return make, (code, _HERE, *others), (state, {**slots, "__globals__": {}}), *rest
 
 
-def dumps(
-    value: Any,
-    namespace: Mapping[str, Any],
-    reducers: Sequence[Reducer] = (),
-    keep_aside: Callable[[memoryview], object] | None = None,
-) -> bytes:
-    """Pickle a value; buffers from :data:`LARGE_BYTES` on go to ``keep_aside`` in order, and not into the result."""
+def dumps(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer] = ()) -> Pickled:
+    """Pickle a value; buffers from :data:`LARGE_BYTES` on stay where they are.
+
+    Raises
+    ------
+    Exception
+        Whatever the value's own code raises; :class:`CannotTravelError` for kinds that are known to stay.
+    """
+    aside: list[memoryview] = []
 
     def on_buffer(buffer: pickle.PickleBuffer) -> bool:
         try:
             raw = buffer.raw()
         except BufferError:  # not contiguous: pickled in the stream
             return True
-        if keep_aside is None or raw.nbytes < LARGE_BYTES:
+        if raw.nbytes < LARGE_BYTES:
             return True
-        keep_aside(raw)
+        aside.append(raw)
         return False
 
     file = io.BytesIO()
-    Pickler(file, namespace, reducers, on_buffer).dump(value)
-    return file.getvalue()
+    pickler = Pickler(file, namespace, reducers, on_buffer)
+    pickler.dump(_HERE if value is namespace else value)
+    parts = {key: part for key, (_, part) in pickler.memo.copy().items() if _may_be_shared(part, namespace)}
+    return Pickled(
+        stream=file.getvalue(),
+        buffers=tuple(aside),
+        parts=parts,
+        reads=frozenset(pickler.reads),
+        writes=frozenset(pickler.writes),
+        modules=frozenset(pickler.modules),
+        files=frozenset(pickler.files),
+    )
+
+
+def failure_of(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Exception | None:
+    """Return the error of pickling a value; None if it can be pickled."""
+    try:
+        dumps(value, namespace, reducers)
+    except Exception as error:  # noqa: BLE001 (pickling runs code of any library)
+        return error
+    return None
+
+
+def _may_be_shared(part: object, namespace: Mapping[str, Any]) -> bool:
+    if isinstance(part, types.FunctionType):
+        return part.__globals__ is namespace
+    return not isinstance(part, _VALUES) and part is not _HERE
 
 
 def loads(data: bytes | memoryview, namespace: dict[str, Any], buffers: Iterable[memoryview] = ()) -> Any:
-    """Undo :func:`dumps` in another namespace."""
-    return Unpickler(io.BytesIO(data), namespace, buffers).load()
+    """Undo :func:`dumps`; functions of the notebook find their names in ``namespace``."""
+    token = _arriving.set(namespace)
+    try:
+        return pickle.loads(data, buffers=buffers)
+    finally:
+        _arriving.reset(token)
+
+
+def bundled(values: Mapping[str, Any], pickles: Mapping[str, Pickled]) -> list[dict[str, Any]]:
+    """Part values into bundles: those that share something mutable must be pickled together, to share it again."""
+    leader = {name: name for name in values}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    owners: dict[int, str] = {}
+    for name in values:
+        for part in pickles[name].parts:
+            if part in owners:
+                leader[find(name)] = find(owners[part])
+            owners[part] = name
+    bundles: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        bundles.setdefault(find(name), {})[name] = value
+    return list(bundles.values())
 
 
 def digest(data: bytes | memoryview) -> str:

@@ -1,0 +1,125 @@
+"""Cells that run in another process: what they see, what comes back, and as what."""
+
+import numpy as np
+import pytest
+
+LARGE = "import numpy as np\nx = np.arange(400_000, dtype='float64')"
+
+
+def test_names_travel_through_functions_and_share_one_namespace(notebook):
+    notebook.cell("offset = 1\ndef add(v): return v + offset\ndef twice(v): return add(add(v))")
+    ran = notebook.rank("before = twice(0)\noffset = 10\nafter = twice(0)\n(before, after)")
+    assert ran.value == (2, 20)
+    assert notebook["offset"] == 10
+
+
+def test_functions_and_classes_of_the_cell_come_back_as_if_defined_here(notebook):
+    notebook.rank("scale = 2\ndef f(v): return v * scale\nclass A:\n    def g(self): return f(1)\na = A()")
+    assert notebook["f"].__globals__ is notebook.namespace
+    assert notebook.cell("scale = 5\nresult = (f(1), a.g(), isinstance(a, A))")["result"] == (5, 5, True)
+
+
+def test_a_class_of_the_notebook_is_the_same_class_when_its_objects_come_back(notebook):
+    notebook.cell("class A:\n    n = 1\nkeep = A")
+    notebook.rank("a = A()\na.n = 7")
+    assert type(notebook["a"]) is notebook["keep"]
+    assert notebook["A"] is notebook["keep"]
+
+
+def test_large_arrays_are_views_on_mapped_memory(notebook):
+    notebook.cell(LARGE)
+    ran = notebook.rank("own, kind, total = x.flags.owndata, type(x.base).__name__, x.sum()")
+    assert len(ran.captured.buffers) == 1
+    assert (notebook["own"], notebook["kind"]) == (False, "memoryview")
+    assert notebook["total"] == notebook["x"].sum()
+    assert ran.captured.report.rows[0].way.value == "mapped from node memory: once per node"
+
+
+def test_results_keep_the_identity_they_share(notebook):
+    ran = notebook.rank("class M: pass\nmodel = M()\nhistory = M()\nhistory.model = model\nmodel.back = history\nhistory")
+    assert notebook["history"].model is notebook["model"]
+    assert notebook["model"].back is notebook["history"]
+    assert ran.value is notebook["history"]
+
+
+@pytest.mark.parametrize(
+    ("made", "changed", "fact"),
+    [
+        ("v = [1]", "v.append(2)", "v == [1, 2]"),
+        ("v = {'a': 1}", "v['b'] = [3]", "v == {'a': 1, 'b': [3]}"),
+        ("v = {1}", "v.add(2)", "v == {1, 2}"),
+        ("v = bytearray(b'a')", "v.extend(b'b')", "v == b'ab'"),
+        ("import numpy as np\nv = np.zeros(3)", "v += 1", "v.tolist() == [1, 1, 1]"),
+        ("class A: pass\nv = A()\nv.n = 1", "v.n = 2\nv.me = v", "v.n == 2 and v.me is v"),
+        ("from collections import Counter\nv = Counter('a')", "v.update('ab')", "v == {'a': 2, 'b': 1}"),
+    ],
+)
+def test_a_changed_object_stays_the_same_object(notebook, made, changed, fact):
+    notebook.cell(f"{made}\nalias = v")
+    notebook.rank(changed)
+    assert notebook["alias"] is notebook["v"]
+    assert eval(fact, notebook.namespace)
+
+
+def test_an_unchanged_object_does_not_come_back(notebook):
+    notebook.cell("v = [1, 2, 3]\nclass A: pass\na = A()")
+    ran = notebook.rank("n = len(v) + bool(a)")
+    assert ran.unpacked.names == ("n",)
+
+
+def test_what_came_back_refers_to_the_notebooks_own_objects(notebook):
+    notebook.cell("class A: pass\nmodel = A()\nmodel.n = 0\nalias = model\nconfig = {'lr': 1}")
+    notebook.rank("history = A()\nhistory.model = model\nhistory.config = config\nmodel.n = 5")
+    assert notebook["history"].model is notebook["alias"] is notebook["model"]
+    assert notebook["alias"].n == 5
+    assert notebook["history"].config is notebook["config"]
+
+
+def test_a_large_array_changed_in_place_is_not_lost_silently(notebook):
+    notebook.cell(LARGE + "\ny = x.copy()")
+    ran = notebook.rank("x[7] = -1\nfirst = y[7]")
+    assert "changed in place" in ran.left_behind["x"]
+    assert "--out x" in ran.left_behind["x"]
+    assert set(ran.left_behind) == {"x"}  # y has the same content and its own pages
+    assert notebook["first"] == notebook["x"][7] == 7
+    notebook.cell("alias = x")
+    notebook.rank("x[7] = -1", out=("x",))
+    assert notebook["alias"] is notebook["x"]
+    assert notebook["x"][7] == -1
+
+
+def test_one_name_that_cannot_come_back_does_not_spoil_the_rest(notebook):
+    ran = notebook.rank("import threading\nlock = threading.Lock()\nd = {'a': [lock]}\nnumber = 5\nlock")
+    assert notebook["number"] == 5
+    assert ran.left_behind == {"lock": "it is a lock", "d": "d['a'][0] is a lock"}
+    assert not ran.unpacked.has_value
+    assert "lock" in ran.unpacked.display["text/plain"]
+
+
+def test_out_chooses_what_comes_back(notebook):
+    ran = notebook.rank("a, b, c = 1, 2, 3\na + b", out=("b",))
+    assert ran.unpacked.names == ("b",)
+    assert ran.value == 3
+    ran = notebook.rank("a, b, c = 1, 2, 3\na + b", out=())
+    assert ran.unpacked.names == ()
+    assert not ran.unpacked.has_value
+
+
+def test_modules_imported_by_the_cell_come_back(notebook):
+    notebook.rank("import json as j\nfrom math import pi")
+    assert notebook["j"].dumps(notebook["pi"]).startswith("3.14")
+
+
+def test_large_results_are_written_once_and_can_be_written_to(notebook):
+    notebook.rank("import numpy as np\na = np.ones(300_000)\nb = {'a': a}")
+    assert notebook["b"]["a"] is notebook["a"]
+    notebook["a"][0] = 5
+    np.testing.assert_array_equal(notebook["a"][1:], 1)
+
+
+def test_a_notebook_restarted_meanwhile_still_gets_its_values(notebook):
+    notebook.cell("model = {'w': [0]}")
+    ran = notebook.capture("model['w'][0] = 1\nhistory = [model]")
+    assert ran.program.bundles
+    notebook.rank("model['w'][0] = 1\nhistory = [model]")
+    assert notebook["history"][0] is notebook["model"]
