@@ -158,11 +158,12 @@ def _open(settings: Settings) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     for name, value in settings.credentials.items():
         os.environ.setdefault(name, value)
-    # its progress bars and migrations speak on stderr, in the middle of a user's output
+    # its progress bars, links and migrations speak in the middle of a user's output
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     with translated(settings, "opening"), _first_open(settings):
         # its constructor already makes tables
