@@ -265,7 +265,7 @@ class Ring:
                     self._reduce_large(flat, _OPS[op], call)
         if op == "mean":
             flat = flat / self.world_size
-        return flat.reshape(source.shape).astype(source.dtype, copy=False)
+        return flat.reshape(np.shape(array)).astype(source.dtype, copy=False)
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> NDArray[Any]:
         source = np.ascontiguousarray(array)
@@ -426,7 +426,7 @@ def _fill(sock: socket.socket, view: memoryview) -> None:
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:
-    return memoryview(array.view(np.uint8)) if array.size else memoryview(b"")
+    return memoryview(array.view(np.uint8).data) if array.size else memoryview(b"")
 
 
 def _is_half(dtype: np.dtype[Any]) -> bool:

@@ -174,7 +174,7 @@ def _array(variable: Any) -> Any:
 
 def _callback_state(callback: Any) -> tuple[str, dict[str, Any]]:
     """What a callback remembers, as far as it can be pickled; models and our own parts are left out."""
-    kept = {}
+    kept: dict[str, Any] = {}
     if type(callback).__module__.startswith("hops_magic."):
         return type(callback).__name__, kept
     for name, value in vars(callback).items():

@@ -39,18 +39,34 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list
     import tensorflow as tf
 
     present = [index for index, gradient in enumerate(gradients) if gradient is not None]
-    if not present:
-        return gradients
     rows = current_rows()
     weight = tf.constant(1.0 / collective.world_size) if rows is None else rows.weight
-    dense = [tf.convert_to_tensor(gradients[index]) for index in present]  # sparse ones of embeddings too
+    reduced = list(gradients)
+    for index in present:
+        if isinstance(gradients[index], tf.IndexedSlices):
+            reduced[index] = _gather_slices(gradients[index], weight, collective)
+    present = [index for index in present if reduced[index] is gradients[index]]
+    dense = [tf.convert_to_tensor(gradients[index]) for index in present]
+    if not dense:
+        return reduced
     wide = tf.float64 if any(gradient.dtype == tf.float64 for gradient in dense) else tf.float32
     flat = tf.concat([tf.reshape(tf.cast(gradient, wide), [-1]) for gradient in dense], 0)
     # a rank without rows may have made NaN out of nothing: its part counts as zero
     flat = tf.where(weight > 0, flat * tf.cast(weight, wide), tf.zeros_like(flat))
     summed = collective.all_reduce_voting(flat)
     sizes = [gradient.shape.num_elements() for gradient in dense]
-    reduced = list(gradients)
     for index, gradient, part in zip(present, dense, tf.split(summed, sizes), strict=True):
         reduced[index] = tf.cast(tf.reshape(part, gradient.shape), gradient.dtype)
     return reduced
+
+
+def _gather_slices(slices: Any, weight: Any, collective: TensorCollective) -> Any:
+    """Join the rows of an embedding that all ranks touched, in their order, as one process would have them.
+
+    Added up to a dense gradient they would not do: Adam squares the contributions to a row one by one.
+    """
+    import tensorflow as tf
+
+    values = tf.where(weight > 0, slices.values * tf.cast(weight, slices.values.dtype), tf.zeros_like(slices.values))
+    indices, values = collective.concatenate(slices.indices, values)
+    return tf.IndexedSlices(values, indices, slices.dense_shape)

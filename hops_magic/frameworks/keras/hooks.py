@@ -44,7 +44,7 @@ def make_last(session: FitSession) -> Any:
             self._said_at = self._began_at = 0.0
             self._rows = getattr(session.iterator.data_adapter, "batch_size", None)
             self._epoch, self._steps_done, self._finished = 0, 0, False
-            self._watches_stops = session.world_size > 1 and _some_may_stop(session, self)
+            self._watches_stops = session.world_size > 1 and _some_may_stop(self)
             self._restores = session.resume is not None
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -163,7 +163,7 @@ def _callback_list(callback: Any) -> list[Any]:
     return found
 
 
-def _some_may_stop(session: FitSession, last: Any) -> bool:
+def _some_may_stop(last: Any) -> bool:
     """Whether a callback of the user's, not of Keras's, looks at batches: it may stop one rank and not another."""
     import keras
 

@@ -1,7 +1,7 @@
 """Losses: local means whose sum, weighted by rows, is the global loss, whatever the reduction, weights and masks.
 
-Where Keras divides by rows nothing need be done. A sum is brought to the scale of a mean over the rank's rows; denominators that
-depend on the data (sample weights, masks) are added up over the ranks first.
+Where Keras divides by rows nothing need be done. A sum is brought to the scale of a mean over the rank's rows; denominators
+that depend on the data (sample weights, masks) are added up over the ranks first.
 """
 
 from __future__ import annotations

@@ -11,14 +11,15 @@ from hops_magic.frameworks.keras.step import TensorCollective, current_rows
 def install(patches: Patches, tensors: TensorCollective) -> None:
     """Mix the rank into the seeds that are drawn while a step is traced; initial weights stay alike."""
     from keras.src.backend.tensorflow import random as tf_random
+    from keras.src.random.seed_generator import SeedGenerator
 
     def make(original: Any) -> Any:
         def draw_seed(seed: Any) -> Any:
             import tensorflow as tf
 
             drawn = original(seed)
-            # inside a graph it is a step; variables are initialised outside of it
-            if current_rows() is None or tf.executing_eagerly():
+            # layers draw from generators; initial weights come from plain numbers, and must be alike on all ranks
+            if current_rows() is None or not isinstance(seed, SeedGenerator):
                 return drawn
             drawn = tf.convert_to_tensor(drawn)
             return drawn + tf.cast([tensors.rank * 1_000_003, 0], drawn.dtype)

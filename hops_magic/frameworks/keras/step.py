@@ -1,7 +1,7 @@
 """The step in progress: which rows of the global batch this rank has, and how ranks talk inside TensorFlow's graphs.
 
-Every rank's input pipeline yields the whole global batch; the step takes the rank's contiguous part of it. So all inputs that
-Keras knows are split alike, and each rank knows without asking how many rows there are in all.
+Every rank's input pipeline yields the whole global batch; the step takes the rank's contiguous part of it. So all inputs
+that Keras knows are split alike, and each rank knows without asking how many rows there are in all.
 """
 
 from __future__ import annotations
@@ -86,6 +86,19 @@ class TensorCollective:
         reduced = tf.numpy_function(reduce, [flat], flat.dtype, stateful=True)
         reduced.set_shape(flat.shape)
         return reduced
+
+    def concatenate(self, *tensors: Any) -> list[Any]:
+        """Join tensors of the ranks along their first axis, in the order of ranks; lengths may differ."""
+        import tensorflow as tf
+
+        def join(*arrays: Any) -> list[Any]:
+            parts = self._collective.all_gather_objects(arrays)
+            return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+        joined = tf.numpy_function(join, tensors, [tensor.dtype for tensor in tensors], stateful=True)
+        for result, tensor in zip(joined, tensors, strict=True):
+            result.set_shape([None, *tensor.shape[1:]])
+        return list(joined)
 
     def differentiable_sum(self, tensor: Any, rows: Rows) -> Any:
         """Sum a tensor over the ranks; gradients flow back to every rank that contributed.

@@ -153,7 +153,8 @@ def _compile(original: Any) -> Any:
     def compile_model(self: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("jit_compile") is True:
             raise UnsupportedError(
-                "compile(jit_compile=True): XLA cannot compile the exchange between ranks; leave jit_compile out, or train with -n 1"
+                "compile(jit_compile=True): XLA cannot compile the exchange between ranks; leave jit_compile out, "
+                "or train with -n 1"
             )
         if kwargs.get("run_eagerly"):
             raise UnsupportedError(
@@ -179,7 +180,8 @@ def refuse(model: Any, session: FitSession) -> None:
         raise UnsupportedError("run_eagerly is set: ranks train in graphs only; unset it, or debug with -n 1")
     if tf.distribute.has_strategy() or model._distribute_strategy is not None:
         raise UnsupportedError(
-            "the model was made in the scope of a tf.distribute strategy: the ranks are the distribution, leave the scope out"
+            "the model was made in the scope of a tf.distribute strategy: "
+            "the ranks are the distribution, leave the scope out"
         )
 
 
