@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from recorded_runs import finished, opened
+from recorded_runs import record
 
 from hops_magic.registry import open_registry
 from hops_magic.registry.registry import Registry
-from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run
-from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
 
 
@@ -30,7 +29,17 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(empty_home: Path, tmp_path: Path) -> Settings:
-    home = tmp_path / "home"
+    return _settings(empty_home, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_settings(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home for tests that only read."""
+    return _settings(empty_home, tmp_path_factory.mktemp("shared"))
+
+
+def _settings(empty_home: Path, folder: Path) -> Settings:
+    home = folder / "home"
     shutil.copytree(empty_home, home)
     home.chmod(0o700)
     return Settings.from_environment({"HOPS_HOME": str(home)})
@@ -45,11 +54,7 @@ def registry(settings: Settings) -> Registry:
 def recorded(settings: Settings) -> Callable[..., Run]:
     """Record a run from start to end."""
 
-    def record(run_id: str, events: Sequence[ev.Event] = (), *, state: RunState = RunState.DONE, **fields: object) -> Run:
-        recorder = opened(settings, run_id, **fields)
-        return finished(recorder, run_id, events, state)
-
-    return record
+    return functools.partial(record, settings)
 
 
 class Postgres:

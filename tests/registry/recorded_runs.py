@@ -15,6 +15,12 @@ from hops_magic.settings import Settings
 START = 1_790_000_000.0
 
 
+def record(
+    settings: Settings, run_id: str, events: Sequence[ev.Event] = (), *, state: RunState = RunState.DONE, **fields: object
+) -> Run:
+    return finished(opened(settings, run_id, **fields), run_id, events, state)
+
+
 def opened(settings: Settings, run_id: str, **fields: object) -> Recorder:
     given = {"name": run_id, "experiment": "digits", "source": "model.fit(x, y)\n", "created_at": START, **fields}
     return RecorderSpec(settings=settings, record=RunRecord(run_id=run_id, **given))(settings.runs / run_id)

@@ -1,5 +1,6 @@
 """``%experiments`` and ``%models`` in a real IPython shell, over a real store."""
 
+import functools
 import json
 from html.parser import HTMLParser
 from types import ModuleType, SimpleNamespace
@@ -7,13 +8,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from IPython.core.formatters import DisplayFormatter
 from IPython.core.interactiveshell import InteractiveShell
-from recorded_runs import START, epochs
+from recorded_runs import START, epochs, record
 from traitlets.config import Config
 
 from hops_magic.errors import HopsError, NotFoundError, UsageError
 from hops_magic.magics.experiments import ExperimentsMagics
 from hops_magic.magics.models import ModelsMagics
-from hops_magic.registry import CapturedName
+from hops_magic.registry import CapturedName, open_registry
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState
 
@@ -47,6 +48,22 @@ def ipython():
 
 @pytest.fixture
 def shell(registry, ipython):
+    return with_magics(ipython, registry)
+
+
+@pytest.fixture(scope="module")
+def recorded_two(shared_settings):
+    """A registry with two runs, to be read only."""
+    record_two(functools.partial(record, shared_settings))
+    return open_registry(shared_settings)
+
+
+@pytest.fixture
+def reading(recorded_two, ipython):
+    return with_magics(ipython, recorded_two)
+
+
+def with_magics(ipython, registry):
     session = SimpleNamespace(registry=registry, load_model=lambda path: json.loads(path.read_text()))
     ipython.user_ns.clear()
     ipython.register_magics(ExperimentsMagics(ipython, session), ModelsMagics(ipython, session))
@@ -65,6 +82,10 @@ def run(shell, line):
 
 @pytest.fixture
 def two(recorded):
+    record_two(recorded)
+
+
+def record_two(recorded):
     failed = ev.RankError(rank=0, name="ValueError", message="bad batch", traceback="Cell In[4], line 3")
     recorded("aaaa00000001", epochs(0.9, 0.5, 0.4), name="first", options={"workers": 2}, seed=1, user="ada")
     recorded(
@@ -81,8 +102,8 @@ def two(recorded):
     )
 
 
-def test_runs_are_listed_with_a_curve(shell, two):
-    html, text = run(shell, "experiments")
+def test_runs_are_listed_with_a_curve(reading):
+    html, text = run(reading, "experiments")
     assert text.splitlines()[0].split() == ["Run", "State", "Best", "Started", "Took", "Ranks", "Experiment", "Id"]
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["second", "first"]
     assert "loss 0.4" in text
@@ -100,13 +121,13 @@ def test_runs_are_listed_with_a_curve(shell, two):
         ("experiments --text ada", ["first"]),
     ],
 )
-def test_options_narrow_the_list(shell, two, line, names):
-    _, text = run(shell, line)
+def test_options_narrow_the_list(reading, line, names):
+    _, text = run(reading, line)
     assert [row.split()[0] for row in text.splitlines()[1:] if not row.startswith("more with")] == names
 
 
-def test_a_run_is_shown_in_full(shell, two):
-    html, text = run(shell, "experiments show bbbb")
+def test_a_run_is_shown_in_full(reading):
+    html, text = run(reading, "experiments show bbbb")
     for fact in (
         "second",
         "failed: because",
@@ -121,8 +142,8 @@ def test_a_run_is_shown_in_full(shell, two):
         assert fact in Tags(html).text
 
 
-def test_runs_are_compared(shell, two):
-    html, text = run(shell, "experiments compare first second")
+def test_runs_are_compared(reading):
+    html, text = run(reading, "experiments compare first second")
     assert "workers" in text
     assert "seed" not in text
     assert "+fit(x)" in Tags(html).text
@@ -173,9 +194,9 @@ def test_models_are_registered_named_loaded_and_deleted(shell, two, tmp_path):
         ("models register digits --run first", NotFoundError, "left no model file"),
     ],
 )
-def test_mistakes_get_one_sentence(shell, two, line, error, sentence):
+def test_mistakes_get_one_sentence(reading, line, error, sentence):
     with pytest.raises(error) as caught:
-        run(shell, line)
+        run(reading, line)
     assert isinstance(caught.value, HopsError)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
