@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import inspect
 import io
 import tokenize
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from hops_magic.errors import UsageError
 
 _LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
+_GIVEN = frozenset({SHELL_NAME, "__annotations__"})
 _SILENT = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER})
 
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -70,8 +73,8 @@ def analyse(source: str, *, first_line: int = 1) -> CellAnalysis:
     last_is_expression = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
     return CellAnalysis(
         source=python,
-        reads=frozenset(flow.free - {SHELL_NAME}),
-        must_read=frozenset((flow.free - set(binds) | flow.read_first) - {SHELL_NAME}),
+        reads=frozenset(flow.free - _GIVEN),
+        must_read=frozenset((flow.free - set(binds) | flow.read_first) - _GIVEN),
         may_read=frozenset(names_in_shell_commands(tree)),
         binds=binds,
         imports=frozenset(imported_modules(tree)),
@@ -89,7 +92,8 @@ def parse(source: str, *, first_line: int) -> ast.Module:
     """Parse a cell; a syntax error becomes one sentence with the line as Jupyter numbers it."""
     try:
         tree = ast.parse(source)
-        compile(tree, "<cell>", "exec", FLAGS)
+        # this file's own __future__ imports are none of the cell's
+        compile(tree, "<cell>", "exec", FLAGS, dont_inherit=True)
     except SyntaxError as error:
         line = (error.lineno or 1) + first_line - 1
         text = (error.text or "").strip()
@@ -102,6 +106,14 @@ def parse(source: str, *, first_line: int) -> ast.Module:
 
 def global_reads(code: CodeType) -> set[str]:
     """Names that a function's code, and the code nested in it, reads from its globals."""
+    return _own_reads(code).union(*(global_reads(inner) for inner in _nested(code)))
+
+
+def _nested(code: CodeType) -> list[CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _own_reads(code: CodeType) -> set[str]:
     found: set[str] = set()
     stored: set[str] = set()  # in the body of a class
     for step in dis.get_instructions(code):
@@ -109,28 +121,19 @@ def global_reads(code: CodeType) -> set[str]:
             stored.add(step.argval)
         elif step.opname in _LOADS and step.argval not in stored:
             found.add(step.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= global_reads(constant)
     return found
 
 
 def global_stores(code: CodeType) -> set[str]:
     """Names that a function's code, and the code nested in it, binds in its globals."""
     found = {str(step.argval) for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= global_stores(constant)
-    return found
+    return found.union(*map(global_stores, _nested(code)))
 
 
 def code_imports(code: CodeType) -> set[str]:
     """Modules that a function's code, and the code nested in it, imports when it runs."""
     found = {str(step.argval) for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME" and step.argval}
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= code_imports(constant)
-    return found
+    return found.union(*map(code_imports, _nested(code)))
 
 
 def imported_modules(tree: ast.AST) -> Iterable[str]:
@@ -224,10 +227,13 @@ class _Flow:
         bound |= self._code(ast.Module([ast.copy_location(ast.Expr(node), node)], []), bound)
 
     def _code(self, module: ast.Module, bound: set[str]) -> set[str]:
-        code = compile(module, "<cell>", "exec", FLAGS)
+        code = compile(module, "<cell>", "exec", FLAGS, dont_inherit=True)
         bound = set(bound)
+        later: set[str] = set()
         for step in dis.get_instructions(code):
-            if step.opname in _LOADS and step.argval not in bound:
+            if isinstance(step.argval, CodeType):
+                later |= self._inner(step.argval, bound)
+            elif step.opname in _LOADS and step.argval not in bound:
                 self.free.add(step.argval)
                 if self._depth == 1 and step.argval not in self.stored:
                     self.read_first.add(step.argval)
@@ -236,9 +242,19 @@ class _Flow:
                 self.stored.append(step.argval)
             elif step.opname == "DELETE_NAME":
                 bound.discard(step.argval)
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                # a function's body runs later: what is bound by then, its own name too, it will find
-                self.free |= global_reads(constant) - bound
-                self.stored.extend(sorted(global_stores(constant)))
+        # a function's body runs later: what is bound by then, its own name too, it will find
+        self.free |= later - bound
+        for inner in _nested(code):
+            self.stored.extend(sorted(global_stores(inner)))
         return bound
+
+    def _inner(self, code: CodeType, bound: set[str]) -> set[str]:
+        """Note what a comprehension or the body of a class reads at once; returns what nested functions read later."""
+        is_class_body = not code.co_flags & inspect.CO_OPTIMIZED
+        if code.co_name not in _COMPREHENSIONS and not is_class_body:
+            return global_reads(code)
+        self.free |= _own_reads(code) - bound
+        later: set[str] = set()
+        for inner in _nested(code):
+            later |= self._inner(inner, bound)
+        return later

@@ -122,7 +122,8 @@ class _Taking:
 
     def take_all(self, out: Iterable[str]) -> None:
         analysis = self._analysis
-        for name in sorted(analysis.must_read | set(out) - set(analysis.binds)):
+        asked = {name for name in out if name in self.namespace and name not in analysis.binds}
+        for name in sorted(analysis.must_read | asked):
             self._take(name, is_needed=True)
         for name in sorted(analysis.reads | analysis.may_read):
             self._take(name, is_needed=False)

@@ -28,9 +28,9 @@ def test_a_class_of_the_notebook_is_the_same_class_when_its_objects_come_back(no
 
 def test_large_arrays_are_views_on_mapped_memory(notebook):
     notebook.cell(LARGE)
-    ran = notebook.rank("own, kind, total = x.flags.owndata, type(x.base).__name__, x.sum()")
+    ran = notebook.rank("own, total = x.flags.owndata, x.sum()")
     assert len(ran.captured.buffers) == 1
-    assert (notebook["own"], notebook["kind"]) == (False, "memoryview")
+    assert not notebook["own"]
     assert notebook["total"] == notebook["x"].sum()
     assert ran.captured.report.rows[0].way.value == "mapped from node memory: once per node"
 

@@ -1,0 +1,102 @@
+"""Modules of the notebook's folder travel as source; installed ones go by name."""
+
+import sys
+
+import pytest
+
+from hops_magic.errors import CaptureError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The notebook's folder, in which Python looks for modules; the rank works elsewhere and sees only what travels."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - loaded:
+        del sys.modules[name]
+
+
+def write(folder, **files):
+    for name, source in files.items():
+        path = folder / (name.replace("__in__", "/") + ".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+
+
+@pytest.fixture
+def away(notebook, folder, monkeypatch):
+    """Run a cell where the notebook's folder does not exist."""
+
+    def run(source):
+        captured = notebook.capture(source)
+        program = captured.program
+        object.__setattr__(program, "folder", "/nowhere")
+        monkeypatch.setattr(notebook, "capture", lambda *_, **__: captured)
+        return notebook.rank(source)
+
+    return run
+
+
+def test_a_module_and_what_it_imports_travel(notebook, folder, away):
+    write(folder, helper_one="import helper_two\ndef f(): return helper_two.VALUE", helper_two="VALUE = 42")
+    notebook.cell("import helper_one")
+    ran = away("helper_one.f()")
+    assert ran.value == 42
+    assert {row.name: row.how for row in ran.captured.report.rows} == {
+        "helper_one": "module shipped",
+        "helper_two": "module shipped",
+    }
+
+
+def test_a_module_behind_a_function_or_an_object_travels(notebook, folder, away):
+    write(folder, helper_three="class A:\n    n = 3\ndef make(): return A()")
+    notebook.cell("from helper_three import make\na = make()\ndef use(): return make().n + a.n")
+    assert away("use()").value == 6
+
+
+def test_a_package_travels_with_its_relative_imports(notebook, folder, away):
+    write(
+        folder,
+        kit__in____init__="from .core import answer",
+        kit__in__core="from . import deep\nfrom .deep import number as n\ndef answer(): return n",
+        kit__in__deep="number = 7",
+    )
+    assert away("import kit\nkit.answer()").value == 7
+
+
+def test_edits_are_picked_up_at_the_next_run(notebook, folder):
+    write(folder, helper_four="value = 1")
+    notebook.cell("import helper_four")
+    assert notebook.rank("helper_four.value").value == 1
+    write(folder, helper_four="value = 2")
+    assert notebook.rank("helper_four.value").value == 2
+
+
+def test_installed_modules_go_by_name_and_nothing_is_imported_to_know(notebook, folder):
+    captured = notebook.capture("import wave\nfrom sklearn.tree import DecisionTreeClassifier\nimport keras.layers")
+    assert not captured.program.modules
+    assert {"sklearn", "keras"} <= captured.program.frameworks
+    assert "keras" not in sys.modules
+
+
+def test_frameworks_are_seen_through_functions_and_modules(notebook, folder):
+    write(folder, helper_five="def net():\n    import keras\n    return keras")
+    notebook.cell("import helper_five")
+    assert "keras" in notebook.capture("helper_five.net()").program.frameworks
+    notebook.cell("def build():\n    import tensorflow as tf\n    return tf")
+    assert "tensorflow" in notebook.capture("build()").program.frameworks
+    assert "keras" not in notebook.capture("build()").program.frameworks
+
+
+def test_an_error_in_a_shipped_module_shows_its_line(notebook, folder):
+    write(folder, helper_six="def f():\n    return 1 / 0")
+    ran = notebook.run("import helper_six\nhelper_six.f()")
+    assert "helper_six.py" in ran.error.traceback
+    assert "return 1 / 0" in ran.error.traceback
+
+
+def test_a_module_with_a_syntax_error_is_named(notebook, folder):
+    write(folder, helper_seven="x = (\n")
+    with pytest.raises(CaptureError, match=r"helper_seven has a syntax error in line 1"):
+        notebook.capture("import helper_seven")
