@@ -60,6 +60,8 @@ def jupyter(tmp_path_factory) -> Iterator[Jupyter]:
         )
         yield Jupyter(json.loads(found[0].read_text())["url"].rstrip("/"), root)
     finally:
+        # the embedded cluster outlives kernels and servers, by design
+        subprocess.run([sys.executable, "-m", "hops_magic", "cluster", "stop", "--force"], env=env, timeout=60, check=True)
         server.terminate()
         server.wait(20)
 

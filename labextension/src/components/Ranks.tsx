@@ -71,12 +71,16 @@ function gpu(rank: Rank): string {
 /** The bar is the epoch under way: the line under the headline tells of the whole run. */
 function Progress({ rank }: { rank: Rank }): ReactNode {
   const trans = useTranslator();
+  if (!rank.phase) {
+    // plain Python, or before the first step
+    return null;
+  }
   const isOver = rank.epochs !== null && rank.epoch >= rank.epochs;
   const fraction = isOver ? 1 : rank.steps ? Math.min(1, rank.step / rank.steps) : 0;
   const words: string[] = [];
-  if (rank.phase && rank.phase !== 'fit') {
+  if (rank.phase !== 'fit') {
     words.push(rank.phase);
-  } else if (rank.phase) {
+  } else {
     const current = isOver ? rank.epoch : rank.epoch + 1;
     words.push(rank.epochs === null ? trans.__('epoch %1', current) : trans.__('epoch %1/%2', current, rank.epochs));
   }
