@@ -11,8 +11,9 @@ from benchmarks import collectives, events, first_step, imports, throughput
 
 HEAD = """# Benchmarks
 
-Made by `make bench` (`python -m benchmarks`) on {date}: {cores} cores, {machine}, Python {python}. Each table compares with a named
-rival that took turns with it in the same run. The machine is small and shared: trust ratios, not seconds.
+Made by `make bench` (`python -m benchmarks`) on {date}: {cores} cores, {machine}, Python {python}.
+Each table compares with a named rival that took turns with it in the same run. The machine is small and shared: trust
+ratios, not seconds.
 
 """
 

@@ -1,14 +1,13 @@
 """Execute an example notebook in a real kernel and show its output in the terminal while it comes.
 
-Usage: ``python examples/run.py examples/01-train.ipynb [--output FILE]``. The last lines say what was trained, how good it is, where
-it is recorded and how to open the notebook.
+Usage: ``python examples/run.py examples/01-train.ipynb [--output FILE]``. The last lines say what was trained, how good it
+is, where it is recorded and how to open the notebook.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +40,18 @@ def main() -> None:
     notebook = nbformat.read(arguments.notebook, as_version=4)
     # the kernel's views write lines of text: there is no browser at the other end
     os.environ["HOPS_VIEW"] = "stream"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     client = Echo(notebook, timeout=600, resources={"metadata": {"path": str(arguments.notebook.parent)}})
     client.execute(env={**os.environ, "JPY_SESSION_NAME": str(arguments.notebook.resolve())})
     if arguments.output:
         nbformat.write(notebook, arguments.output)
-    run = hops.experiments.runs(limit=1)[0]
-    print(f"\nrecorded in {hops.experiments.location()}", file=sys.stdout)
-    print(f"newest run: {run.name} ({run.state}); open the notebook in JupyterLab with: make lab")
+    trained = next(run for run in hops.experiments.runs(limit=10) if run.metrics)
+    print(f"\ntrained: {trained.name}, run {trained.run_id}, on {trained.params['workers']} ranks")
+    for name in ("val_accuracy", "accuracy"):
+        if name in trained.metrics:
+            print(f"{name}: {trained.metrics[name]:.1%} after the last epoch")
+    print(f"recorded in: {hops.session().settings.shown_tracking_uri}")
+    print("open the notebook in JupyterLab: make lab")
 
 
 if __name__ == "__main__":

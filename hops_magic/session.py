@@ -71,10 +71,7 @@ class Session:
         handle = start(cluster, prepared, recorder_for(self.settings, prepared, cluster))
         if prepared.options.detach:
             return handle
-        trained = self.watch(handle, namespace, report_html=prepared.captured.report.html(), show=show)
-        if prepared.options.register:
-            self.registry.register(prepared.run_id, prepared.options.register)
-        return trained
+        return self.watch(handle, namespace, report_html=prepared.captured.report.html(), show=show)
 
     def watch(
         self, handle: RunHandle, namespace: MutableMapping[str, Any], *, report_html: str = "", show: bool = True
@@ -154,6 +151,11 @@ def train(program: str | Callable[[], Any], **options: Any) -> Trained | RunHand
         For a function, ``value`` is what it returned on rank 0. With ``detach=True`` a handle of the run instead.
     """
     return session().train(program, **options)
+
+
+def live_runs() -> list[LiveRun]:
+    """Return the runs that the cluster in use knows, newest first."""
+    return session().live_runs()
 
 
 def watch(run_id: str, *, show: bool = True) -> Run:

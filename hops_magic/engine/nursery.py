@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from hops_magic.errors import ClusterError
 
@@ -139,7 +140,8 @@ class Nursery:
         if self._process is not None:
             self._process.wait()
         error = ClusterError("the warm process of this worker died; it will be started anew with the next run")
-        for answer in [*self._waiting.values(), self.ready]:
+        answers: list[asyncio.Future[Any]] = [*self._waiting.values(), self.ready]
+        for answer in answers:
             if not answer.done():
                 answer.set_exception(error)
         self._waiting.clear()

@@ -181,8 +181,8 @@ class RankHost(WorkerPlugin):
         """Forget a run: its events' way, sockets and buffers."""
         for key in [key for key in self._outboxes if key[0] == run_id]:
             self._outboxes.pop(key).task.cancel()
-        for key in [key for key in self._listeners if key[0] == run_id]:
-            self._listeners.pop(key).close()
+        for place in [place for place in self._listeners if place[0] == run_id]:
+            self._listeners.pop(place).close()
         await asyncio.to_thread(self.buffers.drop, run_id)
         return "OK"
 

@@ -165,7 +165,8 @@ class Supervisor:
         self._say_queued(standing)
         stopped = asyncio.create_task(self._stop.wait())
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        await asyncio.wait({self._granted, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        awaited: set[asyncio.Future[Any]] = {self._granted, stopped}
+        await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         return self._granted.result() if self._granted.done() else []
 

@@ -46,7 +46,8 @@ def serve(channel: socket.socket, preload: list[str]) -> NoReturn:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        readable, _, _ = select.select([channel, woken], [], [])
+        watched: list[Any] = [channel, woken]
+        readable, _, _ = select.select(watched, [], [])
         if woken in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)

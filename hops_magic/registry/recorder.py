@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hops_magic.errors import RegistryError
+from hops_magic.errors import NotFoundError, RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run
 from hops_magic.registry.ending import end_tags, error_text
@@ -66,6 +67,8 @@ class Recorder:
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.folder = folder
+        self.register_as: str | None = None
+        """Name under which the model of a run that is done is registered."""
         self.problem: RegistryError | None = None
         """Why the last attempt to write failed; None while all is well."""
         self.record_id = ""
@@ -90,6 +93,7 @@ class Recorder:
             If it cannot be written.
         """
         self._metrics.started_at = record.created_at
+        self.register_as = record.options.get("register")
         with self._store.failures(f"recording run {record.name}"):
             existing = find_run(self._client, record.run_id)
         self.record_id = existing or begin(self._store, record, environment_facts())
@@ -118,11 +122,21 @@ class Recorder:
         with self._store.failures(f"recording the end of run {run.name}"):
             self._write_end(run)
             self._store.analyze()
+        if self.register_as and run.state is RunState.DONE:
+            self._register(run, self.register_as)
         if self._dropped:
             raise RegistryError(
                 f"{self._dropped:,} values of metrics of run {run.name} could not be written in time: "
                 f"they are in {self.folder / layout.JOURNAL}"
             )
+
+    def _register(self, run: Run, name: str) -> None:
+        from hops_magic.registry.registry import Registry
+
+        try:
+            Registry(self._store).register(run.run_id, name)
+        except NotFoundError as error:
+            raise RegistryError(f"no model was registered as {name}: {error}") from error
 
     # -- the writing thread ----------------------------------------------------------------------------------------
 
@@ -235,6 +249,10 @@ class Recorder:
         self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
         if (errors := self._errors or list(run.errors)) and run.errors:
             self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
+        model = self.folder / layout.MODEL_FOLDER
+        if model.is_dir():
+            self._client.log_artifacts(self.record_id, str(model), layout.MODEL_FOLDER)
+            shutil.rmtree(model)
         output = self.folder / layout.OUTPUT_FOLDER
         if output.is_dir():
             self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)

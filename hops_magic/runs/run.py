@@ -171,6 +171,9 @@ def _(event: ev.RankExited, run: Run) -> Run:
 @_advance.register
 def _(event: ev.Progress, run: Run) -> Run:
     speed = event.examples_per_s
+    if event.phase != "fit":
+        # an evaluation between or after epochs leaves those counted
+        return _rank(run, event.rank, phase=event.phase, step=event.step, steps=event.steps)
     return _rank(
         run,
         event.rank,

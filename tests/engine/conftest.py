@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from hops_magic.cells.capture import CellOrigin
 
+from hops_magic.cells.capture import CellOrigin
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.training import Surroundings, collect, follow, prepare, start
 

@@ -14,11 +14,10 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
-import tensorflow as tf  # noqa: F401 (imported before the fork, on purpose)
+import tensorflow as tf
 
 from hops_magic.frameworks.context import RankContext, enter
-from hops_magic.frameworks.keras import KerasFramework
-from hops_magic.frameworks.keras import hooks, trainer  # noqa: F401
+from hops_magic.frameworks.keras import KerasFramework, hooks, trainer  # noqa: F401
 from hops_magic.frameworks.ring import Alone, connect_ring, listen
 
 DEADLINE_S = 120
@@ -130,7 +129,7 @@ def _child(rank, run, path):
     ended = Ended()
     try:
         ended.result = run(rank, ended.events)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (told to the parent)
         ended.error = traceback.format_exc()
     try:
         path.write_bytes(pickle.dumps(ended))

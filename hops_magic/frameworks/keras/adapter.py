@@ -104,6 +104,6 @@ def _keep_model(context: RankContext, model: Any) -> None:
     from hops_magic.runs.events import Warned
 
     try:
-        save_model(model, context.checkpoint_dir.parent / "artifacts" / "model" / "model.keras")
+        save_model(model, context.checkpoint_dir.parent / "model" / "model.keras")
     except Exception as error:  # noqa: BLE001 (a model of the user's that cannot be saved must not fail the run)
         context.emit(Warned(message=f"the model is not recorded, it cannot be saved: {error}"))
