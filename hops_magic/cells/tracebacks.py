@@ -84,7 +84,17 @@ def collapse(errors: Sequence[RankError], world_size: int | None = None) -> Coll
         said = "" if alone else f"{ranks}{': same error' if len(group) > 1 else ''}"
         lines.append(f"{name}: {message}".rstrip(": ") + (f"  [{said}]" if said else ""))
         shown.append(group[0].traceback.rstrip("\n"))
+    if len(groups) == 1:
+        shown = [_without_last_line(shown[0], *next(iter(groups)))]
     return CollapsedError("\n".join(lines), "\n\n".join(shown))
+
+
+def _without_last_line(rendered: str, name: str, message: str) -> str:
+    """Cut what the message below the traceback says again."""
+    ending = f"{name}: {message}" if message else name
+    if not rendered.endswith(ending):
+        return rendered
+    return rendered[: rendered.rfind("\n", 0, len(rendered) - len(ending)) + 1].rstrip("\n")
 
 
 def rank_names(ranks: Sequence[int]) -> str:

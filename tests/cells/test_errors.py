@@ -66,6 +66,15 @@ def test_the_same_error_of_several_ranks_is_said_once():
     assert collapsed.traceback == "trace m"
 
 
+def test_the_message_is_said_once(notebook):
+    described = notebook.run("import json\njson.loads('{')").error
+    raised = RankError(rank=0, name=described.name, message=described.message, traceback=described.traceback)
+    collapsed = collapse([raised], world_size=1)
+    assert collapsed.message.startswith("JSONDecodeError: Expecting property name")
+    assert "JSONDecodeError: Expecting" not in collapsed.traceback
+    assert collapsed.traceback.splitlines()[-1].strip()
+
+
 def test_different_errors_are_all_said():
     collapsed = collapse([error(0), error(1, "other"), error(3)], world_size=4)
     assert collapsed.message.splitlines() == ["ValueError: m  [ranks 0, 3: same error]", "ValueError: other  [rank 1]"]
