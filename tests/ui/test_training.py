@@ -35,7 +35,7 @@ for step in range(1, 100_000):
 
 
 def test_a_cell_is_trained_before_the_users_eyes(page: Page, open_notebook, jupyter: Jupyter) -> None:
-    train = TRAIN.replace("EPOCHS", "40")
+    train = TRAIN.replace("EPOCHS", "12")
     path = open_notebook(
         "train.ipynb", [DATA, train, "print('epochs', len(history.epoch), 'weights', model.count_params())"]
     )
@@ -47,7 +47,7 @@ def test_a_cell_is_trained_before_the_users_eyes(page: Page, open_notebook, jupy
     expect(view.locator(".hops-legend").first).to_contain_text("val_loss", timeout=30_000)
     expect(view.get_by_role("row")).to_have_count(3)
     shoot(page, "train-running")
-    expect(page.get_by_text("epochs 40 weights")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("epochs 12 weights")).to_be_visible(timeout=90_000)
     expect(page.get_by_role("img", name="curve of loss")).to_be_visible()
     shoot(page, "train-ended")
     page.evaluate(SAVE)
