@@ -113,7 +113,9 @@ class RankHost(WorkerPlugin):
         slots = int(worker.state.total_resources.get("slot", 0)) or max(1, len(self.gpus))
         threads = str(max(1, worker.state.nthreads // slots))
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        self.nursery = Nursery(("hops_magic.engine.rank", *preload_modules()), {"TF_CPP_MIN_LOG_LEVEL": "2", **env})
+        # without GPUs, TensorFlow's search for them ends in lines that look like errors
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "2" if self.gpus else "3"}
+        self.nursery = Nursery(("hops_magic.engine.rank", *preload_modules()), {**quiet, **env})
         for op in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
             worker.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
         self.nursery.start()

@@ -57,6 +57,7 @@ def ranks(
     stop=lambda: False,
     checkpoint_s=None,
     may_fail=False,
+    before=lambda: None,
 ):
     """Run a body on ``world`` ranks; returns what each left."""
     with tempfile.TemporaryDirectory(prefix="hops-") as own:
@@ -66,6 +67,7 @@ def ranks(
         checkpoints.mkdir(exist_ok=True, parents=True)
 
         def run(rank, events):
+            before()
             collective = (
                 Alone()
                 if world == 1

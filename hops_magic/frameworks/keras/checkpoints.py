@@ -119,13 +119,11 @@ class CheckpointStore:
                 callback.__dict__.update(attributes)
         model.history.epoch, model.history.history = list(state["history"][0]), dict(state["history"][1])
 
-    def restore_metrics(self, session: FitSession, model: Any) -> dict[str, Any]:
-        """Give the chief what all ranks had counted in the epoch; return the results so far."""
-        saved = (session.resume or {}).get("metrics")
-        if saved is not None and session.is_chief:
+    def add_metrics(self, session: FitSession, model: Any, saved: list[Any]) -> None:
+        """Add what all ranks had counted in the epoch to what the chief counts; the metrics exist by now."""
+        if session.is_chief:
             for variable, value in zip(metric_variables(model), saved, strict=True):
-                variable.assign(value)
-        return dict(model.get_metrics_result())
+                variable.assign(_array(variable) + value)
 
     def finished(self, state: Mapping[str, Any], model: Any, epochs: int) -> Any:
         """Put a model where a finished fit of an earlier attempt left it; return that fit's history."""

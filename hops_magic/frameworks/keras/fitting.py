@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class FitSession:
         self.skip_steps = 0
         self.last_model: Any = None
         self._checkpoint_due_at = float("inf")
-        self._after_skip: Callable[[], Any] | None = None
+        self._counted_before: list[Any] | None = None
 
     # -- votes, carried by the all-reduce of the gradients ---------------------------------------------------------
 
@@ -116,7 +116,7 @@ class FitSession:
 
     # -- going on from a checkpoint ----------------------------------------------------------------------------------
 
-    def fast_forward(self, position: Position, then: Callable[[], Any]) -> None:
+    def fast_forward(self, position: Position) -> None:
         """Draw the data of the epochs that are done, so that shuffles go on as if nothing had happened."""
         iterator = self.iterator
         for _ in range(position.epoch):
@@ -124,16 +124,18 @@ class FitSession:
                 for begin, end, batches in iterator:
                     for _ in range(end - begin + 1):
                         next(batches)
-        self.skip_steps, self._after_skip = position.step, then
-        if not self.skip_steps:
-            self._after_skip = None
+        self.skip_steps = position.step
+        self._counted_before = (self.resume or {}).get("metrics") if position.step else None
 
-    def skip(self, iterator: Any, steps: int) -> Any:
+    def skip(self, iterator: Any, steps: int) -> dict[str, Any]:
         """Draw the data of a step that is done."""
         for _ in range(min(steps, self.skip_steps)):
             next(iterator)
             self.skip_steps -= 1
-        if self.skip_steps == 0 and self._after_skip is not None:
-            then, self._after_skip = self._after_skip, None
-            return then()
         return {}
+
+    def after_step(self, model: Any) -> None:
+        """Take up what was counted before, once the first step after a restart has made the metrics."""
+        if self._counted_before is not None:
+            counted, self._counted_before = self._counted_before, None
+            self.store.add_metrics(self, model, counted)

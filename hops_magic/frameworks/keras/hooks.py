@@ -25,7 +25,7 @@ def make_first(session: FitSession) -> Any:
                 session.store.restore(session.resume, self.model)
                 position = session.resume["position"]
                 self.model._initial_epoch = position.epoch
-                session.fast_forward(position, lambda: session.store.restore_metrics(session, self.model))
+                session.fast_forward(position)
             elif session.world_size > 1:
                 agree_on_start(self.model, session)
 

@@ -106,7 +106,9 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
         def skipping(iterator: Any) -> Any:
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
-            return function(iterator)
+            logs = function(iterator)
+            session.after_step(self)
+            return logs
 
         return skipping
 
