@@ -214,7 +214,7 @@ def collect(handle: RunHandle, namespace: MutableMapping[str, Any], run: Run) ->
             unpacked = unpack(path, namespace, updates=(update,))
             path.unlink(missing_ok=True)
     handle.forget()
-    left_behind = run.result.left_behind if run.result else {}
+    left_behind = {**(run.result.left_behind if run.result else {}), **unpacked.left_behind}
     return Trained(
         run=run,
         values={name: namespace[name] for name in unpacked.names if name in namespace},

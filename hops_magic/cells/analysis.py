@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType
 
-from hops_magic.cells.syntax import SHELL_NAME, code_inside, names_in_shell_commands, to_python
+from hops_magic.cells.syntax import SHELL_NAME, code_inside, names_in_shell_commands, to_python, transformed
 from hops_magic.errors import UsageError
 
 _LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -80,6 +80,19 @@ def analyse(source: str, *, first_line: int = 1) -> CellAnalysis:
         imports=frozenset(imported_modules(tree)),
         has_value=last_is_expression and not _is_silenced(python),
     )
+
+
+def binds(source: str) -> set[str]:
+    """Return the names that a cell of the notebook binds, whatever magics it has; none if it is no Python."""
+    if source.lstrip().startswith("%%"):
+        source = source.lstrip().partition("\n")[2]
+    try:
+        tree = parse(transformed(source), first_line=1)
+    except UsageError:
+        return set()
+    flow = _Flow()
+    flow.block(tree.body, set())
+    return set(flow.stored)
 
 
 def _is_silenced(source: str) -> bool:

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hops_magic.cells.analysis import CellAnalysis, analyse
+from hops_magic.cells.analysis import CellAnalysis, analyse, binds
+from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
 from hops_magic.cells.memory import address_of
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
-from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, bundled, digest, dumps, failure_of
-from hops_magic.errors import CaptureError, UsageError
+from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, digest, dumps, failure_of
+from hops_magic.errors import CaptureError
 
 # IPython adds names to the builtins, which ranks provide too
 _BUILTINS = frozenset(dir(builtins)) | {"display", "get_ipython", "exit", "quit", "__file__"}
@@ -195,13 +196,8 @@ def _check_out(out: tuple[str, ...] | None, analysis: CellAnalysis, namespace: M
 def made_in(name: str, history: Mapping[int, str]) -> str:
     """Name the newest executed cell that binds a name; empty if none is known to."""
     for number in sorted(history, reverse=True):
-        if name not in history[number]:
-            continue
-        try:
-            if name in analyse(history[number]).binds:
-                return f"In[{number}]"
-        except UsageError:
-            continue
+        if name in history[number] and name in binds(history[number]):
+            return f"In[{number}]"
     return ""
 
 

@@ -35,6 +35,8 @@ class Parts:
     names : tuple of str
     taken : frozenset of str
         Those of ``names`` whose objects the program had taken along.
+    helpers : frozenset of str
+        Those of ``names`` which functions among the values read: for a notebook that has lost them.
     companions : tuple of str
         Names of the notebook whose objects, unchanged, lie inside the values: sent only to be recognised.
     pickled : Pickled
@@ -43,6 +45,7 @@ class Parts:
 
     names: tuple[str, ...]
     taken: frozenset[str]
+    helpers: frozenset[str]
     companions: tuple[str, ...]
     pickled: Pickled
 
@@ -53,6 +56,7 @@ class PackedBundle:
 
     names: tuple[str, ...]
     taken: frozenset[str]
+    helpers: frozenset[str]
     companions: frozenset[str]
     stream: Place
     buffers: tuple[Place, ...]
@@ -82,6 +86,7 @@ def write_parcel(path: Path, bundles: Sequence[Parts], display: Mapping[str, Any
                 PackedBundle(
                     names=(*parts.names, *parts.companions),
                     taken=parts.taken,
+                    helpers=parts.helpers,
                     companions=frozenset(parts.companions),
                     stream=_write(file, parts.pickled.stream),
                     buffers=tuple(_write(file, raw) for raw in parts.pickled.buffers),

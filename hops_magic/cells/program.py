@@ -190,8 +190,10 @@ def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[
         if bundle.stream_buffer:
             stream = open_buffer(bundle.stream_buffer)
         value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers])
-        names.update(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
-    namespace.update(names)
+        arrived = dict(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
+        names.update(arrived)
+        # at once: the making of later values may call functions that read these
+        namespace.update(arrived)
     return Taken(names=names, namespace=namespace, mapped=tuple(mapped))
 
 

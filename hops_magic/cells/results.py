@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.adopting import Update, adopt, redirect
+from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
 from hops_magic.cells.parcel import PackedBundle, Parcel, Parts, write_parcel
 from hops_magic.cells.program import Outcome, Program
-from hops_magic.cells.travel import Pickled, Reducer, bundled, dumps, failure_of, loads
+from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, dumps, failure_of, loads
 from hops_magic.cells.watch import Changes, Watch
 
 __all__ = ["Packed", "Unpacked", "Watch", "pack", "unpack"]
@@ -66,17 +67,49 @@ def pack(
             pickles[name] = dumps(value, outcome.namespace, reducers)
         except Exception as error:  # noqa: BLE001 (pickling runs code of any library; whatever it raises is explained)
             left_behind[name] = _why(name, value, outcome.namespace, reducers, error)
-    values = {name: value for name, value in values.items() if name in pickles}
     display = _shown(outcome.value) if left_behind.pop(_VALUE, "") else {}
-    bundles = []
-    for group in bundled(values, pickles):
-        taken = frozenset(name for name in group if _is_as_taken(name, outcome))
-        # only for identity: what these values contain of the notebook's own objects is to be those objects again
-        companions = _companions(group, pickles, outcome)
-        together = dumps((*group.values(), *companions.values()), outcome.namespace, reducers)
-        bundles.append(Parts(names=tuple(group), taken=taken, companions=tuple(companions), pickled=together))
-    size = write_parcel(path, bundles, display)
-    return Packed(names=tuple(name for name in values if name != _VALUE), size_bytes=size, left_behind=left_behind)
+    returned = tuple(name for name in pickles if name != _VALUE)
+    helpers = _helpers(pickles, outcome, reducers)
+    values = {name: values[name] if name in values else outcome.taken.names[name] for name in pickles}
+    groups = bundled(values, pickles)
+    size = write_parcel(path, [_parts(group, helpers, pickles, outcome, reducers) for group in groups], display)
+    return Packed(names=returned, size_bytes=size, left_behind=left_behind)
+
+
+def _helpers(pickles: dict[str, Pickled], outcome: Outcome, reducers: Sequence[Reducer]) -> frozenset[str]:
+    """Add to ``pickles`` what their functions read of the notebook, which may have been restarted since."""
+    found: set[str] = set()
+    queue = [name for pickled in pickles.values() for name in pickled.reads]
+    while queue:
+        name = queue.pop()
+        if name in pickles or name in found or not _is_as_taken(name, outcome):
+            continue
+        found.add(name)
+        try:
+            pickled = dumps(outcome.taken.names[name], outcome.namespace, reducers)
+        except Exception:  # noqa: BLE001, S112 (it is only needed by a notebook that has lost it)
+            continue
+        if pickled.size_bytes < LARGE_BYTES:
+            pickles[name] = pickled
+            queue += pickled.reads
+    return frozenset(found & set(pickles))
+
+
+def _parts(
+    group: Mapping[str, Any],
+    helpers: frozenset[str],
+    pickles: Mapping[str, Pickled],
+    outcome: Outcome,
+    reducers: Sequence[Reducer],
+) -> Parts:
+    companions = _companions(group, pickles, outcome)
+    return Parts(
+        names=tuple(group),
+        taken=frozenset(name for name in group if _is_as_taken(name, outcome)),
+        helpers=helpers & set(group),
+        companions=tuple(companions),
+        pickled=dumps((*group.values(), *companions.values()), outcome.namespace, reducers),
+    )
 
 
 def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[str, Any], dict[str, str]]:
@@ -103,6 +136,7 @@ def _is_as_taken(name: str, outcome: Outcome) -> bool:
 
 
 def _companions(group: Mapping[str, Any], pickles: Mapping[str, Pickled], outcome: Outcome) -> dict[str, Any]:
+    """Return the notebook's own objects inside some values, that they may be these objects again there."""
     inside = set().union(*(pickles[name].parts for name in group))
     taken = outcome.taken.names
     return {
@@ -139,31 +173,71 @@ def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates
     updates
         How objects of frameworks are updated in place.
     """
-    parcel = Parcel(source)
-    values: dict[str, Any] = {}
-    companions: dict[str, Any] = {}
-    taken: set[str] = set()
-    left_behind: dict[str, str] = {}
-    for bundle in parcel.index.bundles:
-        try:
-            arrived = _decoded(parcel, bundle, namespace)
-        except Exception as error:  # noqa: BLE001 (unpickling runs code of any library; the other values still come)
-            reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {error}"
-            left_behind.update({name: reason for name in bundle.names if name != _VALUE})
-            continue
-        for name, value in arrived.items():
-            (companions if name in bundle.companions else values)[name] = value
-        taken |= bundle.taken
+    arriving = _Arriving(Parcel(source), namespace)
+    before = {name: namespace[name] for name in arriving.bound if name in namespace}
+    try:
+        arriving.decode()
+    except BaseException:  # an interrupt, say: nothing has happened
+        for name in arriving.bound:
+            namespace.pop(name, None)
+        namespace.update(before)
+        raise
+    values, taken = arriving.values, arriving.taken
     has_value = _VALUE in values
     pairs = _adopted({name: values[name] for name in taken}, namespace, tuple(updates))
-    values.update({name: namespace[name] for name in pairs})
-    pairs.update({name: (value, namespace[name]) for name, value in companions.items() if _is_alike(namespace, name, value)})
+    values.update({name: original for name, (_, original) in pairs.items()})
+    pairs.update(
+        {name: (value, namespace[name]) for name, value in arriving.companions.items() if _is_alike(namespace, name, value)}
+    )
     redirect(list(pairs.values()))
     value = values.pop(_VALUE, None)
     namespace.update(values)
+    for name, helper in {**arriving.helpers, **arriving.companions}.items():
+        namespace.setdefault(name, helper)
     return Unpacked(
-        names=tuple(values), value=value, has_value=has_value, display=parcel.index.display, left_behind=left_behind
+        names=tuple(values),
+        value=value,
+        has_value=has_value,
+        display=arriving.parcel.index.display,
+        left_behind=arriving.left_behind,
     )
+
+
+class _Arriving:
+    """Decodes the bundles of a parcel.
+
+    What the cell bound goes into the namespace at once, for the making of later values may call functions that read it.
+    """
+
+    def __init__(self, parcel: Parcel, namespace: MutableMapping[str, Any]) -> None:
+        self.parcel, self._namespace = parcel, namespace
+        self.values: dict[str, Any] = {}
+        self.helpers: dict[str, Any] = {}
+        self.companions: dict[str, Any] = {}
+        self.taken: set[str] = set()
+        self.left_behind: dict[str, str] = {}
+        self.bound = [name for bundle in parcel.index.bundles for name in bundle.names if self._is_bound(name, bundle)]
+
+    def _is_bound(self, name: str, bundle: PackedBundle) -> bool:
+        if name == _VALUE or name in bundle.companions:
+            return False
+        return name not in bundle.taken or name not in self._namespace
+
+    def decode(self) -> None:
+        for bundle in self.parcel.index.bundles:
+            try:
+                arrived = _decoded(self.parcel, bundle, self._namespace)
+            except Exception as error:  # noqa: BLE001 (unpickling runs code of any library; the other values still come)
+                reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {error}"
+                own = set(bundle.names) - bundle.helpers - bundle.companions - {_VALUE}
+                self.left_behind.update(dict.fromkeys(sorted(own), reason))
+                continue
+            for name, value in arrived.items():
+                kept = self.companions if name in bundle.companions else self.values
+                (self.helpers if name in bundle.helpers else kept)[name] = value
+                if self._is_bound(name, bundle):
+                    self._namespace[name] = value
+            self.taken |= bundle.taken - bundle.helpers
 
 
 def _decoded(parcel: Parcel, bundle: PackedBundle, namespace: MutableMapping[str, Any]) -> dict[str, Any]:

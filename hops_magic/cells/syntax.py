@@ -30,6 +30,14 @@ def to_python(source: str, *, first_line: int) -> str:
         name = source.split(maxsplit=1)[0]
         line = first_line + source[: source.index("%%")].count("\n")
         raise UsageError(f"line {line}: {name} cannot stand inside another cell magic: put it into a cell of its own")
+    python = transformed(source)
+    if python != source:
+        _refuse_foreign_magics(python, first_line)
+    return python
+
+
+def transformed(source: str) -> str:
+    """Transform IPython syntax into calls of IPython's shell, whatever they are."""
     if not _SIGNS.search(source) or _is_python(source):
         return source
     from IPython.core.inputtransformer2 import TransformerManager
@@ -37,9 +45,7 @@ def to_python(source: str, *, first_line: int) -> str:
     manager = TransformerManager()
     # the body of a cell magic has no prompt and no cell magic of its own to strip; its first lines must keep their numbers
     manager.cleanup_transforms = []
-    transformed = str(manager.transform_cell(source))
-    _refuse_foreign_magics(transformed, first_line)
-    return transformed
+    return str(manager.transform_cell(source))
 
 
 def _is_python(source: str) -> bool:

@@ -204,27 +204,6 @@ def loads(data: bytes | memoryview, namespace: dict[str, Any], buffers: Iterable
         _arriving.reset(token)
 
 
-def bundled(values: Mapping[str, Any], pickles: Mapping[str, Pickled]) -> list[dict[str, Any]]:
-    """Part values into bundles: those that share something mutable must be pickled together, to share it again."""
-    leader = {name: name for name in values}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    owners: dict[int, str] = {}
-    for name in values:
-        for part in pickles[name].parts:
-            if part in owners:
-                leader[find(name)] = find(owners[part])
-            owners[part] = name
-    bundles: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        bundles.setdefault(find(name), {})[name] = value
-    return list(bundles.values())
-
-
 def digest(data: bytes | memoryview) -> str:
     """Content hash, by which equal data is recognised."""
     return hashlib.blake2b(data, digest_size=20).hexdigest()

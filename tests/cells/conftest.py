@@ -77,8 +77,11 @@ class Notebook:
         ran = Ran(captured=captured, output=done.stdout, answer=answer)
         if not ran.failed:
             ran.unpacked = unpack(place / "parcel", self.namespace)
-            (place / "parcel").unlink()
+            (place / "parcel").rename(place / "kept")
         return ran
+
+    def unpack(self, parcel: bytes) -> Unpacked:
+        return unpack(parcel, self.namespace)
 
     def __getitem__(self, name):
         return self.namespace[name]

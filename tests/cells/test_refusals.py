@@ -95,3 +95,11 @@ def test_out_must_name_what_exists(notebook):
     with pytest.raises(CaptureError, match=r"modle.*did you mean model"):
         notebook.capture("model = 1", out=("modle",))
     assert notebook.rank("exec('hidden = 5')", out=("hidden",)).unpacked.names == ("hidden",)
+
+
+def test_the_newest_cell_that_made_a_name_is_named_whatever_magics_it_has(notebook):
+    notebook.cell("log = None").cell("log = open('/dev/null')")
+    notebook.history[2] = "%load_ext hops_magic\n!ls\nlog = open('/dev/null')"
+    notebook.history[3] = "%%distributed -n 2\nother = 1"
+    with pytest.raises(CaptureError, match=r"made in In\[2\]"):
+        notebook.capture("log")

@@ -123,3 +123,42 @@ def test_a_notebook_restarted_meanwhile_still_gets_its_values(notebook):
     assert ran.program.bundles
     notebook.rank("model['w'][0] = 1\nhistory = [model]")
     assert notebook["history"][0] is notebook["model"]
+
+
+def test_values_whose_making_calls_functions_of_the_notebook(notebook):
+    notebook.cell("""
+import math
+a_made = []
+class Net:
+    def __init__(self): self.n = zero() + math.pi
+    def __reduce__(self): return (Net, ())
+def zero(): return offset
+offset = 1
+net = Net()""")
+    ran = notebook.rank("class Own(Net):\n    def __reduce__(self): return (Own, ())\nown = Own()\nnet.n == own.n")
+    assert ran.value
+    assert notebook["own"].n == notebook["net"].n
+
+
+def test_values_come_to_a_notebook_that_was_restarted_since(notebook):
+    notebook.cell("import math\nscale = 2\ndef double(v): return math.floor(v) * scale\nclass A: pass\nconfig = A()")
+    ran = notebook.rank("a = A()\na.config = config\ndef f(v): return double(v) + 1")
+    assert ran.unpacked.names == ("a", "f")
+    restarted = type(notebook)(folder=notebook.folder)
+    parcel = (notebook.folder / "rank" / "kept").read_bytes()
+    assert restarted.unpack(parcel).names == ("a", "f")
+    assert restarted["f"](1.5) == 3
+    assert restarted["a"].config is restarted["config"]
+
+
+def test_a_value_that_cannot_be_rebuilt_here_is_named_and_the_rest_comes(notebook):
+    ran = notebook.rank("""
+import os
+class A:
+    def __reduce__(self): return (check, (os.getpid(),))
+def check(pid):
+    if pid != os.getpid(): raise RuntimeError('another process')
+a, n = A(), 5""")
+    assert notebook["n"] == 5
+    assert "a" not in notebook.namespace
+    assert ran.unpacked.left_behind == {"a": "it cannot be rebuilt in the notebook: RuntimeError: another process"}
