@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from hops_magic.engine.submit import RunHandle
 
 INTERRUPT_GRACE_S = 6.0
+PROVIDED = ("hops", "strategy")
+"""Names that every rank has by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,8 @@ def prepare(source: str, namespace: Mapping[str, Any], options: DistributedOptio
         reducers=reducers(),
         folder=surroundings.folder,
         history=surroundings.history,
-        provided=("strategy",),
+        # the notebook's own names of these kinds come first
+        provided=tuple(name for name in PROVIDED if name not in namespace),
     )
     framework = choose(options.framework, captured.program.frameworks)
     run_id = secrets.token_hex(6)

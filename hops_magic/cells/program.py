@@ -149,7 +149,7 @@ def execute(
     _show_lines(program)
     namespace["__builtins__"] = __builtins__
     taken = _arrive(program, namespace, open_buffer)
-    namespace.update(extra)
+    namespace.update({name: value for name, value in extra.items() if name not in taken.names})
     shell = RankShell(namespace)
     namespace[SHELL_NAME] = lambda: shell
     if before is not None:
