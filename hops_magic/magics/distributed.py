@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class DistributedMagics(Magics):
             manager.register_function(self.distributed, "cell", "distributed")
         else:
             owner = getattr(other, "__module__", "another extension")
-            self.shell.write_err(f"%%distributed belongs to {owner} here: use %%hops_distributed\n")
+            sys.stderr.write(f"%%distributed belongs to {owner} here: use %%hops_distributed\n")
 
     def distributed(self, line: str, cell: str) -> Any:
         """Run the cell's body on the ranks of the cluster; ``%%distributed -h`` lists the options."""
@@ -57,7 +58,7 @@ class DistributedMagics(Magics):
             return prepared.captured.report
         ended = self.session.run(prepared, namespace)
         if not isinstance(ended, Trained):
-            return print_detached(prepared.run_id, prepared.name, self.shell)
+            return say_detached(prepared.run_id, prepared.name)
         return self._show(ended)
 
     def attach(self, line: str) -> Any:
@@ -95,7 +96,7 @@ class DistributedMagics(Magics):
 
     def _show(self, trained: Trained) -> Any:
         for name, why in trained.left_behind.items():
-            self.shell.write_err(f"{name} stayed on the cluster: {why}\n")
+            sys.stderr.write(f"{name} stayed on the cluster: {why}\n")
         if trained.has_value:
             return trained.value
         if trained.display:
@@ -124,6 +125,6 @@ def _is_ours(magic: Any) -> bool:
     return bool(type(getattr(magic, "__self__", None)).__name__ == DistributedMagics.__name__)
 
 
-def print_detached(run_id: str, name: str, shell: Any) -> None:
+def say_detached(run_id: str, name: str) -> None:
     """Say how to find a detached run again."""
-    shell.write(f"run {name} goes on without this cell: %attach {run_id} follows it\n")
+    sys.stdout.write(f"run {name} goes on without this cell: %attach {run_id} follows it\n")

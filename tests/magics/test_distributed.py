@@ -50,7 +50,7 @@ def test_a_model_of_the_notebook_that_a_cell_trains_is_the_same_object_afterward
     kernel.run("before, alias = model.get_weights()[0].copy(), model")
     executed = kernel.run("%%distributed -n 2\nmore = model.fit(x_train, y_train, epochs=1, batch_size=128)")
     assert not executed.error, executed.error
-    assert kernel.ask("alias is model, bool(np.abs(before - model.get_weights()[0]).max() > 0)") == "(True, True)"
+    assert kernel.ask("(alias is model, bool(np.abs(before - model.get_weights()[0]).max() > 0))") == "(True, True)"
 
 
 def test_the_run_is_recorded(kernel, trained):
