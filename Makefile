@@ -50,6 +50,8 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 	.venv/bin/lint-imports
 
 test: .venv/.ready front check  ## all tests
-	.venv/bin/pytest
+	# apart: these tests fork ranks from a process that must have no threads of other tests
+	.venv/bin/pytest tests/keras
+	.venv/bin/pytest tests --ignore=tests/keras
 
 .PHONY: help demo lab bench lock front front-check wheel check test
