@@ -6,12 +6,15 @@ the namespace travels as a mark, never as a copy, and what functions need of it 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
+import os
 import pickle
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +29,8 @@ Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
 LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
+
+_PART_BYTES = 16 << 20
 
 _arriving: ContextVar[dict[str, Any]] = ContextVar("hops_arriving")
 
@@ -43,6 +48,10 @@ _VALUES = (
     types.ModuleType,
     types.CodeType,
 )
+
+
+_CONTAINERS = frozenset({list, dict, set, bytearray})
+_PLAIN = frozenset({str, bytes, int, float, tuple})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,16 +177,31 @@ def dumps(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer] 
     file = io.BytesIO()
     pickler = Pickler(file, namespace, reducers, on_buffer)
     pickler.dump(_HERE if value is namespace else value)
-    parts = {key: part for key, (_, part) in pickler.memo.copy().items() if _may_be_shared(part, namespace)}
     return Pickled(
         stream=file.getvalue(),
         buffers=tuple(aside),
-        parts=parts,
+        parts=_parts_of(pickler, namespace),
         reads=frozenset(pickler.reads),
         writes=frozenset(pickler.writes),
         modules=frozenset(pickler.modules),
         files=frozenset(pickler.files),
     )
+
+
+def _parts_of(pickler: Pickler, namespace: Mapping[str, Any]) -> dict[int, object]:
+    was_enabled = gc.isenabled()
+    # a million new tuples make the collector look at the whole heap again and again, for nothing
+    gc.disable()
+    try:
+        memo = pickler.memo.copy()
+        return {
+            key: part
+            for key, (_, part) in memo.items()
+            if type(part) in _CONTAINERS or (type(part) not in _PLAIN and _may_be_shared(part, namespace))
+        }
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def failure_of(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Exception | None:
@@ -205,5 +229,11 @@ def loads(data: bytes | memoryview, namespace: dict[str, Any], buffers: Iterable
 
 
 def digest(data: bytes | memoryview) -> str:
-    """Content hash, by which equal data is recognised."""
-    return hashlib.blake2b(data, digest_size=20).hexdigest()
+    """Content hash, by which equal data is recognised; large data is hashed in parts, on all cores."""
+    whole = memoryview(data).cast("B")
+    if whole.nbytes <= _PART_BYTES:
+        return hashlib.blake2b(whole, digest_size=20).hexdigest()
+    parts = [whole[start : start + _PART_BYTES] for start in range(0, whole.nbytes, _PART_BYTES)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        hashes = pool.map(lambda part: hashlib.blake2b(part, digest_size=20).digest(), parts)
+        return hashlib.blake2b(b"".join(hashes), digest_size=20, person=b"hops-parts").hexdigest()

@@ -153,12 +153,10 @@ def test_values_come_to_a_notebook_that_was_restarted_since(notebook):
 
 def test_a_value_that_cannot_be_rebuilt_here_is_named_and_the_rest_comes(notebook):
     ran = notebook.rank("""
-import os
 class A:
-    def __reduce__(self): return (check, (os.getpid(),))
-def check(pid):
-    if pid != os.getpid(): raise RuntimeError('another process')
+    def __reduce__(self): return (int, ('no number',))
 a, n = A(), 5""")
     assert notebook["n"] == 5
     assert "a" not in notebook.namespace
-    assert ran.unpacked.left_behind == {"a": "it cannot be rebuilt in the notebook: RuntimeError: another process"}
+    assert list(ran.unpacked.left_behind) == ["a"]
+    assert "cannot be rebuilt in the notebook: ValueError" in ran.unpacked.left_behind["a"]
