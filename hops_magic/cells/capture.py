@@ -170,6 +170,8 @@ class _Taking:
 
 def _is_of_ipython(value: Any) -> bool:
     module = getattr(value, "__module__", None) or type(value).__module__
+    if isinstance(value, types.FunctionType):
+        module = value.__globals__.get("__name__")  # wrappers pose as what they wrap
     return isinstance(module, str) and module.partition(".")[0] in ("IPython", "ipykernel")
 
 

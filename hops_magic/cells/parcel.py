@@ -40,7 +40,7 @@ class Parts:
     companions : tuple of str
         Names of the notebook whose objects, unchanged, lie inside the values: sent only to be recognised.
     pickled : Pickled
-        The tuple of the values of ``names``, then of ``companions``.
+        The tuple of the values of ``names``, then of ``companions``; if it is one value, the value itself.
     """
 
     names: tuple[str, ...]

@@ -112,6 +112,8 @@ def type_of(value: Any) -> str:
     """Name a value's type as a user knows it: ``numpy.ndarray``, ``list``."""
     if isinstance(value, types.FunctionType):
         return "function"
+    if isinstance(value, type):
+        return "class"
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     return kind.__qualname__ if package in ("builtins", "__main__") else f"{package}.{kind.__qualname__}"

@@ -103,12 +103,15 @@ def _parts(
     reducers: Sequence[Reducer],
 ) -> Parts:
     companions = _companions(group, pickles, outcome)
+    together = pickles[next(iter(group))]
+    if len(group) + len(companions) > 1:
+        together = dumps((*group.values(), *companions.values()), outcome.namespace, reducers)
     return Parts(
         names=tuple(group),
         taken=frozenset(name for name in group if _is_as_taken(name, outcome)),
         helpers=helpers & set(group),
         companions=tuple(companions),
-        pickled=dumps((*group.values(), *companions.values()), outcome.namespace, reducers),
+        pickled=together,
     )
 
 
@@ -119,7 +122,8 @@ def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[
         left_behind = {name: "the cell made no such name" for name in names if name not in namespace}
     else:
         names = [name for name, value in namespace.items() if _is_bound_by_cell(name, value, outcome)]
-        large = [name for name in changes.in_place if name not in names]
+        # data that was prepared in place is seldom wanted back, and may be many times what the results are
+        large = [name for name in changes.in_place if name not in names and hasattr(namespace[name], "__array__")]
         left_behind = {name: f"its data was changed in place; bring it back with --out {name}" for name in large}
         names += [name for name in changes.names if name not in names and name not in large]
     return {name: namespace[name] for name in names if name in namespace}, left_behind
@@ -244,7 +248,8 @@ def _decoded(parcel: Parcel, bundle: PackedBundle, namespace: MutableMapping[str
     # functions need a real dict as their globals; IPython's namespace is one
     home = namespace if isinstance(namespace, dict) else dict(namespace)
     buffers = [parcel.blob(place) for place in bundle.buffers]
-    return dict(zip(bundle.names, loads(parcel.blob(bundle.stream), home, buffers), strict=True))
+    value = loads(parcel.blob(bundle.stream), home, buffers)
+    return dict(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
 
 
 def _adopted(

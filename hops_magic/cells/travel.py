@@ -6,6 +6,7 @@ the namespace travels as a mark, never as a copy, and what functions need of it 
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import io
@@ -13,6 +14,7 @@ import os
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -29,6 +31,11 @@ Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
 LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
+
+_CachedFunction = type(functools.lru_cache(int))
+
+# what functools.singledispatch keeps its choices in
+_WEAK_DICTIONARIES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 _PART_BYTES = 16 << 20
 
@@ -104,6 +111,10 @@ class _Here:
 _HERE = _Here()
 
 
+def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Pickles by value what the notebook made, with large buffers aside."""
 
@@ -131,6 +142,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             if applies(obj):
                 self.modules.add(type(obj).__module__)
                 return reduce(obj)
+        if isinstance(obj, _CachedFunction) and obj.__module__ == self._namespace.get("__name__"):
+            # pickle knows cached functions by name only, and the name is not there yet
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
+        if type(obj) in _WEAK_DICTIONARIES:
+            return type(obj), (dict(obj),)
         made = super().reducer_override(obj)
         if isinstance(obj, types.FunctionType | type | types.ModuleType):
             self._note(obj, by_value=made is not NotImplemented)

@@ -88,6 +88,13 @@ def test_a_large_array_changed_in_place_is_not_lost_silently(notebook):
     assert notebook["x"][7] == -1
 
 
+def test_an_object_whose_large_data_was_changed_in_place_comes_back(notebook):
+    notebook.cell(LARGE + "\nclass A: pass\na = A()\na.weights, a.steps = x.copy(), 0\nalias = a\nd = {'w': x.copy()}")
+    notebook.rank("a.weights -= 1\na.steps += 1\nd['w'][0] = 9")
+    assert notebook["alias"] is notebook["a"]
+    assert (notebook["a"].steps, notebook["a"].weights[0], notebook["d"]["w"][0]) == (1, -1, 9)
+
+
 def test_one_name_that_cannot_come_back_does_not_spoil_the_rest(notebook):
     ran = notebook.rank("import threading\nlock = threading.Lock()\nd = {'a': [lock]}\nnumber = 5\nlock")
     assert notebook["number"] == 5
@@ -160,3 +167,52 @@ a, n = A(), 5""")
     assert "a" not in notebook.namespace
     assert list(ran.unpacked.left_behind) == ["a"]
     assert "cannot be rebuilt in the notebook: ValueError" in ran.unpacked.left_behind["a"]
+
+
+def test_kinds_of_things_that_notebooks_define(notebook):
+    notebook.cell("""
+import dataclasses, enum, functools, typing, abc, logging
+@functools.lru_cache(maxsize=7)
+def cached(n): return n + 1
+@functools.singledispatch
+def kind(v): return 'any'
+@kind.register
+def _(v: int): return 'int'
+class Color(enum.Enum):
+    RED = 1
+class Point(typing.NamedTuple):
+    x: int
+@dataclasses.dataclass
+class Data:
+    n: int = 1
+    def twice(self): return cached(self.n) * 2
+class Base(abc.ABC):
+    @abc.abstractmethod
+    def f(self): ...
+    @property
+    def g(self): return self.f()
+    @classmethod
+    def make(cls): return cls()
+class Child(Base):
+    def f(self): return super().__init__() or bound.n
+T = typing.TypeVar('T')
+class Box(typing.Generic[T]):
+    pass
+bound = Data(4)
+method = bound.twice
+part = functools.partial(cached, 3)
+red, point, child = Color.RED, Point(1), Child()
+""")
+    ran = notebook.rank("""
+facts = [
+    cached(1) == 2, cached.cache_parameters()['maxsize'] == 7, kind(1) == 'int', kind('') == 'any',
+    red is Color.RED, Color['RED'] is red, point == Point(1), isinstance(point, Point), method() == 10,
+    part() == 4, child.g == 4, isinstance(child, Base), Child.make().f() == 4, dataclasses.asdict(bound) == {'n': 4},
+    Box[int]() is not None, method.__self__ is bound,
+]
+new = Color.RED, Point(2), Child()""")
+    assert all(notebook["facts"]), notebook["facts"]
+    assert notebook["new"][0] is notebook["Color"].RED
+    assert type(notebook["new"][1]) is notebook["Point"]
+    assert type(notebook["new"][2]) is notebook["Child"]
+    assert ran.unpacked.names == ("facts", "new")
