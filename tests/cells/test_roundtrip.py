@@ -51,6 +51,8 @@ def test_results_keep_the_identity_they_share(notebook):
         ("v = bytearray(b'a')", "v.extend(b'b')", "v == b'ab'"),
         ("import numpy as np\nv = np.zeros(3)", "v += 1", "v.tolist() == [1, 1, 1]"),
         ("class A: pass\nv = A()\nv.n = 1", "v.n = 2\nv.me = v", "v.n == 2 and v.me is v"),
+        ("import pandas as pd\nv = pd.DataFrame({'a': [1]})", "v['b'] = 2", "list(v) == ['a', 'b'] and v.b[0] == 2"),
+        ("from sklearn.linear_model import LinearRegression as L\nv = L()", "v.fit([[0], [1]], [0, 1])", "v.coef_[0] > 0.9"),
         ("from collections import Counter\nv = Counter('a')", "v.update('ab')", "v == {'a': 2, 'b': 1}"),
     ],
 )
