@@ -29,7 +29,8 @@ from hops_magic.frameworks import fingerprint, framework, reducers
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.context import RankContext, enter
 from hops_magic.frameworks.display import capture_display
-from hops_magic.frameworks.ring import Alone, connect_ring
+from hops_magic.frameworks.rendezvous import connect_ring
+from hops_magic.frameworks.ring import Alone
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 

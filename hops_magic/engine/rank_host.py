@@ -26,7 +26,7 @@ from hops_magic.engine.nursery import Nursery
 from hops_magic.engine.rank_process import RankProcess
 from hops_magic.errors import ClusterError
 from hops_magic.frameworks import preload_modules
-from hops_magic.frameworks.ring import listen
+from hops_magic.frameworks.rendezvous import listen
 from hops_magic.runs.events import Wire
 
 logger = logging.getLogger(__name__)

@@ -7,18 +7,12 @@ that call different collectives learn so, from both calls, instead of hanging or
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
-import os
 import pickle
 import queue
 import socket
-import ssl
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -27,9 +21,7 @@ from numpy.typing import NDArray
 
 from hops_magic.errors import CollectiveError, OptionError, PeerLostError
 
-_LENGTH = struct.Struct("<I")
 _CHUNK = 1 << 20
-_SOCKET_BUFFER = 4 << 20
 _HEAD = struct.Struct("<BH")
 _SIZE = struct.Struct("<Q")
 _CALL, _GOODBYE, _POISON = 1, 2, 3
@@ -38,8 +30,7 @@ SMALL_BYTES = 64 << 10
 """Fits into the kernel's buffers: sending it never blocks."""
 MEDIUM_BYTES = 1 << 20
 
-Address = Any
-"""Path of a Unix socket, or ``(host, port)``."""
+Bytes = bytes | memoryview
 
 _OPS: dict[str, Callable[..., Any]] = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
 
@@ -70,155 +61,18 @@ class Alone:
         return
 
 
-def listen(place: Path | str) -> tuple[socket.socket, Address]:
-    """Bind a listening socket: a Unix socket in a folder (a ``Path``), or a TCP port of a host that the system picks."""
-    if isinstance(place, Path):
-        path = place / os.urandom(6).hex()
-        listener = socket.socket(socket.AF_UNIX)
-        # the path of a Unix socket is at most 107 bytes: bind through the folder's descriptor
-        folder = os.open(place, os.O_PATH | os.O_DIRECTORY)
-        try:
-            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.close(folder)
-        address: Address = str(path)
-    else:
-        family = socket.AF_INET6 if ":" in place else socket.AF_INET
-        listener = socket.socket(family)
-        listener.bind((place.strip("[]"), 0))
-        address = list(listener.getsockname()[:2])
-    listener.listen(8)
-    return listener, address
-
-
-def connect_ring(
-    rank: int,
-    world_size: int,
-    addresses: Sequence[Address],
-    *,
-    token: bytes,
-    listener: socket.socket,
-    timeout_s: float,
-    ssl_client: ssl.SSLContext | None = None,
-    ssl_server: ssl.SSLContext | None = None,
-) -> Ring:
-    """Join a ring: connect to the next rank, accept the previous one, and prove to each other that both know the token.
-
-    Raises
-    ------
-    PeerLostError
-        If a neighbour does not join within ``timeout_s`` seconds.
-    """
-    deadline = time.monotonic() + timeout_s
-    following, previous = (rank + 1) % world_size, (rank - 1) % world_size
-    met: dict[str, socket.socket | Exception] = {}
-
-    def reach() -> None:
-        try:
-            met["next"] = _call(addresses[following], rank, token, deadline, ssl_client)
-        except (OSError, PeerLostError) as error:
-            met["next"] = error
-
-    # both at once: with two ranks each waits for the other to answer
-    caller = threading.Thread(target=reach, name="hops-ring-join", daemon=True)
-    caller.start()
-    try:
-        accepted = _answer(listener, previous, token, deadline, ssl_server)
-    except OSError as error:
-        raise PeerLostError(f"rank {rank}: rank {previous} did not join within {timeout_s:.0f} s") from error
-    finally:
-        listener.close()
-    caller.join(max(0.0, deadline - time.monotonic()) + 1)
-    reached = met.get("next")
-    if not isinstance(reached, socket.socket):
-        raise PeerLostError(f"rank {rank}: rank {following} did not join within {timeout_s:.0f} s") from reached
-    return Ring(rank, world_size, reached, accepted)
-
-
-def _proof(token: bytes, who: bytes, nonce: bytes) -> bytes:
-    return hmac.new(token, who + nonce, hashlib.sha256).digest()
-
-
-def _call(address: Address, rank: int, token: bytes, deadline: float, context: ssl.SSLContext | None) -> socket.socket:
-    sock = _dial(address)
-    sock.settimeout(max(0.1, deadline - time.monotonic()))
-    if context is not None:
-        sock = context.wrap_socket(sock, server_hostname="")
-    nonce = os.urandom(16)
-    sock.sendall(nonce + _LENGTH.pack(rank))
-    answer = _exactly(sock, 48)
-    if not hmac.compare_digest(answer[16:], _proof(token, b"server", nonce)):
-        raise PeerLostError(f"what listens at {address} does not belong to this run")
-    sock.sendall(_proof(token, b"client", answer[:16]))
-    return _tuned(sock)
-
-
-def _dial(address: Address) -> socket.socket:
-    if isinstance(address, str):
-        sock = socket.socket(socket.AF_UNIX)
-        path = Path(address)
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            sock.connect(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.close(folder)
-        return sock
-    return socket.create_connection(tuple(address), timeout=10)
-
-
-def _answer(
-    listener: socket.socket, expected: int, token: bytes, deadline: float, context: ssl.SSLContext | None
-) -> socket.socket:
-    while True:
-        listener.settimeout(max(0.01, deadline - time.monotonic()))
-        sock, _ = listener.accept()
-        sock.settimeout(max(0.1, deadline - time.monotonic()))
-        try:
-            if context is not None:
-                sock = context.wrap_socket(sock, server_side=True)
-            hello = _exactly(sock, 20)
-            nonce = os.urandom(16)
-            sock.sendall(nonce + _proof(token, b"server", hello[:16]))
-            proven = hmac.compare_digest(_exactly(sock, 32), _proof(token, b"client", nonce))
-            if proven and _LENGTH.unpack(hello[16:])[0] == expected:
-                return _tuned(sock)
-        except (OSError, PeerLostError):
-            pass  # a stranger, or one that gave up: the right one may still come
-        sock.close()
-
-
-def _tuned(sock: socket.socket) -> socket.socket:
-    sock.settimeout(None)
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
-    return sock
-
-
-def _exactly(sock: socket.socket, count: int) -> bytes:
-    data = bytearray(count)
-    view = memoryview(data)
-    while view:
-        got = sock.recv_into(view)
-        if not got:
-            raise PeerLostError("the connection was closed")
-        view = view[got:]
-    return bytes(data)
-
-
 class _Sender(threading.Thread):
     """Sends to the next rank while this one receives from the previous."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(name="hops-ring-send", daemon=True)
         self._sock = sock
-        self._jobs: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Bytes, ...] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
         self.start()
 
-    def send(self, data: memoryview) -> None:
-        self._jobs.put(data)
+    def send(self, *parts: Bytes) -> None:
+        self._jobs.put(parts)
 
     def wait(self) -> None:
         if error := self._done.get():
@@ -228,9 +82,10 @@ class _Sender(threading.Thread):
         self._jobs.put(None)
 
     def run(self) -> None:
-        while (data := self._jobs.get()) is not None:
+        while (parts := self._jobs.get()) is not None:
             try:
-                self._sock.sendall(data)
+                for part in parts:
+                    self._sock.sendall(part)
                 self._done.put(None)
             except OSError as error:
                 self._done.put(error)
@@ -276,13 +131,13 @@ class Ring:
             with self._told_to_peers(call):
                 place = (self.rank - root) % self.world_size
                 # in parts, so that ranks further down receive while this one still does
-                self._send_head(call)
-                self._receive_head(call)
-                for start in range(0, len(view), _CHUNK):
+                for start in range(0, max(1, len(view)), _CHUNK):
                     part = view[start : start + _CHUNK]
                     if place > 0:
+                        self._receive_head(call)
                         _fill(self._previous, part)
                     if place < self.world_size - 1:
+                        self._next.sendall(_head(_CALL, call))
                         self._next.sendall(part)
         return data
 
@@ -293,11 +148,10 @@ class Ring:
         with self._lock:
             call = self._begin("all_gather_objects()")
             with self._told_to_peers(call):
-                self._send_head(call)
-                self._receive_head(call)
                 for step in range(self.world_size - 1):
-                    self._sender.send(memoryview(_SIZE.pack(len(data)) + bytes(data)))
-                    size = _SIZE.unpack(_exactly(self._previous, _SIZE.size))[0]
+                    self._sender.send(_head(_CALL, call), _SIZE.pack(len(data)), data)
+                    self._receive_head(call)
+                    size = _SIZE.unpack(exactly(self._previous, _SIZE.size))[0]
                     data = memoryview(bytearray(size))
                     _fill(self._previous, data)
                     self._sender.wait()
@@ -326,12 +180,9 @@ class Ring:
         self._number += 1
         return f"#{self._number} {what}"
 
-    def _send_head(self, call: str) -> None:
-        self._next.sendall(_head(_CALL, call))
-
     def _receive_head(self, call: str) -> None:
-        kind, size = _HEAD.unpack(_exactly(self._previous, _HEAD.size))
-        said = _exactly(self._previous, size).decode()
+        kind, size = _HEAD.unpack(exactly(self._previous, _HEAD.size))
+        said = exactly(self._previous, size).decode()
         if kind == _CALL and said == call:
             return
         previous = (self.rank - 1) % self.world_size
@@ -353,8 +204,24 @@ class Ring:
                 raise PeerLostError(f"rank {self.rank} lost a neighbour during {call}") from error
             raise
         except OSError as error:
+            words = self._last_words()
+            if words:
+                with contextlib.suppress(OSError):
+                    self._next.sendall(_head(_POISON, words))
             self._hang_up()
+            if words:
+                raise CollectiveError(words) from error
             raise PeerLostError(f"rank {self.rank} lost a neighbour during {call}: {error}") from error
+
+    def _last_words(self) -> str:
+        """What the previous rank said before it went, if it said anything: the next one's silence alone tells no cause."""
+        try:
+            self._previous.settimeout(1.0)
+            kind, size = _HEAD.unpack(exactly(self._previous, _HEAD.size))
+            text = exactly(self._previous, size).decode()
+        except (OSError, PeerLostError, UnicodeDecodeError):
+            return ""
+        return text if kind in (_GOODBYE, _POISON) else ""
 
     def _hang_up(self) -> None:
         self._closed = True
@@ -368,15 +235,14 @@ class Ring:
         parts = {self.rank: flat.copy()}
         outgoing = parts[self.rank]
         for step in range(self.world_size - 1):
-            head = _head(_CALL, call) if step == 0 else b""
-            data = head + outgoing.tobytes()
+            # each part has a head: what comes instead of it, a refusal say, must never be taken for data
+            data = _head(_CALL, call) + outgoing.tobytes()
             direct = len(data) <= SMALL_BYTES
             if direct:
                 self._next.sendall(data)
             else:
-                self._sender.send(memoryview(data))
-            if step == 0:
-                self._receive_head(call)
+                self._sender.send(data)
+            self._receive_head(call)
             incoming = np.empty_like(flat)
             _fill(self._previous, _bytes_of(incoming))
             if not direct:
@@ -388,8 +254,6 @@ class Ring:
 
     def _reduce_large(self, flat: NDArray[Any], combine: Callable[..., Any], call: str) -> None:
         """Reduce-scatter, then gather: each rank sends and receives 2 (n - 1) / n of the data."""
-        self._send_head(call)
-        self._receive_head(call)
         world, bounds = self.world_size, np.linspace(0, flat.size, self.world_size + 1).astype(int)
 
         def segment(number: int) -> NDArray[Any]:
@@ -398,7 +262,8 @@ class Ring:
 
         spare = np.empty(-(-_CHUNK // flat.itemsize), flat.dtype)
         for step in range(world - 1):
-            self._sender.send(_bytes_of(segment(self.rank - step)))
+            self._sender.send(_head(_CALL, call), _bytes_of(segment(self.rank - step)))
+            self._receive_head(call)
             target = segment(self.rank - step - 1)
             for start in range(0, target.size, spare.size):
                 part = target[start : start + spare.size]
@@ -407,7 +272,8 @@ class Ring:
                 combine(part, incoming, out=part)
             self._sender.wait()
         for step in range(world - 1):
-            self._sender.send(_bytes_of(segment(self.rank + 1 - step)))
+            self._sender.send(_head(_CALL, call), _bytes_of(segment(self.rank + 1 - step)))
+            self._receive_head(call)
             _fill(self._previous, _bytes_of(segment(self.rank - step)))
             self._sender.wait()
 
@@ -415,6 +281,18 @@ class Ring:
 def _head(kind: int, text: str) -> bytes:
     data = text.encode()
     return _HEAD.pack(kind, len(data)) + data
+
+
+def exactly(sock: socket.socket, count: int) -> bytes:
+    """Read so many bytes; a closed connection is a lost peer."""
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        got = sock.recv_into(view)
+        if not got:
+            raise PeerLostError("the connection was closed")
+        view = view[got:]
+    return bytes(data)
 
 
 def _fill(sock: socket.socket, view: memoryview) -> None:

@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from hops_magic.frameworks.context import RankContext, enter
 from hops_magic.frameworks.keras import KerasFramework, hooks, trainer  # noqa: F401
-from hops_magic.frameworks.ring import Alone, connect_ring, listen
+from hops_magic.frameworks.rendezvous import connect_ring, listen
+from hops_magic.frameworks.ring import Alone
 
 DEADLINE_S = 120
 SEED = 11
