@@ -215,13 +215,17 @@ class Ring:
 
     def _last_words(self) -> str:
         """What the previous rank said before it went, if it said anything: the next one's silence alone tells no cause."""
-        try:
+        rest = bytearray()
+        with contextlib.suppress(OSError):
             self._previous.settimeout(1.0)
-            kind, size = _HEAD.unpack(exactly(self._previous, _HEAD.size))
-            text = exactly(self._previous, size).decode()
-        except (OSError, PeerLostError, UnicodeDecodeError):
-            return ""
-        return text if kind in (_GOODBYE, _POISON) else ""
+            while len(rest) < _CHUNK and (data := self._previous.recv(_CHUNK)):
+                rest += data
+        # data may come before it, but it is the last thing that is said
+        for start in range(len(rest) - _HEAD.size):
+            kind, size = _HEAD.unpack_from(rest, start)
+            if kind in (_GOODBYE, _POISON) and start + _HEAD.size + size == len(rest):
+                return rest[start + _HEAD.size :].decode(errors="replace")
+        return ""
 
     def _hang_up(self) -> None:
         self._closed = True
