@@ -34,6 +34,8 @@ def test_a_value_that_cannot_travel(notebook, cell, body, sentence):
     notebook.cell(cell)
     with pytest.raises(CaptureError, match=sentence):
         notebook.capture(body)
+    if hasattr(value := notebook.namespace.get(body), "close"):
+        value.close()
 
 
 def test_all_that_is_wrong_is_said_at_once(notebook):
