@@ -97,7 +97,10 @@ def all_reduce(value: Any, op: str = "sum") -> Any:
         return type(value)(all_reduce(part, op) for part in value)
     import numpy as np
 
-    reduced = _collective().all_reduce(np.asarray(value), op)
+    array = np.asarray(value)
+    if op == "mean" and array.dtype.kind in "iub":
+        array = array.astype(np.float64)  # the mean of whole numbers is none
+    reduced = _collective().all_reduce(array, op)
     if isinstance(value, np.ndarray):
         return reduced
     if isinstance(value, numbers.Number | np.generic):
@@ -162,14 +165,14 @@ def shard(data: Any) -> Any:
 
 
 def _dask_part(data: Any, me: int, world: int) -> Any:
-    if hasattr(data, "partitions"):
+    if hasattr(data, "divisions"):
         mine = [data.partitions[i] for i in range(me, data.npartitions, world)]
         if not mine:
             return data.head(0, npartitions=1, compute=False).compute(scheduler="synchronous")
         import dask.dataframe as dd
 
         return dd.concat(mine).compute(scheduler="synchronous")
-    if hasattr(data, "to_delayed") and not hasattr(data, "chunks"):  # a bag
+    if not hasattr(data, "chunks"):  # a bag
         parts = [part.compute(scheduler="synchronous") for part in data.to_delayed()[me::world]]
         return [item for part in parts for item in part]
     import numpy as np

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hops_magic
 from hops_magic.cells.program import Outcome, execute
 from hops_magic.cells.results import Watch, pack
 from hops_magic.cells.tracebacks import describe_error
@@ -132,7 +131,9 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             context = _context(spec, line, collective)
             enter(context)
             stack.enter_context(capture_display(line.emit, spec.rank))
-            extra = {"hops": hops_magic, **stack.enter_context(framework(spec.job.framework).session(context))}
+            # the package's front stands above the engine: cells get it, the engine does not use it
+            hops = sys.modules["hops_magic"]
+            extra = {"hops": hops, **stack.enter_context(framework(spec.job.framework).session(context))}
             # only rank 0 hands values back, and only it need know what the cell changed
             watch = Watch(reducers(), fingerprint) if spec.rank == 0 and spec.job.program.out is None else None
             outcome = execute(

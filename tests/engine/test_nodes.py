@@ -1,0 +1,66 @@
+"""A cluster over several nodes: workers that share no folder, with TLS. Data and ranks cross between them."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hops_magic.cells.capture import CellOrigin
+from hops_magic.engine.cluster import Clusters
+from hops_magic.engine.submit import cluster_state
+from hops_magic.runs.options import DistributedOptions
+from hops_magic.runs.states import RunState
+from hops_magic.training import Surroundings, collect, follow, prepare, start
+
+
+@pytest.fixture(scope="module")
+def two_nodes(home):
+    """Two workers with folders of their own: to us, two machines."""
+    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.security import Security
+
+    security = Security.temporary()
+    with tempfile.TemporaryDirectory(prefix="hops-nodes-") as folder:
+        nodes = [Path(folder) / name / "work" for name in "ab"]
+        for node in nodes:
+            node.mkdir(parents=True)
+        shared = {"security": security, "protocol": "tls", "host": "127.0.0.1"}
+        workers = {
+            number: {
+                "cls": Nanny,
+                "options": {**shared, "nthreads": 1, "local_directory": str(node), "memory_limit": 0, "dashboard": False},
+            }
+            for number, node in enumerate(nodes)
+        }
+        scheduler = {"cls": Scheduler, "options": {**shared, "port": 0, "dashboard": False}}
+        with SpecCluster(scheduler=scheduler, workers=workers, security=security) as cluster:
+            clusters = Clusters()
+            clusters.use(cluster)
+            yield clusters.current(start=False)
+
+
+def test_ranks_on_two_nodes_train_on_data_that_one_node_got(two_nodes, tmp_path):
+    nodes = cluster_state(two_nodes.client)["nodes"]
+    assert len({node["host"] for node in nodes.values()}) == 2
+    data = np.random.default_rng(0).normal(size=400_000)
+    namespace = {"data": data}
+    source = """
+import hops_magic as hops
+part = hops.shard(data)
+total = hops.all_reduce(part.sum())
+large = hops.all_reduce(data)
+"""
+    surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
+    options = DistributedOptions(workers=2, framework="none")
+    handle = start(two_nodes, prepare(source, namespace, options, surroundings))
+    trained = collect(handle, namespace, follow(handle))
+    assert trained.run.state is RunState.DONE
+    assert len({view.worker for view in trained.run.ranks.values()}) == 2
+    assert namespace["total"] == pytest.approx(data.sum())
+    np.testing.assert_allclose(namespace["large"], 2 * data)
+    # nothing of the run is left on either node
+    for node in nodes.values():
+        assert not list(Path(node["node_dir"]).iterdir())
+    assert os.environ["HOPS_HOME"]
