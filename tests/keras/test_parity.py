@@ -327,6 +327,32 @@ def case_custom_loop_with_tape():
     return {f"w{i}": w for i, w in enumerate(model.get_weights())}
 
 
+def mixed(policy):
+    def case():
+        keras.mixed_precision.set_global_policy(policy)
+        model = keras.Sequential(
+            [
+                keras.Input((12,)),
+                layers.Dense(16, activation="relu"),
+                layers.Dense(2),
+                layers.Activation("linear", dtype="float32"),
+            ]
+        )
+        model.compile("adam", crossentropy())
+        return fitted(model, X, Y, batch_size=30, epochs=5, verbose=0)
+
+    return case
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_within_its_own_rounding(policy):
+    expected = plain(mixed(policy))
+    for ended in ranks(mixed(policy), 2):
+        weights_only = {name: value for name, value in expected.items() if name[0] == "w"}
+        assert distance(weights_only, {name: ended.result[name] for name in weights_only}) < 0.05
+        assert ended.result["h.loss"][-1] == pytest.approx(expected["h.loss"][-1], rel=0.02)
+
+
 CASES = [value for name, value in list(globals().items()) if name.startswith("case_")]
 THREE = {
     "case_batchnorm_uneven",
