@@ -15,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 
 import hops_magic as hops
+from hops_magic.session import session
 
 
 class Echo(NotebookClient):
@@ -50,7 +51,7 @@ def main() -> None:
     for name in ("val_accuracy", "accuracy"):
         if name in trained.metrics:
             print(f"{name}: {trained.metrics[name]:.1%} after the last epoch")
-    print(f"recorded in: {hops.session().settings.shown_tracking_uri}")
+    print(f"recorded in: {session().settings.shown_tracking_uri}")
     print("open the notebook in JupyterLab: make lab")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hops_magic import experiments, models
     from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
-    from hops_magic.session import live_runs, session, train, watch
+    from hops_magic.session import live_runs, train, watch
 
     rank: int
     world_size: int
@@ -34,7 +34,6 @@ _HOMES = {
     "live_runs": "session",
     "models": None,
     "report": "rank_api",
-    "session": "session",
     "shard": "rank_api",
     "should_stop": "rank_api",
     "train": "session",
@@ -54,7 +53,6 @@ __all__ = [
     "models",
     "rank",
     "report",
-    "session",
     "shard",
     "should_stop",
     "train",

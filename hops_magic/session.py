@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import socket
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.errors import OptionError
@@ -93,11 +95,48 @@ class Session:
 
         return self.watch(attach(self.clusters.current(start=False).client, run_id), namespace, show=show)
 
+    def reconcile(self) -> None:
+        """Mark runs as lost that the record calls live although their cluster is gone, or knows them no more."""
+        unfinished = self.registry.unfinished()
+        if not unfinished:
+            return
+        from hops_magic.engine.submit import live_runs
+
+        cluster = self.clusters.in_use
+        live = (
+            {run.run_id for run in live_runs(cluster.client) if not run.is_final} if cluster and cluster.is_usable else set()
+        )
+        lost = []
+        for info in unfinished:
+            address = str(info.facts.get("cluster", {}).get("address", ""))
+            if cluster is not None and address == cluster.address:
+                is_lost = info.run_id not in live
+            else:
+                is_lost = bool(info.facts.get("cluster", {}).get("is_local")) and not _answers(address)
+            if is_lost:
+                lost.append(info.run_id)
+        if lost:
+            self.registry.mark_lost(lost)
+
     def live_runs(self) -> list[LiveRun]:
         """Return the runs that the cluster in use knows, newest first."""
         from hops_magic.engine.submit import live_runs
 
         return live_runs(self.clusters.current(start=False).client)
+
+
+def _answers(address: str) -> bool:
+    """Whether a scheduler still listens at an address of this machine; True when that cannot be told."""
+    parts = urlsplit(address)
+    if parts.hostname is None or parts.port is None:
+        return True
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=1.0).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _options(given: dict[str, Any]) -> DistributedOptions:

@@ -68,6 +68,7 @@ class ExperimentsMagics(Magics):
 
     def _list(self, words: list[str]) -> Table:
         options = ListOptions(**vars(parser_for(ListOptions, "%experiments", _COMMANDS).parse_args(words)))
+        self._session.reconcile()
         runs = self._session.registry.runs(**as_dict(options))
         more = f"more with --offset {options.offset + options.limit}" if len(runs) == options.limit else ""
         return runs_table(runs, note=more)

@@ -158,3 +158,23 @@ def test_beside_another_owner_of_the_name_we_say_so_and_keep_working(env, places
         assert "usage: %%distributed" in other.run("%%hops_distributed -h\n1").text
     finally:
         other.close()
+
+
+def test_a_run_whose_cluster_is_gone_does_not_stay_live_in_the_record(env, places):
+    other = Kernel({**env, "HOPS_HOME": str(places["home"] / "other")}, places["work"])
+    try:
+        other.run("%load_ext hops_magic")
+        other.run("%%distributed -n 1 --framework none --detach --name doomed\nimport time\ntime.sleep(1000)")
+        other.run("import time, hops_magic as hops\nwhile not hops.experiments.runs(): time.sleep(0.1)")
+        assert "doomed" in other.run("%attach").all
+        other.run("import os, psutil\nfrom hops_magic.session import session")
+        killed = other.run("psutil.Process(session().clusters.current().client.run_on_scheduler(os.getpid)).kill()")
+        assert not killed.error, killed.error
+        other.restart()
+        other.run("%load_ext hops_magic")
+        listed = other.run("%experiments").all
+        assert "doomed" in listed
+        assert "failed" in listed
+    finally:
+        other.run("%cluster stop --force")
+        other.close()
