@@ -122,7 +122,7 @@ class RankProcess:
 
     async def _watch(self, child: Child) -> None:
         """Sample what the rank uses, and end it when it neither speaks nor computes."""
-        sampler, liveness = ResourceSampler(child.pid), Liveness(child.pid, hung_after_s=HUNG_AFTER_S)
+        sampler, liveness = ResourceSampler(child.pid, self.spec.gpus), Liveness(child.pid, hung_after_s=HUNG_AFTER_S)
         sampled_at = time.monotonic()
         while True:
             await asyncio.sleep(0.5)

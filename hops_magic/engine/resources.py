@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -14,7 +16,8 @@ from hops_magic.runs.events import Resources
 class ResourceSampler:
     """Samples the CPU and the private memory of a rank; pages shared with the warm process are not counted again."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, gpus: Sequence[int] = ()) -> None:
+        self._gpus = _Gpus(gpus) if gpus else None
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.NoSuchProcess):
             self._process = psutil.Process(pid)
@@ -28,7 +31,39 @@ class ResourceSampler:
             cpu, memory = self._process.cpu_percent(), self._process.memory_full_info().uss
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None
-        return Resources(at=time.time(), rank=rank, cpu_percent=cpu, memory_bytes=memory)
+        gpu_percent, gpu_memory = self._gpus.sample() if self._gpus is not None else (None, None)
+        return Resources(
+            at=time.time(),
+            rank=rank,
+            cpu_percent=cpu,
+            memory_bytes=memory,
+            gpu_percent=gpu_percent,
+            gpu_memory_bytes=gpu_memory,
+        )
+
+
+class _Gpus:
+    """The GPUs of a rank, as NVIDIA's library tells of them."""
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self._indices = indices
+        self._handles: list[Any] | None = None
+
+    def sample(self) -> tuple[float | None, int | None]:
+        """Return how busy they are on average, and the bytes in use on all of them; None where that is not told."""
+        try:
+            import pynvml
+        except ModuleNotFoundError:
+            return None, None
+        try:
+            if self._handles is None:
+                pynvml.nvmlInit()
+                self._handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in self._indices]
+            busy = [pynvml.nvmlDeviceGetUtilizationRates(handle).gpu for handle in self._handles]
+            used = [pynvml.nvmlDeviceGetMemoryInfo(handle).used for handle in self._handles]
+        except pynvml.NVMLError:
+            return None, None
+        return sum(busy) / len(busy), sum(used)
 
 
 class Liveness:
