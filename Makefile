@@ -35,7 +35,7 @@ demo: .venv/.ready  ## train on real data on an embedded cluster, shown in this 
 	$(PY) examples/run.py examples/01-train.ipynb
 
 lab: .venv/.ready front  ## JupyterLab on the examples
-	.venv/bin/jupyter lab examples/01-train.ipynb
+	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/01-train.ipynb
 
 bench: .venv/.ready  ## measure, and write docs/benchmarks.md
 	$(PY) -m benchmarks

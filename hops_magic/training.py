@@ -131,6 +131,11 @@ def _strategy(options: DistributedOptions, framework: str) -> str:
             f"-n {options.workers} with --gpus-per-rank {gpus} is not supported: "
             f"-n {options.workers * gpus} with one GPU per rank trains the same model"
         )
+    if options.strategy == "parameter-server":
+        raise UnsupportedError(
+            "--strategy parameter-server is not supported: Keras 3's fit does not work under a ParameterServerStrategy; "
+            "--strategy collective trains synchronously with the same code"
+        )
     if options.strategy != "auto":
         return options.strategy
     if framework == "none":

@@ -171,6 +171,9 @@ def cluster_state(client: Client) -> dict[str, Any]:
 
 def _check_slots(job: Job, state: dict[str, Any]) -> None:
     total, per_rank = sum(state["slots"].values()), job.slots_per_rank
+    if job.options.gpus_per_rank and not any(state["gpus"].values()):
+        remedy = "leave it out, or connect to a cluster with GPUs"
+        raise OptionError("gpus_per_rank", "must be 0 on a cluster without GPUs", job.options.gpus_per_rank, remedy)
     if job.options.workers * per_rank > total:
         most = total // per_rank
         remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"
