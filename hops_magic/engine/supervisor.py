@@ -98,6 +98,9 @@ class Supervisor:
             end = AttemptEnd(Verdict.FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
         finally:
             await self._clean()
+        if end.verdict is Verdict.DONE:
+            # nothing will start from them again; the trained model is in the record
+            await asyncio.to_thread(_drop_checkpoints, self.job.run_id)
         final = ev.StateChanged(at=time.time(), state=end.verdict.state, reason=end.reason)
         await self.publisher.close(final, self._result)
         self.host.supervisors.pop(self.job.run_id, None)
@@ -193,3 +196,8 @@ class Supervisor:
         await self.worker.scheduler.broadcast(
             msg={"op": f"hops_{what}", "run_id": self.job.run_id, **message}, on_error="ignore"
         )
+
+
+def _drop_checkpoints(run_id: str) -> None:
+    for file in (run_folder(run_id) / "checkpoints").glob("fit-*"):
+        file.unlink(missing_ok=True)

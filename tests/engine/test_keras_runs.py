@@ -63,6 +63,8 @@ def test_a_run_that_lost_a_process_ends_as_an_undisturbed_one(victim, launch, ru
     assert done.run.state is RunState.DONE
     assert len(done.run.restarts) == 1
     assert_same(namespace, undisturbed)
+    # a run that is done leaves no checkpoints on the disk, only its record
+    assert not list((home / "runs" / handle.run_id / "checkpoints").glob("fit-*"))
     # what was done was not done again: the curve has each epoch once
     (loss,) = [curve for key, curve in done.run.curves.items() if key[:2] == ("loss", "epoch")]
     assert loss.steps == tuple(range(1, 9))
