@@ -72,9 +72,10 @@ class KerasFramework:
 
 
 def _install_parallel(patches: Any, tensors: Any) -> None:
-    from hops_magic.frameworks.keras import batchnorm, gradients, losses, randomness
+    from hops_magic.frameworks.keras import batchnorm, gradients, losses, metrics, randomness
 
     gradients.install(patches, tensors)
+    metrics.install(patches)
     losses.install(patches, tensors)
     batchnorm.install(patches, tensors)
     randomness.install(patches, tensors)

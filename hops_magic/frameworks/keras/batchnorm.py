@@ -5,30 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import TensorCollective, current_rows
+from hops_magic.frameworks.keras.step import Rows, TensorCollective, current_rows
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:
     """Make every BatchNormalization use the moments of the global batch while it trains."""
     from keras.layers import BatchNormalization
 
-    def make(original: Any) -> Any:
+    def make(_original: Any) -> Any:
         def moments(self: Any, inputs: Any, mask: Any) -> Any:
-            rows = current_rows()
-            if rows is None:
-                return original(self, inputs, mask)
-            return _global_moments(self, inputs, mask, collective)
+            # in a loop of the user's own, where all ranks count alike, its gradients are weighted so as well
+            rows = current_rows() or Rows(1.0, float(collective.world_size))
+            return _global_moments(self, inputs, mask, collective, rows)
 
         return moments
 
     patches.wrap(BatchNormalization, "_moments", make)
 
 
-def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollective) -> tuple[Any, Any]:
+def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollective, rows: Rows) -> tuple[Any, Any]:
     import tensorflow as tf
 
-    rows = current_rows()
-    assert rows is not None
     axes = layer._reduction_axes
     values = tf.cast(inputs, tf.float32)
     # sums of squares lose digits when the mean is large: count from the moving mean, which all ranks share

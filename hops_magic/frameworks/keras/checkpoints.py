@@ -51,7 +51,7 @@ class CheckpointStore:
         state = {
             "position": position,
             "variables": [_array(variable) for variable in model.variables],
-            "optimizer": [_array(variable) for variable in model.optimizer.variables],
+            "optimizers": [[_array(v) for v in optimizer.variables] for optimizer in optimizers_of(model)],
             "metrics": metrics,
             "callbacks": [_callback_state(callback) for callback in callbacks],
             "history": (list(model.history.epoch), {k: list(v) for k, v in model.history.history.items()}),
@@ -93,6 +93,10 @@ class CheckpointStore:
 
     def fits(self, state: Mapping[str, Any], model: Any) -> bool:
         """Whether a state belongs to a model."""
+        # the state of an optimizer of the user's own has no place to go to before that is built
+        own = [optimizer for optimizer in optimizers_of(model) if optimizer is not model.optimizer]
+        if len(state["optimizers"]) != len(optimizers_of(model)) or not all(optimizer.built for optimizer in own):
+            return False
         if not model.built:
             return True
         shapes = [tuple(variable.shape) for variable in model.variables]
@@ -104,19 +108,24 @@ class CheckpointStore:
             model.build_from_config(state["build"])
         for variable, value in zip(model.variables, state["variables"], strict=True):
             variable.assign(value)
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
-            variable.assign(value)
+        for optimizer, values in zip(optimizers_of(model), state["optimizers"], strict=True):
+            if not optimizer.built and len(values) > len(optimizer.variables):
+                optimizer.build(model.trainable_variables)
+            for variable, value in zip(optimizer.variables, values, strict=True):
+                variable.assign(value)
         python_state, numpy_state = state["random"]
         random.setstate(python_state)
         np.random.set_state(numpy_state)
 
     def restore_callbacks(self, state: Mapping[str, Any], model: Any, callbacks: list[Any]) -> None:
         """Give the callbacks of a fit, and its history, what they had."""
-        for callback, (name, attributes) in zip(callbacks, state["callbacks"], strict=False):
-            if type(callback).__name__ == name:
-                callback.__dict__.update(attributes)
+        remembered: dict[str, list[dict[str, Any]]] = {}
+        for name, attributes in state["callbacks"]:
+            remembered.setdefault(name, []).append(attributes)
+        # by name, not by place: the chief, who wrote them, has callbacks that others have not
+        for callback in callbacks:
+            if found := remembered.get(type(callback).__name__):
+                callback.__dict__.update(found.pop(0))
         model.history.epoch, model.history.history = list(state["history"][0]), dict(state["history"][1])
 
     def add_metrics(self, session: FitSession, model: Any, saved: list[Any]) -> None:
@@ -164,6 +173,15 @@ class CheckpointStore:
                 self._context.emit(Warned(message=f"no checkpoint could be written to {path.parent}: {error.strerror}"))
             finally:
                 self._jobs.task_done()
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """Return the optimizer that a model was compiled with, and those that it holds besides, as a GAN does."""
+    from keras.optimizers import Optimizer
+
+    held = (value for value in vars(model).values() if isinstance(value, Optimizer))
+    found = [optimizer for optimizer in (model.optimizer, *held) if optimizer is not None]
+    return list({id(optimizer): optimizer for optimizer in found}.values())
 
 
 def _array(variable: Any) -> Any:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.context import RankContext
+from hops_magic.frameworks.keras.agreement import differing_variables
 from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
+from hops_magic.frameworks.keras.metrics import replaced_states
 from hops_magic.runs.events import Warned
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ STOP, CHECKPOINT = 0, 1
 VOTES = 2
 
 # callbacks of Keras that write files: on the chief only
-_WRITERS = frozenset({"ModelCheckpoint", "CSVLogger", "TensorBoard", "BackupAndRestore", "RemoteMonitor"})
+_WRITERS = frozenset({"ModelCheckpoint", "CSVLogger", "TensorBoard", "RemoteMonitor", "ProgbarLogger"})
 
 
 def on_chief_only(callback: Any) -> bool:
@@ -40,6 +43,10 @@ class FitSession:
         self.metric_sync: MetricSync | None = None
         self.iterator: Any = None
         self.number = 0
+        self.initial_epoch = 0
+        self.starts_unbuilt = False
+        self.fit_callbacks: list[Any] = []
+        self._judged: set[int] = set()
         self.resume: dict[str, Any] | None = None
         self.skip_steps = 0
         self.last_model: Any = None
@@ -72,7 +79,7 @@ class FitSession:
         self.number += 1
         self.last_model = model
         self.resume = None
-        saved = self.store.load(self.number) if self.context.attempt > 0 else None
+        saved = self._saved()
         if saved is not None and not self.store.fits(saved, model):
             self.context.emit(
                 Warned(
@@ -91,13 +98,20 @@ class FitSession:
             self._checkpoint_due_at = float("inf")
             self.store.flush()
 
+    def _saved(self) -> dict[str, Any] | None:
+        """What an earlier attempt left of this fit, read by the chief for all: they must go on from the same place."""
+        if self.context.attempt == 0:
+            return None
+        mine = self.store.load(self.number) if self.is_chief else None
+        saved: dict[str, Any] | None = self.context.collective.broadcast_object(mine)
+        return saved
+
     def callbacks(self, given: Any) -> list[Any]:
         """Surround the callbacks of a fit with ours."""
         from hops_magic.frameworks.keras.hooks import make_first, make_last
 
-        last = make_last(self)
-        last.hops_list = [make_first(self), *self._kept(given), last]
-        return list(last.hops_list)
+        self.fit_callbacks = [make_first(self), *self._kept(given), make_last(self)]
+        return list(self.fit_callbacks)
 
     def observers(self, given: Any, phase: str) -> list[Any]:
         """Add ours to the callbacks of evaluate or predict."""
@@ -108,7 +122,20 @@ class FitSession:
     def _kept(self, given: Any) -> list[Any]:
         given = getattr(given, "callbacks", given)  # a CallbackList
         callbacks = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
-        return [callback for callback in callbacks if self.is_chief or not on_chief_only(callback)]
+        return [
+            callback for callback in callbacks if (self.is_chief or not on_chief_only(callback)) and self._bears(callback)
+        ]
+
+    def _bears(self, callback: Any) -> bool:
+        """Leave out what would bring back one rank alone: the run keeps checkpoints itself."""
+        restores = any(base.__name__ == "BackupAndRestore" for base in type(callback).__mro__) and self.world_size > 1
+        if restores and self.is_chief:
+            self.context.emit(
+                Warned(
+                    message="BackupAndRestore is left out on several ranks: the run keeps checkpoints and goes on by itself"
+                )
+            )
+        return not restores
 
     def verbose(self, asked: Any) -> int:
         """The live view shows progress; lines of Keras's own only on the chief and only when asked for."""
@@ -119,7 +146,7 @@ class FitSession:
     def fast_forward(self, position: Position) -> None:
         """Draw the data of the epochs that are done, so that shuffles go on as if nothing had happened."""
         iterator = self.iterator
-        for _ in range(position.epoch):
+        for _ in range(position.epoch - self.initial_epoch):
             with iterator.catch_stop_iteration():
                 for begin, end, batches in iterator:
                     for _ in range(end - begin + 1):
@@ -135,7 +162,49 @@ class FitSession:
         return {}
 
     def after_step(self, model: Any) -> None:
-        """Take up what was counted before, once the first step after a restart has made the metrics."""
+        """Look at what the first step has made: at the weights, and at metrics whose counts a restart brings back."""
+        if self.starts_unbuilt:
+            self.starts_unbuilt = False
+            if differing_variables(model.trainable_variables, self.context.collective):
+                raise UnsupportedError(
+                    "the ranks made different initial weights: code that runs on one rank only, such as "
+                    "`if hops.rank == 0`, drew random numbers before the model was built; "
+                    "give the model an Input, or its layers seeds"
+                )
         if self._counted_before is not None:
             counted, self._counted_before = self._counted_before, None
             self.store.add_metrics(self, model, counted)
+
+    # -- what ranks must share ---------------------------------------------------------------------------------------
+
+    def global_logs(self, model: Any, logs: dict[str, Any]) -> dict[str, Any]:
+        """The logs of a batch, over the rows of all ranks since the epoch began."""
+        if self.metric_sync is None:
+            return logs
+        with self.metric_sync.merged(model):
+            found = model._get_metrics_result_or_logs(logs)
+        return {name: float(value) for name, value in found.items()}
+
+    def warn_of_differences(self, model: Any) -> None:
+        """Say which weights are not the same on all ranks, if any."""
+        names = differing_variables(model.variables, self.context.collective)
+        if names and self.is_chief:
+            self.context.emit(
+                Warned(
+                    message=f"after fit, the ranks hold different values of {', '.join(names[:5])}: something in the model "
+                    "or a callback changed them by what one rank alone sees; those of rank 0 come back"
+                )
+            )
+
+    def warn_of_replaced_states(self, model: Any) -> None:
+        """Say once which metrics keep states that cannot be added up over ranks."""
+        for metric in model.metrics if self.is_chief else ():
+            names = [] if id(metric) in self._judged else replaced_states(metric)
+            self._judged.add(id(metric))
+            if names:
+                self.context.emit(
+                    Warned(
+                        message=f"the metric {metric.name} replaces its state {', '.join(names)} instead of adding to it: "
+                        "the ranks' states are added up, so its value is wrong unless it is trained with -n 1"
+                    )
+                )

@@ -47,13 +47,14 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list
             reduced[index] = _gather_slices(gradients[index], weight, collective)
     present = [index for index in present if reduced[index] is gradients[index]]
     dense = [tf.convert_to_tensor(gradients[index]) for index in present]
-    if not dense:
-        return reduced
     wide = tf.float64 if any(gradient.dtype == tf.float64 for gradient in dense) else tf.float32
-    flat = tf.concat([tf.reshape(tf.cast(gradient, wide), [-1]) for gradient in dense], 0)
+    # without dense gradients too: the votes travel here
+    flat = tf.concat([tf.zeros([0], wide), *(tf.reshape(tf.cast(gradient, wide), [-1]) for gradient in dense)], 0)
     # a rank without rows may have made NaN out of nothing: its part counts as zero
     flat = tf.where(weight > 0, flat * tf.cast(weight, wide), tf.zeros_like(flat))
-    summed = collective.all_reduce_voting(flat)
+    summed = collective.all_reduce_voting(flat, None if rows is None else rows.fingerprint)
+    if not dense:
+        return reduced
     sizes = [gradient.shape.num_elements() for gradient in dense]
     for index, gradient, part in zip(present, dense, tf.split(summed, sizes), strict=True):
         reduced[index] = tf.cast(tf.reshape(part, gradient.shape), gradient.dtype)

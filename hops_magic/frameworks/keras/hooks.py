@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hops_magic.frameworks.keras.checkpoints import Position
-from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession
+from hops_magic.frameworks.keras.checkpoints import Position, optimizers_of
+from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession, on_chief_only
 from hops_magic.runs.events import Metrics, Progress, is_number
 
 SPEAK_EVERY_S = 0.2
@@ -21,13 +21,20 @@ def make_first(session: FitSession) -> Any:
         def on_train_begin(self, logs: Any = None) -> None:
             from hops_magic.frameworks.keras.trainer import agree_on_start
 
+            self._watched = session.world_size > 1 and some_watch_batches(session.fit_callbacks)
             if session.resume is not None:
-                session.store.restore(session.resume, self.model)
                 position = session.resume["position"]
                 self.model._initial_epoch = position.epoch
+                # before the random generators are restored: data drawn again draws from them
                 session.fast_forward(position)
+                session.store.restore(session.resume, self.model)
             elif session.world_size > 1:
                 agree_on_start(self.model, session)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            # what steers training by it must see the same on every rank
+            if self._watched and logs and not session.skip_steps:
+                logs.update(session.global_logs(self.model, logs))
 
         def on_train_end(self, logs: Any = None) -> None:
             self.model._initial_epoch = None
@@ -44,16 +51,16 @@ def make_last(session: FitSession) -> Any:
             self._said_at = self._began_at = 0.0
             self._rows = getattr(session.iterator.data_adapter, "batch_size", None)
             self._epoch, self._steps_done, self._finished = 0, 0, False
-            self._watches_stops = session.world_size > 1 and _some_may_stop(self)
+            self._watches_stops = session.world_size > 1 and some_watch_batches(session.fit_callbacks)
             self._restores = session.resume is not None
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if self._restores:
                 self._restores = False
-                session.store.restore_callbacks(session.resume or {}, self.model, _callback_list(self))
+                session.store.restore_callbacks(session.resume or {}, self.model, session.fit_callbacks)
             elif epoch > self._first_epoch():
                 # here, after all callbacks have seen the end of the last epoch, its state is whole
-                session.store.save(self.model, Position(session.number, epoch, 0), _callback_list(self))
+                session.store.save(self.model, Position(session.number, epoch, 0), session.fit_callbacks)
                 session.plan_checkpoint()
             self._epoch, self._began_at = epoch, time.monotonic()
 
@@ -67,7 +74,7 @@ def make_last(session: FitSession) -> Any:
                 self.model.stop_training = True
             if session.agreed(CHECKPOINT):
                 session.store.save_inside(
-                    session, self.model, Position(session.number, self._epoch, batch + 1), _callback_list(self)
+                    session, self.model, Position(session.number, self._epoch, batch + 1), session.fit_callbacks
                 )
                 session.plan_checkpoint()
             now = time.monotonic()
@@ -75,11 +82,12 @@ def make_last(session: FitSession) -> Any:
                 self._said_at = now
                 self._say(batch + 1)
                 if session.is_chief:
-                    _say_metrics(session, "batch", int(self.model.optimizer.iterations.numpy()), logs)
+                    _say_metrics(session, "batch", self._step_number(batch), logs)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             if session.world_size > 1:
                 self._agree_on_user_stop()
+                session.warn_of_replaced_states(self.model)
             self._say(0, finished=epoch + 1)
             if session.is_chief:
                 _say_metrics(session, "epoch", epoch + 1, logs)
@@ -87,12 +95,18 @@ def make_last(session: FitSession) -> Any:
 
         def on_train_end(self, logs: Any = None) -> None:
             position = Position(session.number, self._epoch + 1, 0, is_finished=True)
-            session.store.save(self.model, position, _callback_list(self))
+            session.store.save(self.model, position, session.fit_callbacks)
             if session.world_size > 1:
+                session.warn_of_differences(self.model)
                 session.context.collective.barrier()  # what the chief's callbacks wrote is there for all
 
         def _first_epoch(self) -> int:
-            return int(session.resume["position"].epoch) if session.resume else 0
+            return int(session.resume["position"].epoch) if session.resume else session.initial_epoch
+
+        def _step_number(self, batch: int) -> int:
+            """Steps that the model was trained, over all fits, as far as an optimizer counts them."""
+            counted = max((int(optimizer.iterations.numpy()) for optimizer in optimizers_of(self.model)), default=0)
+            return counted or batch + 1
 
         def _agree_on_user_stop(self) -> None:
             import numpy as np
@@ -157,19 +171,12 @@ def _plain(value: Any) -> Any:
         return None
 
 
-def _callback_list(callback: Any) -> list[Any]:
-    """The callbacks of the fit that this one belongs to."""
-    found: list[Any] = callback.hops_list
-    return found
-
-
-def _some_may_stop(last: Any) -> bool:
-    """Whether a callback of the user's, not of Keras's, looks at batches: it may stop one rank and not another."""
-    import keras
+def some_watch_batches(callbacks: list[Any]) -> bool:
+    """Whether a callback looks at batches, and so may stop or steer one rank and not another; the same on all ranks."""
+    from keras.src.utils.python_utils import is_default
 
     return any(
-        getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
-        for callback in _callback_list(last)
-        if not type(callback).__module__.startswith(("keras.", "hops_magic."))
-        for hook in _BATCH_HOOKS
+        not all(is_default(getattr(callback, hook)) for hook in _BATCH_HOOKS)
+        for callback in callbacks
+        if not (type(callback).__module__.startswith("hops_magic.") or on_chief_only(callback))
     )

@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.step import TensorCollective, current_rows
 
 _BY_ROWS = ("sum_over_batch_size", "mean")
+
+
+def refuse_mixing_rows(name: str, shape: tuple[Any, ...]) -> None:
+    """Refuse Keras's losses that compare the rows of a batch with each other: of its own part a rank makes another loss."""
+    if name == "circle" or (name in ("dice", "tversky") and shape == ()):
+        remedy = (
+            "" if name == "circle" else f"give {name.capitalize()} an axis without the first, such as axis=(1, 2, 3), or "
+        )
+        raise UnsupportedError(
+            f"the loss {name} mixes the rows of a batch, which several ranks hold in parts: {remedy}train with -n 1"
+        )
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:
@@ -50,5 +62,17 @@ def install(patches: Patches, collective: TensorCollective) -> None:
 
         return apply_mask
 
+    def make_call(original: Any) -> Any:
+        def call(self: Any, y_true: Any, y_pred: Any) -> Any:
+            values = original(self, y_true, y_pred)
+            if current_rows() is not None:
+                refuse_mixing_rows(getattr(self.fn, "__name__", ""), tuple(values.shape))
+            return values
+
+        return call
+
+    from keras.src.losses.losses import LossFunctionWrapper
+
+    patches.wrap(LossFunctionWrapper, "call", make_call)
     patches.wrap(loss_module, "reduce_values", make_reduce)
     patches.wrap(loss_module, "apply_mask", make_mask)

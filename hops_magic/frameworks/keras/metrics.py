@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from hops_magic.frameworks.collective import Collective
+from hops_magic.frameworks.keras.agreement import all_alike, refuse_other_rows
+from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.keras.step import current_rows
+
+
+def install(patches: Patches) -> None:
+    """Make means of numbers that already stand for all rows of a rank, such as a step's loss, weigh them by its rows."""
+    from keras.metrics import Mean
+
+    def make(original: Any) -> Any:
+        def update_state(self: Any, values: Any, sample_weight: Any = None) -> Any:
+            import tensorflow as tf
+
+            rows = current_rows()
+            if rows is None or len(np.shape(values) if not hasattr(values, "shape") else values.shape):
+                return original(self, values, sample_weight)
+            # a rank without rows may have made NaN out of nothing
+            values = tf.where(rows.local > 0, values, tf.zeros_like(values))
+            return original(self, values, rows.weight if sample_weight is None else sample_weight)
+
+        return update_state
+
+    patches.wrap(Mean, "update_state", make)
 
 
 def metric_variables(model: Any) -> list[Any]:
@@ -19,8 +47,8 @@ def metric_variables(model: Any) -> list[Any]:
 class MetricSync:
     """Adds up what the ranks have counted since the metrics were reset."""
 
-    def __init__(self, collective: Collective) -> None:
-        self._collective = collective
+    def __init__(self, collective: Collective, fed: Callable[[], int] = lambda: 0) -> None:
+        self._collective, self._fed = collective, fed
         self._initial: dict[int, Any] = {}
         self._before_merge: dict[int, Any] = {}
 
@@ -34,12 +62,21 @@ class MetricSync:
         if not variables:
             return
         values = [_array(variable) for variable in variables]
+        only_first = [getattr(variable, "aggregation", "sum") == "only_first_replica" for variable in variables]
         packed = np.concatenate([np.ravel(value).astype(np.float64) for value in values])
         begun = [
             self._initial.get(id(variable), np.zeros_like(value)) for variable, value in zip(variables, values, strict=True)
         ]
         start = np.concatenate([np.ravel(value).astype(np.float64) for value in begun])
-        summed = start + self._collective.all_reduce(packed - start)
+        counted = packed - start
+        if self._collective.rank:
+            sizes = [value.size for value in values]
+            counted[np.repeat(only_first, sizes)] = 0.0
+        fed = float(self._fed())
+        *together, sums, squares = self._collective.all_reduce(np.append(counted, [fed, fed * fed]))
+        if not all_alike(sums, squares, self._collective.world_size):
+            refuse_other_rows()
+        summed = start + np.asarray(together)
         place = 0
         for variable, value in zip(variables, values, strict=True):
             part = summed[place : place + value.size].reshape(value.shape)
@@ -48,6 +85,14 @@ class MetricSync:
                 part = part / self._collective.world_size
             variable.assign(part.astype(value.dtype))
         self._before_merge, self._initial = self._initial, {id(v): _array(v) for v in variables}
+
+    @contextmanager
+    def merged(self, model: Any) -> Iterator[None]:
+        """Let a result that merges be read, and give this rank its own counts back."""
+        variables = metric_variables(model)
+        values = [_array(variable) for variable in variables]
+        yield
+        self.unmerge(variables, values)
 
     def unmerge(self, variables: list[Any], values: list[Any]) -> None:
         """Give this rank its own counts back."""
@@ -86,3 +131,32 @@ def broadcast_variables(variables: list[Any], collective: Collective) -> None:
     for variable in variables:
         value = _array(variable)
         variable.assign(collective.broadcast(np.ascontiguousarray(value)).reshape(value.shape))
+
+
+def replaced_states(metric: Any) -> list[str]:
+    """Return the names of a user's metric's states that an update replaces instead of adding to them, such as a maximum.
+
+    Found in the source, where there is any: ``self.x.assign(...)`` whose value is not ``self.x`` plus or minus something.
+    """
+    if type(metric).__module__.split(".")[0] == "keras":
+        return []
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(type(metric).update_state)))
+    except (OSError, TypeError, SyntaxError):
+        return []
+    found = []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "assign"):
+            continue
+        state = ast.unparse(node.func.value)
+        added = any(
+            isinstance(part, ast.BinOp)
+            and isinstance(part.op, ast.Add | ast.Sub)
+            and state in (ast.unparse(part.left), ast.unparse(part.right))
+            for value in node.args
+            for part in ast.walk(value)
+        )
+        variable = getattr(metric, state.removeprefix("self."), None)
+        if not added and getattr(variable, "aggregation", "sum") not in ("mean", "only_first_replica"):
+            found.append(state.removeprefix("self."))
+    return found

@@ -6,6 +6,7 @@ that Keras knows are split alike, and each rank knows without asking how many ro
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,15 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from hops_magic.errors import CollectiveError
 from hops_magic.frameworks.collective import Collective
+from hops_magic.frameworks.keras.agreement import FINGERPRINT_SIZE, all_alike, fingerprint
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a step: scalar float32 tensors."""
+    """Rows of a step: scalar float32 tensors, and the fingerprint of its global batch, if there is one."""
 
     local: Any
     total: Any
+    fingerprint: Any = None
 
     @property
     def weight(self) -> Any:
@@ -54,6 +58,9 @@ class TensorCollective:
     def __init__(self, collective: Collective, vote: Callable[[], tuple[float, ...]], votes: int) -> None:
         self._collective, self._vote = collective, vote
         self.votes = np.zeros(votes, np.float32)
+        self.rows_are_alike = True
+        self.fed = 0
+        self.failure: CollectiveError | None = None
 
     @property
     def rank(self) -> int:
@@ -69,30 +76,57 @@ class TensorCollective:
         """Sum a tensor over the ranks."""
         import tensorflow as tf
 
-        reduced = tf.numpy_function(self._collective.all_reduce, [tensor], tensor.dtype, stateful=True)
+        reduced = tf.numpy_function(self._reduce, [tensor], tensor.dtype, stateful=True)
         reduced.set_shape(tensor.shape)
         return reduced
 
-    def all_reduce_voting(self, flat: Any) -> Any:
-        """Sum a vector over the ranks; afterwards :attr:`votes` holds the sums of their votes."""
+    def all_reduce_voting(self, flat: Any, fingerprint: Any = None) -> Any:
+        """Sum a vector over the ranks.
+
+        Afterwards :attr:`votes` holds the sums of their votes, and :attr:`rows_are_alike` whether their fingerprints agree.
+        """
         import tensorflow as tf
 
-        def reduce(array: Any) -> Any:
-            ballot = np.asarray(self._vote(), array.dtype)
-            together = self._collective.all_reduce(np.concatenate([array, ballot]))
-            self.votes = together[array.size :].astype(np.float32)
+        def reduce(array: Any, mine: Any) -> Any:
+            ballot = np.concatenate([self._vote(), mine, mine**2]).astype(array.dtype)
+            together = self._reduce(np.concatenate([array, ballot]))
+            counted = together[array.size :].astype(np.float64)
+            self.votes = counted[: self.votes.size].astype(np.float32)
+            sums, squares = np.split(counted[self.votes.size :], 2)
+            self.rows_are_alike = all_alike(sums, squares, self.world_size)
             return together[: array.size]
 
-        reduced = tf.numpy_function(reduce, [flat], flat.dtype, stateful=True)
+        mine = tf.zeros(FINGERPRINT_SIZE) if fingerprint is None else fingerprint
+        reduced = tf.numpy_function(reduce, [flat, mine], flat.dtype, stateful=True)
         reduced.set_shape(flat.shape)
         return reduced
+
+    def note_fed(self, mine: Any) -> None:
+        """Fold a batch's fingerprint into :attr:`fed`, which ranks compare when they add up their metrics."""
+        import tensorflow as tf
+
+        def note(numbers: Any) -> None:
+            self.fed = zlib.crc32(np.asarray(numbers).tobytes(), self.fed) % (1 << 20)
+
+        tf.numpy_function(note, [mine], [], stateful=True)
+
+    def _reduce(self, array: Any) -> Any:
+        try:
+            return self._collective.all_reduce(array)
+        except CollectiveError as error:
+            self.failure = error  # TensorFlow would turn it into an error of its own, and a long one
+            raise
 
     def concatenate(self, *tensors: Any) -> list[Any]:
         """Join tensors of the ranks along their first axis, in the order of ranks; lengths may differ."""
         import tensorflow as tf
 
         def join(*arrays: Any) -> list[Any]:
-            parts = self._collective.all_gather_objects(arrays)
+            try:
+                parts = self._collective.all_gather_objects(arrays)
+            except CollectiveError as error:
+                self.failure = error
+                raise
             return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
         joined = tf.numpy_function(join, tensors, [tensor.dtype for tensor in tensors], stateful=True)
@@ -118,19 +152,44 @@ class TensorCollective:
         return summed(tensor)
 
 
-def sharded(step: Callable[[Any], Any], rank: int, world_size: int) -> Callable[[Any], Any]:
+def sharded(step: Callable[[Any], Any], tensors: TensorCollective, *, trains: bool) -> Callable[[Any], Any]:
     """Make a step for this rank's rows out of one for whole batches."""
     import tensorflow as tf
 
+    rank, world_size = tensors.rank, tensors.world_size
+
     def on_this_ranks_rows(data: Any) -> Any:
         leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-        total = tf.shape(leaves[0])[0]
+        total = _length(leaves[0])
         start, end = total * rank // world_size, total * (rank + 1) // world_size
-        local = tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[start:end], data)
-        with _entered(Rows(tf.cast(end - start, tf.float32), tf.cast(total, tf.float32))):
+        local = tf.nest.map_structure(lambda leaf: None if leaf is None else _part(leaf, start, end), data)
+        mine = fingerprint(leaves, total)
+        if not trains:  # a step that trains compares at once, with its gradients
+            tensors.note_fed(mine)
+        with _entered(Rows(tf.cast(end - start, tf.float32), tf.cast(total, tf.float32), mine)):
             return step(local)
 
     return on_this_ranks_rows
+
+
+def _length(leaf: Any) -> Any:
+    import tensorflow as tf
+
+    if isinstance(leaf, tf.SparseTensor):
+        return tf.cast(leaf.dense_shape[0], tf.int32)
+    return tf.cast(leaf.nrows(), tf.int32) if isinstance(leaf, tf.RaggedTensor) else tf.shape(leaf)[0]
+
+
+def _part(leaf: Any, start: Any, end: Any) -> Any:
+    import tensorflow as tf
+
+    if not isinstance(leaf, tf.SparseTensor):
+        return leaf[start:end]
+    others = leaf.dense_shape[1:]
+    begin = tf.concat([tf.cast([start], tf.int64), tf.zeros_like(others)], 0)
+    part = tf.sparse.slice(leaf, begin, tf.concat([tf.cast([end - start], tf.int64), others], 0))
+    part.set_shape([None, *leaf.shape[1:]])
+    return part
 
 
 @contextmanager

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
+from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
 from hops_magic.frameworks.keras.metrics import MetricSync, broadcast_variables, mean_logs, same_everywhere
 from hops_magic.frameworks.keras.patches import Patches
@@ -30,7 +33,8 @@ def _install_parallel(patches: Patches, session: FitSession) -> None:
     from keras.src.backend.tensorflow import trainer as tf_trainer
     from keras.src.trainers import trainer as base_trainer
 
-    owner, sync = tf_trainer.TensorFlowTrainer, MetricSync(session.context.collective)
+    owner, tensors = tf_trainer.TensorFlowTrainer, session.tensors
+    sync = MetricSync(session.context.collective, lambda: tensors.fed if tensors is not None else 0)
     session.metric_sync = sync
     patches.wrap(base_trainer.Trainer, "reset_metrics", lambda original: _resetting(original, sync))
     patches.wrap(
@@ -38,7 +42,7 @@ def _install_parallel(patches: Patches, session: FitSession) -> None:
     )
     patches.wrap(base_trainer.Trainer, "compile", _compile)
     for name in ("train_on_batch", "test_on_batch"):
-        patches.wrap(owner, name, _on_batch)
+        patches.wrap(owner, name, lambda original: _on_batch(original, session))
 
 
 def _noting_iterator(original: Any, session: FitSession) -> Any:
@@ -61,22 +65,34 @@ def _takes_batch_size(x: Any) -> bool:
 def _fit(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs = _named(original, args, kwargs)
         refuse(self, session)
         kwargs["callbacks"] = session.callbacks(kwargs.get("callbacks"))
         kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
-        with session.fitting(self, _epochs(args, kwargs)) as done:
+        session.initial_epoch = int(kwargs.get("initial_epoch", 0))
+        with session.fitting(self, int(kwargs.get("epochs", 1))) as done:
             if done is not None:
                 return done
+            check_fed(kwargs, session)
             # one process compiles to XLA when it can; the exchange between ranks cannot be compiled
             if session.world_size > 1:
                 self.jit_compile = False
-            return original(self, *args, **kwargs)
+            return original(self, **kwargs)
 
     return fit
 
 
-def _epochs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    return int(kwargs.get("epochs", args[3] if len(args) > 3 else 1))
+def _named(original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments by name: some are changed here that may have been given by place."""
+    bound = inspect.signature(original).bind_partial(None, *args)
+    return {name: value for name, value in bound.arguments.items() if name != "self"} | kwargs
+
+
+def check_fed(kwargs: dict[str, Any], session: FitSession) -> None:
+    """Refuse arrays that differ from rank to rank."""
+    if session.tensors is not None:
+        names = ("x", "y", "sample_weight", "validation_data")
+        check_arrays([kwargs.get(name) for name in names], session.context.collective)
 
 
 def _observed(original: Any, session: FitSession, phase: str) -> Any:
@@ -84,29 +100,41 @@ def _observed(original: Any, session: FitSession, phase: str) -> Any:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         from keras.callbacks import CallbackList
 
+        kwargs = _named(original, args, kwargs)
         refuse(self, session)
         given = kwargs.get("callbacks")
         if not isinstance(given, CallbackList):  # inside fit the list of fit is handed on
+            if phase != "predict":  # of that, every rank computes the whole
+                check_fed(kwargs, session)
             kwargs["callbacks"] = session.observers(given, phase)
             kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         if session.world_size > 1 and phase != "predict":
             self.jit_compile = False
-        return original(self, *args, **kwargs)
+        return original(self, **kwargs)
 
     return run
 
 
 def _make_function(original: Any, session: FitSession, tensors: TensorCollective | None) -> Any:
+    import tensorflow as tf
+
     @functools.wraps(original)
     def make_function(self: Any, step_function: Any) -> Any:
         if tensors is not None:
-            step_function = sharded(step_function, tensors.rank, tensors.world_size)
+            step_function = sharded(step_function, tensors, trains=step_function == self.train_step)
         function = original(self, step_function)
 
         def skipping(iterator: Any) -> Any:
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
-            logs = function(iterator)
+            try:
+                logs = function(iterator)
+            except tf.errors.OpError:
+                if tensors is not None and tensors.failure is not None:
+                    raise tensors.failure from None
+                raise
+            if tensors is not None and not tensors.rows_are_alike:
+                refuse_other_rows()
             session.after_step(self)
             return logs
 
@@ -136,14 +164,16 @@ def _global_results(original: Any, sync: MetricSync, session: FitSession) -> Any
     return get_metrics_result_or_logs
 
 
-def _on_batch(original: Any) -> Any:
+def _on_batch(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
         from keras.src.utils.python_utils import pythonify_logs
 
+        refuse(self, session)
         self.jit_compile = False
+        kwargs = _named(original, args, kwargs)
         as_dict = kwargs.pop("return_dict", False)
-        logs = original(self, *args, return_dict=True, **kwargs)
+        logs = original(self, return_dict=True, **kwargs)
         logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
         return logs if as_dict else self._flatten_metrics_in_order(logs)
 
@@ -176,8 +206,17 @@ def refuse(model: Any, session: FitSession) -> None:
         )
     if session.world_size == 1:
         return
+    import keras
     import tensorflow as tf
 
+    if keras.distribution.distribution() is not None:
+        raise UnsupportedError("keras.distribution is set: the ranks are the distribution, leave it out, or train with -n 1")
+    stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False) is True]
+    if stateful:
+        raise UnsupportedError(
+            f"the layer {stateful[0]} is stateful: it remembers each row of a batch, which several ranks hold in parts; "
+            "train with -n 1"
+        )
     if model.run_eagerly:
         raise UnsupportedError("run_eagerly is set: ranks train in graphs only; unset it, or debug with -n 1")
     if tf.distribute.has_strategy() or model._distribute_strategy is not None:
@@ -190,11 +229,13 @@ def refuse(model: Any, session: FitSession) -> None:
 def agree_on_start(model: Any, session: FitSession) -> None:
     """Start every rank with rank 0's weights and optimizer state."""
     variables = list(model.variables)
-    if model.optimizer is not None:
-        if model.built and not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        variables += list(model.optimizer.variables)
+    optimizers = optimizers_of(model)
+    if len(optimizers) == 1 and optimizers[0] is model.optimizer and model.built and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    for optimizer in optimizers:
+        variables += list(optimizer.variables)
     collective = session.context.collective
+    session.starts_unbuilt = not model.built
     if variables and not same_everywhere(variables, collective):
         broadcast_variables(variables, collective)
 
