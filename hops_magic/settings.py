@@ -31,6 +31,12 @@ _SECRET_PARAMETER = re.compile(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
+def home_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where this user's runs, registry and embedded cluster belong: ``HOPS_HOME``, by default ``~/.hops``."""
+    environ = os.environ if environ is None else environ
+    return Path(environ.get(HOME) or "~/.hops").expanduser().absolute()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Where experiments, models and the files of runs are kept.
@@ -65,7 +71,7 @@ class Settings:
             If a URI is of a kind that cannot hold the record.
         """
         environ = os.environ if environ is None else environ
-        home = Path(environ.get(HOME) or "~/.hops").expanduser().absolute()
+        home = home_folder(environ)
         tracking = environ.get(TRACKING) or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'registry.db'}"
         scheme = _scheme(tracking)
         if scheme not in (*DATABASES, *SERVERS):

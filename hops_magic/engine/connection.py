@@ -16,11 +16,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 
 from hops_magic.engine.security import Credentials, credentials_in
 from hops_magic.errors import ClusterError
-
-
-def hops_home() -> Path:
-    """Where this user's runs, registry and embedded cluster belong: ``HOPS_HOME``, by default ``~/.hops``."""
-    return Path(os.environ.get("HOPS_HOME") or "~/.hops").expanduser().absolute()
+from hops_magic.settings import home_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +105,7 @@ class ConnectionFile:
     """
 
     def __init__(self, home: Path | None = None, runtime_dir: Path | None = None) -> None:
-        self.home = home or hops_home()
+        self.home = home or home_folder()
         self._folder = runtime_dir or Path(jupyter_runtime_dir())
         identity = f"{os.path.realpath(self.home)}\0{socket.gethostname()}\0{os.getuid()}"
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:12]

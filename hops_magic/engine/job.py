@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from hops_magic.cells.program import Program
 from hops_magic.runs.events import Event
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
+from hops_magic.settings import home_folder
 
 RESULT_NAME = "result.parcel"
 
@@ -90,5 +90,4 @@ class RankSpec:
 
 def run_folder(run_id: str) -> Path:
     """Folder of a run under ``HOPS_HOME`` of this machine: checkpoints, journal, result."""
-    home = Path(os.environ.get("HOPS_HOME") or "~/.hops").expanduser()
-    return home / "runs" / run_id
+    return home_folder() / "runs" / run_id

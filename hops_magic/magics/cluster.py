@@ -12,6 +12,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.magics.cluster_table import ClusterTable
+from hops_magic.magics.commands import Sentence
 from hops_magic.options import HelpShown, MagicParser, as_dict, check, option, parser_for
 
 if TYPE_CHECKING:
@@ -56,15 +57,6 @@ class ConnectOptions:
     tls_ca: str | None = option(None, "PEM file of the authority that signed the scheduler's certificate", metavar="FILE")
     tls_cert: str | None = option(None, "PEM file of the certificate to show", metavar="FILE")
     tls_key: str | None = option(None, "PEM file of its key, unless it stands in the certificate's file", metavar="FILE")
-
-
-class Sentence(str):
-    """A text that notebooks show as it is, without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 class ClusterCommand:
