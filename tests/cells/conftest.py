@@ -116,6 +116,12 @@ class Ran:
         return self.answer
 
 
+@pytest.fixture(scope="session")
+def make_notebook():
+    """Make a notebook in a folder."""
+    return lambda folder: Notebook(folder=folder)
+
+
 @pytest.fixture
 def notebook(tmp_path):
     return Notebook(folder=tmp_path)

@@ -21,10 +21,8 @@ class A: pass
 
 
 @pytest.fixture(scope="module")
-def captured(tmp_path_factory):
-    from conftest import Notebook
-
-    notebook = Notebook(folder=tmp_path_factory.mktemp("report")).cell(CELL)
+def captured(tmp_path_factory, make_notebook):
+    notebook = make_notebook(tmp_path_factory.mktemp("report")).cell(CELL)
     return notebook.capture("json, np, small, large, same, view, frame, objects, words, text, f(1), A")
 
 

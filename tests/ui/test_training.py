@@ -43,7 +43,7 @@ def test_a_cell_is_trained_before_the_users_eyes(page: Page, open_notebook, jupy
     view = page.locator(".hops-run")
     # the first run starts the cluster, whose processes import TensorFlow
     expect(view).to_be_visible(timeout=120_000)
-    expect(view.locator(".hops-plot canvas")).to_have_count(2, timeout=60_000)
+    expect(view.locator(".hops-plot canvas")).to_have_count(2, timeout=180_000)
     expect(view.locator(".hops-legend").first).to_contain_text("val_loss", timeout=30_000)
     expect(view.get_by_role("row")).to_have_count(3)
     shoot(page, "train-running")
