@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import nbformat
+import pytest
 from browsing import RUN_ALL, SAVE, Jupyter, shoot
 from playwright.sync_api import Page, expect
 
@@ -34,8 +35,12 @@ for step in range(1, 100_000):
     time.sleep(0.02)"""
 
 
+# a cluster starts, and its processes import TensorFlow: minutes on a loaded machine
+pytestmark = pytest.mark.timeout(600)
+
+
 def test_a_cell_is_trained_before_the_users_eyes(page: Page, open_notebook, jupyter: Jupyter) -> None:
-    train = TRAIN.replace("EPOCHS", "12")
+    train = TRAIN.replace("EPOCHS", "30")
     path = open_notebook(
         "train.ipynb", [DATA, train, "print('epochs', len(history.epoch), 'weights', model.count_params())"]
     )
@@ -47,7 +52,7 @@ def test_a_cell_is_trained_before_the_users_eyes(page: Page, open_notebook, jupy
     expect(view.locator(".hops-legend").first).to_contain_text("val_loss", timeout=30_000)
     expect(view.get_by_role("row")).to_have_count(3)
     shoot(page, "train-running")
-    expect(page.get_by_text("epochs 12 weights")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("epochs 30 weights")).to_be_visible(timeout=150_000)
     expect(page.get_by_role("img", name="curve of loss")).to_be_visible()
     shoot(page, "train-ended")
     page.evaluate(SAVE)
