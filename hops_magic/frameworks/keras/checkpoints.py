@@ -102,7 +102,7 @@ class CheckpointStore:
         shapes = [tuple(variable.shape) for variable in model.variables]
         return shapes == [value.shape for value in state["variables"]] or not shapes
 
-    def restore(self, state: Mapping[str, Any], model: Any) -> None:
+    def restore(self, state: Mapping[str, Any], model: Any, *, random_too: bool = True) -> None:
         """Give a model and its optimizer a saved state."""
         if not model.built and state["build"]:
             model.build_from_config(state["build"])
@@ -113,9 +113,10 @@ class CheckpointStore:
                 optimizer.build(model.trainable_variables)
             for variable, value in zip(optimizer.variables, values, strict=True):
                 variable.assign(value)
-        python_state, numpy_state = state["random"]
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+        if random_too:
+            python_state, numpy_state = state["random"]
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
     def restore_callbacks(self, state: Mapping[str, Any], model: Any, callbacks: list[Any]) -> None:
         """Give the callbacks of a fit, and its history, what they had."""

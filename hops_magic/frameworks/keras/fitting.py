@@ -198,7 +198,8 @@ class FitSession:
 
     def warn_of_replaced_states(self, model: Any) -> None:
         """Say once which metrics keep states that cannot be added up over ranks."""
-        for metric in model.metrics if self.is_chief else ():
+        compiled = (part for metric in model.metrics for part in getattr(metric, "metrics", [metric]))
+        for metric in compiled if self.is_chief else ():
             names = [] if id(metric) in self._judged else replaced_states(metric)
             self._judged.add(id(metric))
             if names:

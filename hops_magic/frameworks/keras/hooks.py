@@ -25,9 +25,11 @@ def make_first(session: FitSession) -> Any:
             if session.resume is not None:
                 position = session.resume["position"]
                 self.model._initial_epoch = position.epoch
-                # before the random generators are restored: data drawn again draws from them
                 session.fast_forward(position)
-                session.store.restore(session.resume, self.model)
+                # data that Python code draws ahead has left the generators where drawing it again leaves them, and the
+                # checkpoint cannot know how far ahead that was
+                draws = type(session.iterator.data_adapter).__name__ != "ArrayDataAdapter"
+                session.store.restore(session.resume, self.model, random_too=not draws)
             elif session.world_size > 1:
                 agree_on_start(self.model, session)
 
