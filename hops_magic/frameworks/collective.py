@@ -26,8 +26,11 @@ class Collective(Protocol):
         """How many ranks there are."""
         ...
 
-    def all_reduce(self, array: NDArray[Any], op: str = "sum") -> NDArray[Any]:
-        """Reduce arrays of one shape and dtype over ranks (``sum``, ``mean``, ``max``, ``min``); the same result on all."""
+    def all_reduce(self, array: NDArray[Any], op: str = "sum", *, what: str = "") -> NDArray[Any]:
+        """Reduce arrays of one shape and dtype over ranks (``sum``, ``mean``, ``max``, ``min``); the same result on all.
+
+        ``what`` says what the array holds, e.g. the names of values packed into it; it must be alike on all ranks too.
+        """
         ...
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> NDArray[Any]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
+import queue
 import socket
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hops_magic.errors import PeerLostError
-from hops_magic.frameworks.ring import Ring, exactly
+from hops_magic.frameworks.ring import Ring
+from hops_magic.frameworks.wire import exactly
 
 _LENGTH = struct.Struct("<I")
 _SOCKET_BUFFER = 4 << 20
+_LOOK_S = 0.2
 
 Address = Any
 """Path of a Unix socket, or ``(host, port)``."""
@@ -76,17 +80,20 @@ def connect_ring(
     # both at once: with two ranks each waits for the other to answer
     caller = threading.Thread(target=reach, name="hops-ring-join", daemon=True)
     caller.start()
-    try:
-        accepted = _answer(listener, previous, token, deadline, ssl_server)
-    except OSError as error:
-        raise PeerLostError(f"rank {rank}: rank {previous} did not join within {timeout_s:.0f} s") from error
-    finally:
-        listener.close()
+    accepted = _welcome(
+        listener, previous, token, deadline, ssl_server, is_hopeless=lambda: isinstance(met.get("next"), Exception)
+    )
     caller.join(max(0.0, deadline - time.monotonic()) + 1)
     reached = met.get("next")
-    if not isinstance(reached, socket.socket):
-        raise PeerLostError(f"rank {rank}: rank {following} did not join within {timeout_s:.0f} s") from reached
-    return Ring(rank, world_size, reached, accepted)
+    if accepted is not None and isinstance(reached, socket.socket):
+        return Ring(rank, world_size, reached, accepted)
+    for sock in (accepted, reached):
+        if isinstance(sock, socket.socket):
+            sock.close()
+    if isinstance(reached, Exception) and not isinstance(reached, TimeoutError):
+        raise PeerLostError(f"rank {rank} cannot join rank {following}: {reached}") from reached
+    missing = following if accepted is not None or reached is None else previous
+    raise PeerLostError(f"rank {rank}: rank {missing} did not join within {timeout_s:.0f} s")
 
 
 def _proof(token: bytes, who: bytes, nonce: bytes) -> bytes:
@@ -98,12 +105,12 @@ def _call(address: Address, rank: int, token: bytes, deadline: float, context: s
     sock.settimeout(max(0.1, deadline - time.monotonic()))
     if context is not None:
         sock = context.wrap_socket(sock)
-    nonce = os.urandom(16)
-    sock.sendall(nonce + _LENGTH.pack(rank))
+    nonce, me = os.urandom(16), _LENGTH.pack(rank)
+    sock.sendall(nonce + me)
     answer = exactly(sock, 48)
     if not hmac.compare_digest(answer[16:], _proof(token, b"server", nonce)):
         raise PeerLostError(f"what listens at {address} does not belong to this run")
-    sock.sendall(_proof(token, b"client", answer[:16]))
+    sock.sendall(_proof(token, b"client" + me, answer[:16]))
     return _tuned(sock)
 
 
@@ -120,25 +127,51 @@ def _dial(address: Address) -> socket.socket:
     return socket.create_connection(tuple(address), timeout=10)
 
 
-def _answer(
-    listener: socket.socket, expected: int, token: bytes, deadline: float, context: ssl.SSLContext | None
-) -> socket.socket:
-    while True:
-        listener.settimeout(max(0.01, deadline - time.monotonic()))
-        sock, _ = listener.accept()
-        sock.settimeout(max(0.1, deadline - time.monotonic()))
+def _welcome(
+    listener: socket.socket,
+    expected: int,
+    token: bytes,
+    deadline: float,
+    context: ssl.SSLContext | None,
+    is_hopeless: Callable[[], bool],
+) -> socket.socket | None:
+    """Return the connection of the expected rank, None if it does not come in time or it would not help any more."""
+    proven: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+
+    def judge(sock: socket.socket) -> None:
         try:
-            if context is not None:
-                sock = context.wrap_socket(sock, server_side=True)
-            hello = exactly(sock, 20)
-            nonce = os.urandom(16)
-            sock.sendall(nonce + _proof(token, b"server", hello[:16]))
-            proven = hmac.compare_digest(exactly(sock, 32), _proof(token, b"client", nonce))
-            if proven and _LENGTH.unpack(hello[16:])[0] == expected:
-                return _tuned(sock)
+            proven.put(_answer(sock, expected, token, deadline, context))
         except (OSError, PeerLostError):
-            pass  # a stranger, or one that gave up: the right one may still come
-        sock.close()
+            sock.close()  # a stranger, or one that gave up: the right one may still come
+
+    with listener:
+        listener.settimeout(_LOOK_S)
+        while time.monotonic() < deadline and not is_hopeless():
+            with contextlib.suppress(queue.Empty):
+                return proven.get_nowait()
+            with contextlib.suppress(TimeoutError):
+                sock, _ = listener.accept()
+                # each in a thread: a stranger that says nothing must not keep the right one waiting
+                threading.Thread(target=judge, args=(sock,), name="hops-ring-welcome", daemon=True).start()
+                with contextlib.suppress(queue.Empty):
+                    return proven.get(timeout=_LOOK_S)
+    return None
+
+
+def _answer(
+    sock: socket.socket, expected: int, token: bytes, deadline: float, context: ssl.SSLContext | None
+) -> socket.socket:
+    sock.settimeout(max(0.1, deadline - time.monotonic()))
+    if context is not None:
+        sock = context.wrap_socket(sock, server_side=True)
+    hello = exactly(sock, 20)
+    nonce = os.urandom(16)
+    sock.sendall(nonce + _proof(token, b"server", hello[:16]))
+    if not hmac.compare_digest(exactly(sock, 32), _proof(token, b"client" + hello[16:], nonce)):
+        raise PeerLostError("a stranger called")
+    if _LENGTH.unpack(hello[16:])[0] != expected:
+        raise PeerLostError("another rank called")
+    return _tuned(sock)
 
 
 def _tuned(sock: socket.socket) -> socket.socket:

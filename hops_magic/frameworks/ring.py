@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import queue
 import socket
 import struct
 import threading
@@ -20,17 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hops_magic.errors import CollectiveError, OptionError, PeerLostError
+from hops_magic.frameworks.wire import Kind, Sender, exactly, fill, head, last_words, receive_head, shut
 
 _CHUNK = 1 << 20
-_HEAD = struct.Struct("<BH")
+_LAST_WORDS_S = 5.0
 _SIZE = struct.Struct("<Q")
-_CALL, _GOODBYE, _POISON = 1, 2, 3
 
 SMALL_BYTES = 64 << 10
 """Fits into the kernel's buffers: sending it never blocks."""
 MEDIUM_BYTES = 1 << 20
-
-Bytes = bytes | memoryview
 
 _OPS: dict[str, Callable[..., Any]] = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
 
@@ -41,7 +38,7 @@ class Alone:
     rank = 0
     world_size = 1
 
-    def all_reduce(self, array: NDArray[Any], op: str = "sum") -> NDArray[Any]:
+    def all_reduce(self, array: NDArray[Any], op: str = "sum", *, what: str = "") -> NDArray[Any]:  # noqa: ARG002 (said to peers)
         _check_op(op)
         return np.array(array)
 
@@ -61,58 +58,34 @@ class Alone:
         return
 
 
-class _Sender(threading.Thread):
-    """Sends to the next rank while this one receives from the previous."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(name="hops-ring-send", daemon=True)
-        self._sock = sock
-        self._jobs: queue.SimpleQueue[tuple[Bytes, ...] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
-        self.start()
-
-    def send(self, *parts: Bytes) -> None:
-        self._jobs.put(parts)
-
-    def wait(self) -> None:
-        if error := self._done.get():
-            raise error
-
-    def end(self) -> None:
-        self._jobs.put(None)
-
-    def run(self) -> None:
-        while (parts := self._jobs.get()) is not None:
-            try:
-                for part in parts:
-                    self._sock.sendall(part)
-                self._done.put(None)
-            except OSError as error:
-                self._done.put(error)
-
-
 class Ring:
     """Collectives among ranks, each connected to the next and the previous one.
 
     One collective runs at a time; several threads take turns, which is only right if they do so alike on all ranks.
-    Half-precision values are added up in float32.
+    Half-precision values are added up in float32, truth values with "or". :meth:`close` from another thread ends a
+    collective that waits.
     """
 
     def __init__(self, rank: int, world_size: int, following: socket.socket, previous: socket.socket) -> None:
         self.rank, self.world_size = rank, world_size
         self._next, self._previous = following, previous
-        self._sender = _Sender(following)
+        self._sender = Sender(following)
         self._lock = threading.Lock()
         self._number = 0
-        self._closed = False
+        self._ended = ""
 
-    def all_reduce(self, array: NDArray[Any], op: str = "sum") -> NDArray[Any]:
+    def all_reduce(self, array: NDArray[Any], op: str = "sum", *, what: str = "") -> NDArray[Any]:
         _check_op(op)
+        array = np.asarray(array)
+        said = f"all_reduce(op={op}, dtype={array.dtype}, elements={array.size}{what and f', of {what}'})"
+        return self._reduce(array, op, said)
+
+    def _reduce(self, array: NDArray[Any], op: str, said: str) -> NDArray[Any]:
         source = np.ascontiguousarray(array)
         wide = source.astype(np.float32) if _is_half(source.dtype) else source.copy()
         flat = wide.reshape(-1)
         with self._lock:
-            call = self._begin(f"all_reduce(op={op}, dtype={source.dtype}, elements={source.size})")
+            call = self._begin(said)
             with self._told_to_peers(call):
                 if flat.nbytes <= SMALL_BYTES or (self.world_size == 2 and flat.nbytes <= MEDIUM_BYTES):
                     self._reduce_small(flat, _OPS[op], call)
@@ -123,116 +96,121 @@ class Ring:
         return flat.reshape(np.shape(array)).astype(source.dtype, copy=False)
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> NDArray[Any]:
-        source = np.ascontiguousarray(array)
-        data = source.copy()
+        data = np.array(array, order="C", ndmin=1)
         view = _bytes_of(data)
         with self._lock:
-            call = self._begin(f"broadcast(root={root}, dtype={source.dtype}, elements={source.size})")
+            call = self._begin(f"broadcast(root={root}, dtype={data.dtype}, elements={data.size})")
             with self._told_to_peers(call):
+                # the root hears of the last rank too: two roots would send to each other for ever
+                self._next.sendall(head(Kind.CALL, call))
+                self._receive_head(call)
                 place = (self.rank - root) % self.world_size
                 # in parts, so that ranks further down receive while this one still does
-                for start in range(0, max(1, len(view)), _CHUNK):
+                for start in range(0, len(view), _CHUNK):
                     part = view[start : start + _CHUNK]
                     if place > 0:
                         self._receive_head(call)
-                        _fill(self._previous, part)
+                        fill(self._previous, part)
                     if place < self.world_size - 1:
-                        self._next.sendall(_head(_CALL, call))
+                        self._next.sendall(head(Kind.CALL, call))
                         self._next.sendall(part)
-        return data
+        return data.reshape(np.shape(array))
 
     def all_gather_objects(self, value: Any) -> Sequence[Any]:
+        return self._gather(value, "all_gather_objects()")
+
+    def _gather(self, value: Any, said: str) -> list[Any]:
         data = memoryview(cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
         gathered: list[Any] = [None] * self.world_size
         gathered[self.rank] = bytes(data)
         with self._lock:
-            call = self._begin("all_gather_objects()")
+            call = self._begin(said)
             with self._told_to_peers(call):
                 for step in range(self.world_size - 1):
-                    self._sender.send(_head(_CALL, call), _SIZE.pack(len(data)), data)
+                    self._sender.send(head(Kind.CALL, call), _SIZE.pack(len(data)), data)
                     self._receive_head(call)
                     size = _SIZE.unpack(exactly(self._previous, _SIZE.size))[0]
                     data = memoryview(bytearray(size))
-                    _fill(self._previous, data)
+                    fill(self._previous, data)
                     self._sender.wait()
                     gathered[(self.rank - step - 1) % self.world_size] = bytes(data)
         return [value if rank == self.rank else pickle.loads(data) for rank, data in enumerate(gathered)]
 
     def broadcast_object(self, value: Any, root: int = 0) -> Any:
-        return self.all_gather_objects(value if self.rank == root else None)[root]
+        return self._gather(value if self.rank == root else None, f"broadcast_object(root={root})")[root]
 
     def barrier(self) -> None:
-        self.all_reduce(np.zeros(1, np.uint8))
+        self._reduce(np.zeros(1, np.uint8), "sum", "barrier()")
 
     def close(self) -> None:
-        if self._closed:
+        if self._ended:
             return
-        self._closed = True
-        with contextlib.suppress(OSError):
-            self._next.sendall(_head(_GOODBYE, f"rank {self.rank} finished without joining"))
-        self._hang_up()
+        self._ended = "it was closed"
+        if self._lock.acquire(blocking=False):
+            try:
+                with contextlib.suppress(OSError):
+                    self._next.sendall(head(Kind.GOODBYE, f"rank {self.rank} finished without joining"))
+                self._hang_up("it was closed")
+            finally:
+                self._lock.release()
+        else:
+            # another thread is in a collective: let it stop waiting
+            for sock in (self._next, self._previous):
+                shut(sock)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _begin(self, what: str) -> str:
-        if self._closed:
-            raise CollectiveError(f"rank {self.rank} called {what} after its end")
+        if self._ended:
+            raise CollectiveError(f"rank {self.rank} called {what} on a ring that has ended: {self._ended}")
         self._number += 1
         return f"#{self._number} {what}"
 
     def _receive_head(self, call: str) -> None:
-        kind, size = _HEAD.unpack(exactly(self._previous, _HEAD.size))
-        said = exactly(self._previous, size).decode()
-        if kind == _CALL and said == call:
+        kind, said = receive_head(self._previous)
+        if kind is Kind.CALL and said == call:
             return
         previous = (self.rank - 1) % self.world_size
-        if kind == _CALL:
+        if kind is Kind.CALL:
             raise CollectiveError(f"ranks do not call the same collectives: rank {self.rank} {call}, rank {previous} {said}")
-        raise CollectiveError(f"{said} {call} of rank {self.rank}" if kind == _GOODBYE else said)
+        raise CollectiveError(f"{said} {call} of rank {self.rank}" if kind is Kind.GOODBYE else said)
 
     @contextlib.contextmanager
     def _told_to_peers(self, call: str) -> Iterator[None]:
         """What goes wrong here must reach every rank: pass it on and hang up."""
         try:
             yield
-        except CollectiveError as error:
-            if not isinstance(error, PeerLostError):
-                with contextlib.suppress(OSError):
-                    self._next.sendall(_head(_POISON, str(error)))
-            self._hang_up()
-            if isinstance(error, PeerLostError):
-                raise PeerLostError(f"rank {self.rank} lost a neighbour during {call}") from error
-            raise
-        except OSError as error:
-            words = self._last_words()
-            if words:
-                with contextlib.suppress(OSError):
-                    self._next.sendall(_head(_POISON, words))
-            self._hang_up()
+        except (PeerLostError, OSError) as error:
+            if self._ended:
+                self._hang_up(self._ended)
+                raise CollectiveError(f"rank {self.rank} was closed during {call}") from error
+            words = last_words(self._previous) if isinstance(error, OSError) else ""
+            self._fail(words, f"rank {self.rank} lost a neighbour during {call}")
             if words:
                 raise CollectiveError(words) from error
             raise PeerLostError(f"rank {self.rank} lost a neighbour during {call}: {error}") from error
+        except CollectiveError as error:
+            self._fail(str(error), str(error))
+            raise
+        except BaseException as error:
+            # an interrupt, say: what is still under way would be taken for the next collective's
+            self._fail("", f"{type(error).__name__} in the middle of {call}")
+            raise
 
-    def _last_words(self) -> str:
-        """What the previous rank said before it went, if it said anything: the next one's silence alone tells no cause."""
-        rest = bytearray()
-        with contextlib.suppress(OSError):
-            self._previous.settimeout(1.0)
-            while len(rest) < _CHUNK and (data := self._previous.recv(_CHUNK)):
-                rest += data
-        # data may come before it, but it is the last thing that is said
-        for start in range(len(rest) - _HEAD.size):
-            kind, size = _HEAD.unpack_from(rest, start)
-            if kind in (_GOODBYE, _POISON) and start + _HEAD.size + size == len(rest):
-                return rest[start + _HEAD.size :].decode(errors="replace")
-        return ""
+    def _fail(self, words: str, reason: str) -> None:
+        # first of all: a rank that still sends here would wait for ever, and so would its own words
+        shut(self._previous)
+        self._previous.close()
+        if words:
+            self._sender.say(head(Kind.POISON, words), timeout_s=_LAST_WORDS_S)
+        self._hang_up(reason)
 
-    def _hang_up(self) -> None:
-        self._closed = True
+    def _hang_up(self, reason: str) -> None:
+        self._ended = reason
         self._sender.end()
-        for sock in (self._next, self._previous):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
+        shut(self._next, socket.SHUT_WR)  # what was said still arrives
+        shut(self._previous)
+        self._previous.close()
 
     def _reduce_small(self, flat: NDArray[Any], combine: Callable[..., Any], call: str) -> None:
         """Pass every rank's values round, and combine them in the order of ranks: the same bits everywhere."""
@@ -240,7 +218,7 @@ class Ring:
         outgoing = parts[self.rank]
         for step in range(self.world_size - 1):
             # each part has a head: what comes instead of it, a refusal say, must never be taken for data
-            data = _head(_CALL, call) + outgoing.tobytes()
+            data = head(Kind.CALL, call) + outgoing.tobytes()
             direct = len(data) <= SMALL_BYTES
             if direct:
                 self._next.sendall(data)
@@ -248,7 +226,7 @@ class Ring:
                 self._sender.send(data)
             self._receive_head(call)
             incoming = np.empty_like(flat)
-            _fill(self._previous, _bytes_of(incoming))
+            fill(self._previous, _bytes_of(incoming))
             if not direct:
                 self._sender.wait()
             parts[(self.rank - step - 1) % self.world_size] = outgoing = incoming
@@ -266,45 +244,20 @@ class Ring:
 
         spare = np.empty(-(-_CHUNK // flat.itemsize), flat.dtype)
         for step in range(world - 1):
-            self._sender.send(_head(_CALL, call), _bytes_of(segment(self.rank - step)))
+            self._sender.send(head(Kind.CALL, call), _bytes_of(segment(self.rank - step)))
             self._receive_head(call)
             target = segment(self.rank - step - 1)
             for start in range(0, target.size, spare.size):
                 part = target[start : start + spare.size]
                 incoming = spare[: part.size]
-                _fill(self._previous, _bytes_of(incoming))
+                fill(self._previous, _bytes_of(incoming))
                 combine(part, incoming, out=part)
             self._sender.wait()
         for step in range(world - 1):
-            self._sender.send(_head(_CALL, call), _bytes_of(segment(self.rank + 1 - step)))
+            self._sender.send(head(Kind.CALL, call), _bytes_of(segment(self.rank + 1 - step)))
             self._receive_head(call)
-            _fill(self._previous, _bytes_of(segment(self.rank - step)))
+            fill(self._previous, _bytes_of(segment(self.rank - step)))
             self._sender.wait()
-
-
-def _head(kind: int, text: str) -> bytes:
-    data = text.encode()
-    return _HEAD.pack(kind, len(data)) + data
-
-
-def exactly(sock: socket.socket, count: int) -> bytes:
-    """Read so many bytes; a closed connection is a lost peer."""
-    data = bytearray(count)
-    view = memoryview(data)
-    while view:
-        got = sock.recv_into(view)
-        if not got:
-            raise PeerLostError("the connection was closed")
-        view = view[got:]
-    return bytes(data)
-
-
-def _fill(sock: socket.socket, view: memoryview) -> None:
-    while view:
-        got = sock.recv_into(view)
-        if not got:
-            raise PeerLostError("the connection was closed")
-        view = view[got:]
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:

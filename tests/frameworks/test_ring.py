@@ -9,10 +9,10 @@ import time
 import ml_dtypes
 import numpy as np
 import pytest
-from ringing import on_ring
+from ringing import DEADLINE_S, on_ring
 
 from hops_magic.engine.security import generate
-from hops_magic.errors import PeerLostError
+from hops_magic.errors import CollectiveError, PeerLostError
 from hops_magic.frameworks.rendezvous import connect_ring, listen
 from hops_magic.frameworks.ring import Alone
 
@@ -84,13 +84,63 @@ def test_ranks_that_call_different_collectives_are_told_both_calls(tmp_path):
         assert "elements=4" in answer
 
 
-def test_every_rank_hears_of_a_disagreement_that_only_neighbours_see(tmp_path):
+@pytest.mark.parametrize("size", [1, 2_000_000])
+def test_every_rank_hears_of_a_disagreement_that_only_neighbours_see(size, tmp_path):
     def body(ring):
         for _ in range(3):
-            ring.all_reduce(np.zeros(2 if ring.rank == 1 else 1, "float32"))
+            ring.all_reduce(np.zeros(2 if ring.rank == 1 else size, "float32"))
 
     for answer in on_ring(4, body, tmp_path):
-        assert "Error" in answer
+        assert answer.startswith("CollectiveError: ranks do not call the same collectives")
+        assert "elements=2" in answer
+        assert f"elements={size})" in answer
+
+
+@pytest.mark.parametrize("place", ["unix", "127.0.0.1"])
+def test_any_two_calls_that_differ_are_told_and_never_hang(place, tmp_path):
+    large = np.zeros(20_000_000, "uint8")
+    calls = {
+        "barrier": lambda ring: ring.barrier(),
+        "all_reduce(op=sum": lambda ring: ring.all_reduce(large),
+        "all_reduce(op=max": lambda ring: ring.all_reduce(large, "max"),
+        "of a, b": lambda ring: ring.all_reduce(large, what="a, b"),
+        "broadcast(root=0": lambda ring: ring.broadcast(large),
+        "broadcast(root=1": lambda ring: ring.broadcast(large, root=1),
+        "broadcast_object(root=0": lambda ring: ring.broadcast_object(large),
+        "broadcast_object(root=1": lambda ring: ring.broadcast_object(None, root=1),
+        "all_gather_objects": lambda ring: ring.all_gather_objects("x"),
+    }
+    names = list(calls)
+    for first, second in zip(names, names[1:] + names[:1], strict=True):
+        answers = on_ring(
+            2, lambda ring, pair=(first, second): calls[pair[ring.rank]](ring), tmp_path if place == "unix" else place
+        )
+        for answer in answers:
+            assert answer.startswith("CollectiveError: ranks do not call the same"), (first, second)
+            assert first in answer
+            assert second in answer
+
+
+def test_what_waits_ends_when_another_thread_closes(tmp_path):
+    def body(ring):
+        if ring.rank == 1:
+            threading.Event().wait(DEADLINE_S)  # never joins; killed at the end
+        threading.Timer(0.1, ring.close).start()
+        ring.barrier()
+
+    answers = on_ring(2, body, tmp_path, silent=1)
+    assert "rank 0" in answers[0]
+    assert "closed" in answers[0]
+
+
+def test_a_call_after_a_failure_says_what_failed(tmp_path):
+    def body(ring):
+        with pytest.raises(CollectiveError):
+            ring.all_reduce(np.zeros(1 + ring.rank))
+        ring.barrier()
+
+    for answer in on_ring(2, body, tmp_path):
+        assert "called barrier() on a ring that has ended: ranks do not call the same" in answer
 
 
 def test_a_rank_that_finished_is_named(tmp_path):
@@ -105,7 +155,7 @@ def test_a_rank_that_finished_is_named(tmp_path):
     assert answers[1] == "closed"
     for answer in (answers[0], answers[2]):
         assert "rank 1 finished without joining" in answer
-        assert "all_reduce" in answer
+        assert "barrier" in answer
 
 
 def test_a_peer_that_dies_is_noticed_at_once(tmp_path):
@@ -128,6 +178,8 @@ def test_strangers_are_turned_away_and_the_ring_forms_all_the_same(tmp_path):
     stranger = socket.socket(socket.AF_UNIX)
     stranger.connect(address)
     stranger.sendall(b"\0" * 20)
+    silent = socket.socket(socket.AF_UNIX)
+    silent.connect(address)
     other, other_address = listen(tmp_path)
     rings = {}
 
@@ -140,12 +192,14 @@ def test_strangers_are_turned_away_and_the_ring_forms_all_the_same(tmp_path):
     stranger.close()
     for thread in threads:
         thread.join()
+    silent.close()
     assert set(rings) == {0, 1}
 
 
 def test_ranks_without_the_same_token_do_not_join(tmp_path):
     answers = on_ring(2, lambda ring: "joined", tmp_path, tokens=[b"a" * 32, b"b" * 32])
-    assert "joined" not in answers
+    assert all(answer.startswith("PeerLostError") for answer in answers)
+    assert any("does not belong to this run" in answer for answer in answers)
 
 
 def test_a_peer_that_never_comes_is_named_within_the_deadline(tmp_path):
