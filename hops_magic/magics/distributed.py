@@ -85,13 +85,15 @@ class DistributedMagics(Magics):
     def surroundings(self) -> Surroundings:
         """Tell where the cell stands: its number, its notebook, the cells before it."""
         shell = self.shell
-        number = shell.execution_count
+        history = shell.history_manager.input_hist_raw
+        # some versions of IPython have counted on already when a cell runs, others have not; the history holds it in all
+        number = len(history) - 1
         notebook = os.environ.get("JPY_SESSION_NAME") or str(shell.user_ns.get("__vsc_ipynb_file__", ""))
         return Surroundings(
             origin=CellOrigin(label=f"In[{number}]", first_line=FIRST_LINE),
             folder=Path.cwd(),
             notebook=notebook,
-            history=dict(enumerate(shell.history_manager.input_hist_raw)),
+            history=dict(enumerate(history)),
         )
 
     def _show(self, trained: Trained) -> Any:
