@@ -181,3 +181,59 @@ def test_a_run_whose_cluster_is_gone_does_not_stay_live_in_the_record(env, place
     finally:
         other.run("%cluster stop --force")
         other.close()
+
+
+OWN_PARTS = """
+@keras.saving.register_keras_serializable("own")
+class Squash(keras.layers.Layer):
+    def __init__(self, units):
+        super().__init__()
+        self.inner = keras.layers.Dense(units)
+    def call(self, values):
+        return keras.ops.tanh(self.inner(values))
+class Coder(keras.Model):
+    def __init__(self, encoder, decoder):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+    def call(self, values):
+        return self.decoder(self.encoder(values))
+def apart(a, b):
+    return keras.ops.mean(keras.ops.square(a - b), axis=-1)
+some = x_train[:256]
+encoder = keras.Sequential([keras.Input((64,)), Squash(3), keras.layers.Lambda(lambda values: keras.ops.sin(values))])
+coder = Coder(encoder, keras.Sequential([keras.layers.Dense(64)]))
+coder.compile("adam", apart)
+"""
+
+
+def test_a_model_of_the_notebooks_own_classes_goes_in_and_comes_back_again_and_again(kernel):
+    kernel.run("import keras\n" + DATA)
+    assert not kernel.run(OWN_PARTS).error
+    cell = """%%distributed -n 2
+fitted = coder.fit(some, some, epochs=2, batch_size=64)
+shared = bool((encoder.get_weights()[0] == coder.encoder.get_weights()[0]).all())
+"""
+    for steps in (8, 16):
+        executed = kernel.run(cell)
+        assert not executed.error, executed.error
+        assert "stayed on the cluster" not in executed.text
+        assert (
+            kernel.ask("(int(coder.optimizer.iterations.numpy()), fitted.model is coder, shared)")
+            == f"({steps}, True, True)"
+        )
+    assert kernel.ask("coder.encoder is encoder") == "True"
+    assert not kernel.run("_ = coder.fit(some, some, verbose=0)").error
+
+
+def test_a_symbolic_tensor_is_refused_with_a_sentence(kernel):
+    kernel.run("import keras\nplace = keras.Input((3,))")
+    executed = kernel.run("%%distributed -n 2\nkeras.Model(place, keras.layers.Dense(1)(place))")
+    assert "symbolic tensor" in executed.error
+    assert "Traceback" not in executed.error
+
+
+def test_a_traceback_has_the_number_that_the_notebook_gives_the_cell(kernel):
+    kernel.run("from IPython import get_ipython")
+    executed = kernel.run("%%distributed -n 1 --framework none\nraise ValueError('here')")
+    number = int(kernel.ask("len(get_ipython().history_manager.input_hist_raw)")) - 2
+    assert f"Cell In[{number}], line 2" in executed.error

@@ -20,6 +20,7 @@ import numpy as np
 
 from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.metrics import metric_variables
+from hops_magic.frameworks.keras.pickling import plain
 from hops_magic.runs.events import Checkpointed, Warned
 
 if TYPE_CHECKING:
@@ -169,9 +170,10 @@ class CheckpointStore:
                     os.fsync(file.fileno())
                 draft.replace(path)
                 self._context.emit(Checkpointed(epoch=position.epoch, step=position.step, path=str(path)))
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, the fit goes on, and must not wait for a thread that died)
                 draft.unlink(missing_ok=True)
-                self._context.emit(Warned(message=f"no checkpoint could be written to {path.parent}: {error.strerror}"))
+                why = getattr(error, "strerror", None) or str(error)
+                self._context.emit(Warned(message=f"no checkpoint could be written to {path.parent}: {why}"))
             finally:
                 self._jobs.task_done()
 
@@ -205,5 +207,6 @@ def _callback_state(callback: Any) -> tuple[str, dict[str, Any]]:
 
 def _build_config(model: Any) -> Any:
     with contextlib.suppress(Exception):  # models without a fixed input say so in many ways
-        return model.get_build_config()
+        # Keras may keep it in dictionaries that are bound to the model
+        return plain(model.get_build_config())
     return None

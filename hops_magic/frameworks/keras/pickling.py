@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import io
+import secrets
 import sys
 import types
-from collections.abc import Callable, Iterator
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +21,35 @@ from hops_magic.errors import CaptureError
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
+_HERE = secrets.token_hex(8)
+"""Tells this process's variables from those of others."""
+_arrived: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+"""Variables that came here, by the name that they had where they came from."""
+
+# what Keras adds to the arguments of a layer's or a model's constructor
+_ADDED_ARGUMENTS = frozenset({"name", "trainable", "dtype"})
+
 
 def reducers() -> tuple[Reducer, ...]:
-    """Return how models, optimizers and tensors are pickled."""
-    return ((is_model, reduce_model), (_is_tensor, _reduce_tensor), (_is_keras_variable, _reduce_keras_variable))
+    """Return how models, their parts and tensors are pickled."""
+    return (
+        (is_saveable, reduce_saveable),
+        (_is_tensor, _reduce_tensor),
+        (_is_keras_variable, _reduce_keras_variable),
+        (_is_symbolic, _refuse_symbolic),
+    )
 
 
 def is_model(value: Any) -> bool:
     """Whether a value is a Keras model."""
     keras = sys.modules.get("keras")
     return keras is not None and hasattr(keras, "Model") and isinstance(value, keras.Model)
+
+
+def is_saveable(value: Any) -> bool:
+    """Whether a value is a model, layer, optimizer, loss or metric of Keras, or a user's own."""
+    module = sys.modules.get("keras.src.saving.keras_saveable")
+    return module is not None and isinstance(value, module.KerasSaveable)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -35,6 +59,15 @@ def _is_tensor(value: Any) -> bool:
 def _is_keras_variable(value: Any) -> bool:
     keras = sys.modules.get("keras")
     return keras is not None and hasattr(keras, "Variable") and isinstance(value, keras.Variable)
+
+
+def _is_symbolic(value: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and hasattr(keras, "KerasTensor") and isinstance(value, keras.KerasTensor)
+
+
+def _refuse_symbolic(value: Any) -> Any:
+    raise CaptureError(f"{value.name!r} is a symbolic tensor, a place in a model: make the model of it in the same cell")
 
 
 def _reduce_tensor(value: Any) -> Any:
@@ -57,36 +90,223 @@ def _keras_variable(array: Any, dtype: str, trainable: bool, name: str) -> Any:
     return keras.Variable(array, dtype=dtype, trainable=trainable, name=name)
 
 
-def reduce_model(model: Any) -> Any:
-    """Pickle a model with its compile and optimizer state, and the user's classes and functions that it is made of."""
+def reduce_saveable(value: Any) -> Any:
+    """Pickle a model, with its compile and optimizer state, or a part of one, and the user's code that it is made of."""
     from keras.src.saving import saving_lib
 
-    file = io.BytesIO()
+    file, arguments = io.BytesIO(), None
     try:
-        saving_lib._save_model_to_fileobj(model, file, "h5")
+        saving_lib._save_model_to_fileobj(value, file, "h5")
     except (NotImplementedError, TypeError, ValueError) as error:
-        raise CaptureError(
-            f"the model {model.name!r} cannot be serialised: {str(error).splitlines()[0]}; "
-            "give its class a get_config(), or make it inside the cell"
-        ) from error
-    return _model, (
-        file.getvalue(),
-        dict(custom_objects(model)),
-        model.stop_training if hasattr(model, "stop_training") else False,
-    )
+        arguments = _arguments(value)
+        if arguments is None:
+            raise CaptureError(
+                f"the {'model' if is_model(value) else type(value).__name__} {value.name!r} cannot be serialised: "
+                "its constructor's arguments are not known; give its class a get_config(), or make it inside the cell"
+            ) from error
+    variables = _variables(value)
+    state = {
+        "data": file.getvalue() if arguments is None else (type(value), arguments, _build_config(value)),
+        "custom": dict(custom_objects(value)),
+        "stop_training": getattr(value, "stop_training", False),
+        "trainable": [layer.trainable for layer in _layers(value)],
+        "functions": _functions(value),
+        "names": [f"{_HERE}-{id(variable)}" for variable in variables],
+        "values": [variable.numpy() for variable in variables],
+        "compiled": _compiled(value),
+    }
+    return _saveable, (state,)
 
 
-def _model(data: bytes, custom: dict[str, Any], stop_training: bool) -> Any:
+def _saveable(state: dict[str, Any]) -> Any:
+    custom = state["custom"]
+    _make_known(custom)
+    with _forgiving(custom), warnings.catch_warnings():
+        # Keras warns of layers that are built when they are called first, which is made good below
+        warnings.simplefilter("ignore")
+        value = _rebuilt(state["data"], custom)
+    _set_functions(value, state["functions"])
+    _set_trainable(value, state["trainable"])
+    _set_values(value, state["values"])
+    _share(_variables(value), state["names"])
+    if state["compiled"] is not None:
+        _compile(value, *state["compiled"])
+    if state["stop_training"]:
+        value.stop_training = True
+    return value
+
+
+def _rebuilt(data: Any, custom: dict[str, Any]) -> Any:
     from keras.src.saving import saving_lib
 
-    model = saving_lib._load_model_from_fileobj(io.BytesIO(data), custom_objects=custom, compile=True, safe_mode=False)
-    if stop_training:
-        model.stop_training = stop_training
-    return model
+    if isinstance(data, bytes):
+        return saving_lib._load_model_from_fileobj(io.BytesIO(data), custom_objects=custom, compile=False, safe_mode=False)
+    kind, arguments, build_config = data
+    value = kind(**arguments)
+    if build_config and not value.built:
+        value.build_from_config(build_config)
+    return value
+
+
+def _arguments(value: Any) -> dict[str, Any] | None:
+    """The arguments a value was made with, where its constructor keeps each under its own name; None if it does not."""
+    found = {}
+    for name, parameter in inspect.signature(type(value)).parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        kept = name if name in vars(value) else f"_{name}"
+        if kept in vars(value) and parameter.kind is not parameter.POSITIONAL_ONLY:
+            found[name] = plain(vars(value)[kept])
+        elif parameter.default is parameter.empty:
+            return None
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Keras keeps lists and dictionaries in kinds of its own, bound to the layer."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, list) else value
+
+
+def _build_config(value: Any) -> Any:
+    has_one = getattr(value, "built", False) and hasattr(value, "get_build_config")
+    return plain(value.get_build_config()) if has_one else None
+
+
+def _make_known(custom: Mapping[str, Any]) -> None:
+    """Let constructors find the classes of the notebook that they name, which arrive together with the model."""
+    kinds = [kind for kind in custom.values() if isinstance(kind, type)]
+    for home in (part.__globals__ for kind in kinds for part in vars(kind).values() if isinstance(part, types.FunctionType)):
+        for kind in kinds:
+            home.setdefault(kind.__name__, kind)
+
+
+def _functions(value: Any) -> dict[tuple[int, str], Any]:
+    """The functions of the user's own that layers hold, of a Lambda say: Keras would take them out of their namespace."""
+    return {
+        (place, name): part
+        for place, layer in enumerate(_layers(value))
+        for name, part in vars(layer).items()
+        if isinstance(part, types.FunctionType) and not _is_of_keras(part)
+    }
+
+
+def _set_functions(value: Any, functions: Mapping[tuple[int, str], Any]) -> None:
+    layers = _layers(value)
+    for (place, name), function in functions.items():
+        if place < len(layers) and hasattr(layers[place], name):
+            object.__setattr__(layers[place], name, function)
+
+
+def _is_of_keras(function: types.FunctionType) -> bool:
+    # Keras wraps a layer's methods in functions of its own, which bear the methods' names, and we wrap its steps
+    return str(function.__globals__.get("__name__")).split(".")[0] in ("keras", "tensorflow", "hops_magic")
+
+
+def _set_values(value: Any, values: list[Any]) -> None:
+    variables = _variables(value)
+    if [tuple(variable.shape) for variable in variables] != [tuple(array.shape) for array in values]:
+        if isinstance(value, _optimizer_type()):
+            return  # its state belongs to a model, and comes with it
+        raise CaptureError(
+            f"{getattr(value, 'name', value)!r} cannot be rebuilt with its {len(values)} weights: "
+            "give its class a build() that makes them, or a get_config()"
+        )
+    for variable, array in zip(variables, values, strict=True):
+        variable.assign(array)
+
+
+def _optimizer_type() -> Any:
+    import keras
+
+    return keras.optimizers.Optimizer
+
+
+def _compiled(value: Any) -> Any:
+    """What a model was compiled with, its optimizer, and the optimizer's state."""
+    config = getattr(getattr(value, "_compile_config", None), "config", None)
+    if not is_model(value) or not value.compiled or config is None:
+        return None
+    optimizer = value.optimizer
+    state = [variable.numpy() for variable in optimizer.variables] if optimizer is not None and optimizer.built else []
+    return plain(dict(config)), optimizer, state
+
+
+def _compile(model: Any, config: dict[str, Any], optimizer: Any, state: list[Any]) -> None:
+    import keras
+
+    if type(model).compile is not keras.Model.compile:
+        return  # its own compile() takes what we do not know: as with Keras, it is to be called again
+    model.compile(**{**config, "optimizer": optimizer})
+    optimizer = model.optimizer
+    if state and optimizer is not None:
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        for variable, array in zip(optimizer.variables, state, strict=False):
+            variable.assign(array)
+
+
+def _layers(value: Any) -> list[Any]:
+    return list(value._flatten_layers()) if hasattr(value, "_flatten_layers") else []
+
+
+def _variables(value: Any) -> list[Any]:
+    return list(getattr(value, "variables", ()))
+
+
+def _set_trainable(value: Any, flags: list[bool]) -> None:
+    """Freeze what was frozen: Keras forgets it of the layers inside a subclassed model."""
+    layers = _layers(value)
+    if len(layers) != len(flags) or [layer.trainable for layer in layers] == flags:
+        return
+    # from the outside in, for a layer hands its flag on to those inside it
+    for layer, flag in zip(layers, flags, strict=True):
+        layer.trainable = flag
+
+
+def _share(variables: list[Any], names: list[str]) -> None:
+    """Let models that shared layers, an autoencoder and its encoder say, share their weights again."""
+    if len(variables) != len(names):
+        return
+    for variable, name in zip(variables, names, strict=True):
+        first = _arrived.setdefault(name, variable)
+        if first is not variable and first.shape == variable.shape and first.dtype == variable.dtype:
+            variable._value = first._value
+
+
+@contextlib.contextmanager
+def _forgiving(custom: Mapping[str, Any]) -> Iterator[None]:
+    """Let classes be rebuilt whose constructors do not take what Keras adds to their arguments."""
+    import keras
+
+    kinds = {kind for kind in custom.values() if isinstance(kind, type) and issubclass(kind, keras.layers.Layer)}
+    changed: list[Any] = [kind for kind in kinds if "from_config" not in vars(kind) and not _takes_any(kind)]
+    for kind in changed:
+        kind.from_config = classmethod(_from_config)
+    try:
+        yield
+    finally:
+        for kind in changed:
+            del kind.from_config
+
+
+def _takes_any(kind: type) -> bool:
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(kind).parameters.values())
+
+
+def _from_config(kind: Any, /, config: dict[str, Any], **others: Any) -> Any:
+    taken = inspect.signature(kind).parameters
+    left_out = {key: config[key] for key in _ADDED_ARGUMENTS & set(config) if key not in taken}
+    config = {key: value for key, value in config.items() if key not in left_out}
+    made = super(kind, kind).from_config(config, **others)
+    if "trainable" in left_out:
+        made.trainable = left_out["trainable"]
+    return made
 
 
 def custom_objects(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the classes and functions behind a model that Keras does not know by itself, by name."""
+    """Yield the classes and functions behind a model or a part of one that Keras does not know by itself, by name."""
     from keras.src.saving.object_registration import get_registered_name
 
     for value in _parts(model):
@@ -100,18 +320,17 @@ def custom_objects(model: Any) -> Iterator[tuple[str, Any]]:
             yield registered, kind
 
 
-def _parts(model: Any) -> Iterator[Any]:
-    yield model
-    for layer in model._flatten_layers(include_self=False, recursive=True):
+def _parts(value: Any) -> Iterator[Any]:
+    yield value
+    for layer in _layers(value) or [value]:
         yield layer
-        for value in vars(layer).values():
-            if isinstance(value, types.FunctionType):
-                yield value
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None:
-        yield optimizer
-        yield getattr(optimizer, "_learning_rate", None)
-    config = getattr(model, "_compile_config", None)
+        for part in vars(layer).values():
+            yield from _leaves(part, set())
+    optimizer = getattr(value, "optimizer", None)
+    for part in (value, optimizer) if optimizer is not None else (value,):
+        yield part
+        yield getattr(part, "_learning_rate", None)
+    config = getattr(value, "_compile_config", None)
     yield from _leaves(getattr(config, "config", None), set())
 
 
@@ -125,38 +344,43 @@ def _leaves(value: Any, seen: set[int]) -> Iterator[Any]:
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _leaves(part, seen)
-    elif isinstance(value, types.FunctionType | type) or hasattr(value, "get_config"):
+    elif isinstance(value, types.FunctionType):
+        if not _is_of_keras(value):
+            yield value
+    elif isinstance(value, type) or hasattr(value, "get_config"):
         yield value
 
 
 def fingerprint(value: Any) -> bytes | None:
-    """Return a model's content: its weights and its optimizer's state; None for anything else."""
-    if not is_model(value):
+    """Return the content of a model or of a part of one: weights, an optimizer's state; None for anything else."""
+    if not is_saveable(value):
         return None
     found = hashlib.blake2b(digest_size=20)
     optimizer = getattr(value, "optimizer", None)
-    for variable in [*value.variables, *(optimizer.variables if optimizer is not None else ())]:
+    for variable in [*_variables(value), *(optimizer.variables if optimizer is not None else ())]:
         found.update(np.ascontiguousarray(variable.numpy()).tobytes())
     found.update(str(getattr(value, "compiled", False)).encode())
+    found.update(str([layer.trainable for layer in _layers(value)]).encode())
     return found.digest()
 
 
 def update_in_place(original: Any, returned: Any) -> bool:
-    """Make a model of the notebook what the one that came back is: weights, optimizer and its state."""
-    if not (is_model(original) and is_model(returned)):
+    """Make a model or layer of the notebook what the one that came back is: weights, optimizer and its state."""
+    if not (is_saveable(original) and type(original).__name__ == type(returned).__name__ and hasattr(original, "built")):
         return False
-    if not original.built:
+    if not original.built and hasattr(returned, "get_build_config"):
         config = returned.get_build_config()
         if config:
             original.build_from_config(config)
     shapes = [tuple(variable.shape) for variable in original.variables]
     if shapes != [tuple(variable.shape) for variable in returned.variables]:
         return False
-    if returned.compiled:
+    if getattr(returned, "compiled", False):
         original.compile_from_config(returned.get_compile_config()) if not original.compiled else None
         _copy(returned.optimizer, original.optimizer, original)
     for mine, theirs in zip(original.variables, returned.variables, strict=True):
         mine.assign(theirs.numpy())
+    _set_trainable(original, [layer.trainable for layer in _layers(returned)])
     return True
 
 
