@@ -6,7 +6,6 @@ Outside a run there is one rank, number 0, so that the same code runs in a plain
 from __future__ import annotations
 
 import itertools
-import numbers
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +67,16 @@ def report(step: int | None = None, **metrics: Any) -> None:
         For a metric that is no number.
     """
     values = {name: _number(name, value) for name, value in metrics.items()}
+    number = next(_steps) if step is None else int(_number("step", step))
     context = current()
-    number = next(_steps) if step is None else int(step)
-    if context is not None:
+    if context is not None and values:
         context.emit(Metrics(rank=context.rank, step=number, scope="user", values=values))
 
 
 def _number(name: str, value: Any) -> float:
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError(value)
         return float(value)
     except (TypeError, ValueError):
         raise UsageError(f"hops.report: {name} must be a number, got {value!r:.80}") from None
@@ -87,35 +88,21 @@ def all_reduce(value: Any, op: str = "sum") -> Any:
     Parameters
     ----------
     value
-        A number, an array, a tensor, or lists, tuples and dictionaries of them, alike on all ranks.
+        A number, an array, a tensor, or lists, tuples and dictionaries of them, alike on all ranks in dtype and shape.
+        Comes back as the same kind; the mean of whole numbers is a float, and truth values are counted by ``sum``.
     op
         ``sum``, ``mean``, ``max`` or ``min``.
+
+    Raises
+    ------
+    CollectiveError
+        On every rank, naming both calls, if ranks do not call the same.
+    UsageError
+        For what is no number, and inside a ``tf.function``.
     """
-    if isinstance(value, dict):
-        return {key: all_reduce(value[key], op) for key in value}
-    if isinstance(value, list | tuple):
-        return type(value)(all_reduce(part, op) for part in value)
-    import numpy as np
+    from hops_magic.frameworks.nested import all_reduce_nested
 
-    array = np.asarray(value)
-    if op == "mean" and array.dtype.kind in "iub":
-        array = array.astype(np.float64)  # the mean of whole numbers is none
-    reduced = _collective().all_reduce(array, op)
-    if isinstance(value, np.ndarray):
-        return reduced
-    if isinstance(value, numbers.Number | np.generic):
-        if op == "mean" or isinstance(value, float):
-            return float(reduced)
-        return reduced[()].item() if isinstance(value, numbers.Number) and not isinstance(value, np.generic) else reduced[()]
-    return _like(value, reduced)
-
-
-def _like(value: Any, array: Any) -> Any:
-    if type(value).__module__.startswith("tensorflow"):
-        import importlib
-
-        return importlib.import_module("tensorflow").convert_to_tensor(array)
-    return array
+    return all_reduce_nested(_collective(), value, op)
 
 
 def broadcast(value: Any, root: int = 0) -> Any:
@@ -148,23 +135,36 @@ def shard(data: Any) -> Any:
     """Return this rank's part of some data.
 
     Dask collections give the rank its partitions, in turn (0, n, 2n ...), computed here: a DataFrame, an array or a list.
-    Arrays, tables and sequences give a contiguous slice of rows; sizes differ by one at most. A ``tf.data.Dataset`` gives
-    each n-th element.
+    Arrays, tables and lists give a contiguous slice of rows; sizes differ by one at most. A ``tf.data.Dataset`` gives each
+    n-th element. Tuples and dictionaries of such data, ``(x, y)`` say, are split part by part.
+
+    Raises
+    ------
+    UsageError
+        For data that cannot be split, such as a generator.
     """
     me, world = rank(), world_size()
+    if isinstance(data, dict):
+        return {key: shard(part) for key, part in data.items()}
+    if isinstance(data, tuple):
+        return tuple(shard(part) for part in data)
     if callable(getattr(data, "__dask_graph__", None)):
         return _dask_part(data, me, world)
     if hasattr(data, "shard") and hasattr(data, "element_spec"):
         return data.shard(world, me)
-    if isinstance(data, dict):
-        return {key: shard(part) for key, part in data.items()}
-    if not hasattr(data, "__len__"):
-        raise UsageError(f"hops.shard needs data with a length, or a Dask collection, got {type(data).__name__}")
-    start, end = len(data) * me // world, len(data) * (me + 1) // world
-    return data.iloc[start:end] if hasattr(data, "iloc") else data[start:end]
+    try:
+        start, end = len(data) * me // world, len(data) * (me + 1) // world
+        return data.iloc[start:end] if hasattr(data, "iloc") else data[start:end]
+    except TypeError:
+        raise UsageError(
+            f"hops.shard needs data with a length that can be sliced, or a Dask collection, got {type(data).__name__}"
+        ) from None
 
 
 def _dask_part(data: Any, me: int, world: int) -> Any:
+    # a Delayed has attributes of any name
+    if not isinstance(getattr(data, "npartitions", None), int):
+        raise UsageError(f"hops.shard splits Dask frames, arrays and bags, not {type(data).__name__}: compute it first")
     if hasattr(data, "divisions"):
         mine = [data.partitions[i] for i in range(me, data.npartitions, world)]
         if not mine:
@@ -172,10 +172,10 @@ def _dask_part(data: Any, me: int, world: int) -> Any:
         import dask.dataframe as dd
 
         return dd.concat(mine).compute(scheduler="synchronous")
-    if not hasattr(data, "chunks"):  # a bag
-        parts = [part.compute(scheduler="synchronous") for part in data.to_delayed()[me::world]]
-        return [item for part in parts for item in part]
-    import numpy as np
+    if hasattr(data, "blocks"):
+        import numpy as np
 
-    blocks = [data.blocks[i].compute(scheduler="synchronous") for i in range(me, data.numblocks[0], world)]
-    return np.concatenate(blocks) if blocks else np.empty((0, *data.shape[1:]), data.dtype)
+        blocks = [data.blocks[i].compute(scheduler="synchronous") for i in range(me, data.numblocks[0], world)]
+        return np.concatenate(blocks) if blocks else np.empty((0, *data.shape[1:]), data.dtype)
+    parts = [part.compute(scheduler="synchronous") for part in data.to_delayed()[me::world]]
+    return [item for part in parts for item in part]

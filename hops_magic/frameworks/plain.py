@@ -11,7 +11,11 @@ from hops_magic.frameworks.context import RankContext
 
 
 class PlainFramework:
-    """Seeds the standard library and numpy, and leaves the rest to the user."""
+    """Seeds the standard library and numpy, and leaves the rest to the user.
+
+    The threads of linear algebra are set by the rank's host, in the environment of the warm process: the libraries read
+    it once, when numpy is imported, which is before the fork.
+    """
 
     name = "none"
     preload: tuple[str, ...] = ()

@@ -1,8 +1,11 @@
 """What a cell calls through ``hops``, inside a run and outside of one."""
 
+import collections
+import os
 import subprocess
 import sys
 
+import dask
 import numpy as np
 import pytest
 from ringing import on_ring
@@ -58,6 +61,59 @@ def test_values_keep_their_kind(tmp_path):
     assert on_ring(2, body, tmp_path) == [expected, expected]
 
 
+def test_what_is_built_of_values_comes_back_built_alike(tmp_path):
+    Pair = collections.namedtuple("Pair", "x y")
+
+    def body(ring):
+        in_run(ring)
+        names = ["b", "a"] if ring.rank else ["a", "b"]  # another order of the same names
+        found = hops.all_reduce({"flag": True, "half": np.float32(1.5), "pair": Pair(1, np.ones((2, 2)))})
+        return (
+            hops.all_reduce({name: {"a": 1.0, "b": 2.0}[name] for name in names}),
+            found["flag"],
+            type(found["half"]).__name__,
+            type(found["pair"]).__name__,
+            found["pair"].y.tolist(),
+            hops.all_reduce([]),
+            hops.all_reduce(ring.rank == 1, "max"),
+        )
+
+    expected = ({"a": 2.0, "b": 4.0}, 2, "float32", "Pair", [[2.0, 2.0], [2.0, 2.0]], [], True)
+    assert on_ring(2, body, tmp_path) == [expected, expected]
+
+
+@pytest.mark.parametrize("pair", [({"a": 1}, {"b": 1}), (np.ones((2, 3)), np.ones((3, 2))), (1, 1.0), ([1, 2], [1])])
+def test_values_that_differ_in_names_shapes_or_kinds_are_refused_on_all_ranks(pair, tmp_path):
+    def body(ring):
+        in_run(ring)
+        return hops.all_reduce(pair[ring.rank])
+
+    for answer in on_ring(2, body, tmp_path):
+        assert "CollectiveError: ranks do not call the same collectives" in answer
+
+
+def test_tensors_come_back_as_tensors():
+    code = """
+import numpy as np, tensorflow as tf, hops_magic as hops
+found = hops.all_reduce({"loss": tf.constant(2.0), "w": tf.Variable([1.0])})
+assert tf.is_tensor(found["loss"]) and tf.is_tensor(found["w"]), found
+assert sum(int(x) for x in hops.shard(tf.data.Dataset.range(4))) == 6
+hops.report(loss=tf.constant(1.0))
+try:
+    tf.function(lambda x: hops.all_reduce(x))(tf.constant(1.0))
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert "outside of a tf.function" in done.stdout, done.stderr
+
+
 def test_every_row_is_in_one_part(tmp_path):
     import pandas as pd
 
@@ -66,6 +122,8 @@ def test_every_row_is_in_one_part(tmp_path):
     def body(ring):
         in_run(ring)
         parts = [hops.shard(rows), hops.shard(np.array(rows)).tolist(), hops.shard(pd.DataFrame({"x": rows}))["x"].tolist()]
+        left, right = hops.shard((rows, np.array(rows)))
+        assert left == right.tolist()
         return parts, hops.shard({"a": rows})["a"]
 
     found = on_ring(3, body, tmp_path)
@@ -132,6 +190,14 @@ def test_a_wrong_operation_or_root_is_refused():
         hops.broadcast(1, root=3)
     with pytest.raises(UsageError, match="needs data with a length"):
         hops.shard(iter([1]))
+    with pytest.raises(UsageError, match="not Delayed: compute it first"):
+        hops.shard(dask.delayed(1))
+    with pytest.raises(UsageError, match=r"all_reduce\['a'\] must be a number or an array of numbers, got str"):
+        hops.all_reduce({"a": "text"})
+    with pytest.raises(UsageError, match="step must be a number"):
+        hops.report("first", loss=1)
+    with pytest.raises(UsageError, match=r"loss must be a number, got '0\.5'"):
+        hops.report(loss="0.5")
 
 
 def test_importing_hops_imports_nothing_heavy():
