@@ -117,12 +117,21 @@ class Output(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Displayed(Event):
-    """Something that a rank displayed, as a MIME bundle."""
+    """Something that a rank displayed, as a MIME bundle; it takes the place of what the rank displayed by the same id."""
 
     kind: ClassVar[str] = "display"
     rank: int
     data: Mapping[str, Any]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    display_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleared(Event):
+    """A rank took back what it displayed (``clear_output``); text it wrote stays."""
+
+    kind: ClassVar[str] = "cleared"
+    rank: int
 
 
 @dataclass(frozen=True, kw_only=True)

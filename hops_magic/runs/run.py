@@ -121,7 +121,7 @@ def _fraction(rank: RankView) -> float | None:
 
 def advance(run: Run, event: ev.Event) -> Run:
     """Return the run after an event. Events after a final state change nothing but late output."""
-    if run.state.is_final and not isinstance(event, ev.Output | ev.Displayed | ev.Warned | ev.ResultReady):
+    if run.state.is_final and not isinstance(event, ev.Output | ev.Displayed | ev.Cleared | ev.Warned | ev.ResultReady):
         return run
     return _advance(event, run)
 
@@ -223,7 +223,18 @@ def _tail(parts: tuple[tuple[str, str], ...], stream: str, text: str) -> tuple[t
 
 @_advance.register
 def _(event: ev.Displayed, run: Run) -> Run:
+    if event.display_id and any(_is_update(event, shown) for shown in run.displays):
+        return replace(run, displays=tuple(event if _is_update(event, shown) else shown for shown in run.displays))
     return replace(run, displays=(*run.displays, event)[-MAX_DISPLAYS:])
+
+
+def _is_update(event: ev.Displayed, shown: ev.Displayed) -> bool:
+    return (shown.rank, shown.display_id) == (event.rank, event.display_id)
+
+
+@_advance.register
+def _(event: ev.Cleared, run: Run) -> Run:
+    return replace(run, displays=tuple(shown for shown in run.displays if shown.rank != event.rank))
 
 
 @_advance.register

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from hops_magic.runs.events import Displayed
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.widgets import words
@@ -24,8 +25,8 @@ class News:
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}
         self._rest: dict[tuple[int, str], str] = {}
-        self._displays = self._warnings = self._restarts = 0
-        self._last_display: object = None
+        self._warnings = self._restarts = 0
+        self._displays: tuple[Displayed, ...] = ()
 
     def lines(self, run: Run, *, is_last: bool = False) -> Iterator[str]:
         """Yield the new lines; incomplete ones wait for their end, or for ``is_last``."""
@@ -33,15 +34,12 @@ class News:
             yield from self._output(run, rank)
         if is_last:
             yield from self._rests()
-        new = len(run.displays)
-        for index, shown in enumerate(run.displays):
-            if shown is self._last_display:
-                new = len(run.displays) - index - 1
-        for shown in run.displays[len(run.displays) - new :]:
-            if shown.rank == 0:
+        for shown in run.displays:
+            # by identity: the same thing may be displayed twice, and earlier ones may be updated or taken back
+            if shown.rank == 0 and shown.data and not any(shown is known for known in self._displays):
                 text = str(shown.data.get("text/plain", f"<{', '.join(shown.data)}>"))
                 yield from (f"[{shown.rank}] {line}" for line in clean(text).split("\n"))
-            self._last_display = shown
+        self._displays = run.displays
         for reason in run.restarts[self._restarts :]:
             yield f"restarted: {one_line(reason)}"
         for message in run.warnings[self._warnings :]:

@@ -224,7 +224,9 @@ def display_of(shown: Displayed) -> dict[str, Any]:
         # one picture is enough
         data = {kind: text for kind, text in data.items() if kind in (*_PICTURES, "text/plain")}
     if not data:
-        data["text/plain"] = f"<{words.count(len(shown.data), 'form')} of display that cannot be shown here>"
+        # without any form it is a place that is filled later
+        unknown = f"<{words.count(len(shown.data), 'form')} of display that cannot be shown here>"
+        data["text/plain"] = unknown if shown.data else ""
     return {"rank": shown.rank, "data": data}
 
 

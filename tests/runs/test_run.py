@@ -16,7 +16,8 @@ SAMPLES = [
     ev.Progress(at=1.0, rank=0, epoch=1, epochs=5, step=2, steps=9, examples_per_s=10.5),
     ev.Metrics(at=1.0, rank=0, step=3, scope="epoch", values={"loss": 0.5}),
     ev.Output(at=1.0, rank=0, stream="stdout", text="héllo\n"),
-    ev.Displayed(at=1.0, rank=0, data={"text/plain": "x"}),
+    ev.Displayed(at=1.0, rank=0, data={"text/plain": "x"}, display_id="d"),
+    ev.Cleared(at=1.0, rank=0),
     ev.Resources(at=1.0, rank=0, cpu_percent=99.0, memory_bytes=1 << 30),
     ev.Checkpointed(at=1.0, epoch=2, step=0, path="/c"),
     ev.Restarted(at=1.0, attempt=1, reason="lost"),
@@ -55,6 +56,18 @@ def test_the_exit_of_an_earlier_attempt_does_not_mark_the_new_rank_dead():
     run = advance(run, ev.RankStarted(rank=0, attempt=1, pid=7, worker="w", host="h"))
     run = advance(run, ev.RankExited(rank=0, attempt=0, code=-9))
     assert run.ranks[0].alive
+
+
+def test_a_display_is_updated_in_place_and_taken_back_by_its_rank_alone():
+    shown = [
+        ev.Displayed(rank=0, data={"text/plain": "first"}, display_id="d"),
+        ev.Displayed(rank=1, data={"text/plain": "of rank 1"}, display_id="d"),
+        ev.Displayed(rank=0, data={"text/plain": "second"}),
+        ev.Displayed(rank=0, data={"text/plain": "new"}, display_id="d"),
+    ]
+    run = advance_all(START, shown)
+    assert [each.data["text/plain"] for each in run.displays] == ["new", "of rank 1", "second"]
+    assert advance(run, ev.Cleared(rank=0)).displays == (shown[1],)
 
 
 def test_output_keeps_the_newest_characters_and_its_streams_in_order():
