@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from hops_magic.engine.resources import Liveness, ResourceSampler, oom_kills
@@ -70,6 +71,20 @@ def test_what_a_process_uses(process):
             break
         assert time.monotonic() < end, sample
     assert sample.rank == 3
+
+
+def test_what_a_rank_started_counts_as_its_own(process):
+    child = "data = bytearray(60 << 20)\nfor i in range(0, len(data), 4096): data[i] = 1\nwhile True: pass"
+    pid = process(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])")
+    children = psutil.Process(pid).children
+    sampler, end = ResourceSampler(pid), time.monotonic() + 20
+    try:
+        while (sample := sampler.sample(0)).memory_bytes < 60 << 20 or sample.cpu_percent < 10:
+            assert time.monotonic() < end, sample
+            time.sleep(0.3)
+    finally:
+        for each in children():
+            each.kill()
 
 
 def test_kills_of_the_kernel_are_counted():
