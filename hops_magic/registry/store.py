@@ -183,7 +183,7 @@ def _first_open(settings: Settings) -> Iterator[None]:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(f"{file}.lock", timeout=OPEN_WITHIN_S):
             if not file.exists():
-                file.touch(mode=0o600)
+                _make_tables(file)
             yield
             with contextlib.closing(sqlite3.connect(file, timeout=10)) as connection:
                 # readers and the writer no longer wait for each other
@@ -197,6 +197,20 @@ def _first_open(settings: Settings) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _make_tables(file: Path) -> None:
+    """Make an empty store beside its place, then move it there: a process killed meanwhile leaves no half of one."""
+    from mlflow import MlflowClient
+
+    draft = file.with_name(f".{file.name}.draft")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    uri = f"sqlite:///{draft}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
+    draft.replace(file)
 
 
 def _check_server(settings: Settings) -> None:

@@ -173,3 +173,11 @@ def run_of(run_id):
     from hops_magic.runs.states import RunState
 
     return Run(run_id=run_id, name=run_id, state=RunState.DONE, created_at=START)
+
+
+def test_a_store_whose_making_was_killed_is_made_anew(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / ".registry.db.draft").write_bytes(b"half of one")
+    assert open_registry(Settings.from_environment({"HOPS_HOME": str(home)})).runs() == []
+    assert not (home / ".registry.db.draft").exists()
