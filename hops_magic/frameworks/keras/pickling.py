@@ -208,13 +208,31 @@ def _set_values(value: Any, values: list[Any]) -> None:
     variables = _variables(value)
     if [tuple(variable.shape) for variable in variables] != [tuple(array.shape) for array in values]:
         if isinstance(value, _optimizer_type()):
-            return  # its state belongs to a model, and comes with it
+            _set_when_built(value, values)
+            return
         raise CaptureError(
             f"{getattr(value, 'name', value)!r} cannot be rebuilt with its {len(values)} weights: "
             "give its class a build() that makes them, or a get_config()"
         )
     for variable, array in zip(variables, values, strict=True):
         variable.assign(array)
+
+
+def _set_when_built(optimizer: Any, values: list[Any]) -> None:
+    """Give an optimizer its state as soon as it learns of the variables that it is for: in a loop of the user's own."""
+    build = optimizer.build
+
+    def build_with_state(variables: Any) -> None:
+        import tensorflow as tf
+
+        del optimizer.build
+        build(variables)
+        if [tuple(variable.shape) for variable in optimizer.variables] == [tuple(array.shape) for array in values]:
+            with tf.init_scope():  # once, not at each step of the graph in which this may be traced
+                for variable, array in zip(optimizer.variables, values, strict=True):
+                    variable.assign(array)
+
+    object.__setattr__(optimizer, "build", build_with_state)
 
 
 def _optimizer_type() -> Any:

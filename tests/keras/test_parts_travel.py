@@ -1,0 +1,50 @@
+"""Parts that travel without their model: an optimizer keeps what it has learnt."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from parity import distance, plain
+
+from hops_magic.cells.travel import dumps, loads
+from hops_magic.frameworks import reducers
+
+
+def there_and_back(value):
+    pickled = dumps(value, {}, reducers())
+    return loads(pickled.stream, {}, pickled.buffers)
+
+
+X = np.random.default_rng(3).normal(size=(40, 6)).astype("float32")
+
+
+@pytest.mark.parametrize("in_graph", [True, False], ids=["graph", "eager"])
+def test_an_optimizer_that_travels_alone_goes_on_where_it_was(in_graph):
+    def body(travels):
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(4), layers.Dense(1)])
+        optimizer = keras.optimizers.Adam(0.05)
+
+        def trained(optimizer, steps):
+            def step(x):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean(tf.square(model(x) - 1.0))
+                optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+            step = tf.function(step) if in_graph else step
+            for _ in range(steps):
+                step(tf.constant(X))
+
+        trained(optimizer, 3)
+        other = keras.optimizers.Adam(0.05)
+        if travels:
+            other = there_and_back(optimizer)
+        else:
+            other.build(model.trainable_variables)
+            for mine, theirs in zip(other.variables, optimizer.variables, strict=True):
+                mine.assign(theirs)
+        trained(other, 4)
+        state = [*model.get_weights(), *(variable.numpy() for variable in other.variables)]
+        return {str(place): np.array(value) for place, value in enumerate(state)}
+
+    assert distance(plain(lambda: body(False)), plain(lambda: body(True))) == 0.0
