@@ -7,11 +7,9 @@ A worker plugin. Its handlers are called by supervisors (``hops_prepare``, ``hop
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import pickle
-import shutil
 import socket
 import time
 from pathlib import Path
@@ -21,7 +19,7 @@ from distributed import Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from hops_magic.engine.buffers import BufferStore, node_folder, node_identity
-from hops_magic.engine.job import RankSpec, run_folder
+from hops_magic.engine.job import RankSpec
 from hops_magic.engine.nursery import Nursery
 from hops_magic.engine.rank_process import RankProcess
 from hops_magic.errors import ClusterError
@@ -241,9 +239,3 @@ def _gpus() -> tuple[int, ...]:
     """The GPU of a Dask-CUDA worker: the first of ``CUDA_VISIBLE_DEVICES``, which Dask-CUDA rotates for each worker."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return (int(first),) if first.isdigit() else ()
-
-
-def remove_run_folder(run_id: str) -> None:
-    """Delete a run's folder on this machine, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(run_folder(run_id))
