@@ -36,3 +36,17 @@ class RunState(Enum):
     def can_stop(self) -> bool:
         """Whether asking for a stop makes sense."""
         return not self.is_final and self is not RunState.STOPPING
+
+
+class TrialState(Enum):
+    """Where a trial of a study stands. A stopped trial was ended early by a rule or the user; its last value counts."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the trial."""
+        return self is not TrialState.RUNNING

@@ -1,0 +1,1 @@
+"""Tune a program: spaces, searches, stopping rules, studies and ablation."""

@@ -1,0 +1,43 @@
+"""What a search is: it is asked for points of a space and told what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hops_magic.runs.states import TrialState
+
+Point = Mapping[str, Any]
+"""Raw coordinates by label, plain JSON values: an index for a choice, a number else; only the labels that are active."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a trial.
+
+    Attributes
+    ----------
+    state : TrialState
+        Final.
+    loss : float or None
+        Smaller is better, whatever the direction of the study; None for a trial that failed before its first value.
+    step : int
+        The last step that was reported.
+    """
+
+    state: TrialState
+    loss: float | None = None
+    step: int = 0
+
+
+class Search(Protocol):
+    """Proposes points of a space; calls come from one thread at a time, in a fixed order for a given order of results."""
+
+    def ask(self, number: int) -> Point | None:
+        """Propose the point of trial ``number``, which counts as pending until it is told; None if there are no more."""
+        ...
+
+    def tell(self, number: int, point: Point, outcome: Outcome) -> None:
+        """Learn from a trial that ended; also from one that this object was never asked for (a study that is resumed)."""
+        ...
