@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from hops_magic.runs.states import RunState
+from hops_magic.runs.states import RunState, TrialState
 
 Wire = dict[str, Any]
 
@@ -199,7 +199,66 @@ class ResultReady(Event):
     left_behind: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Places(Event):
+    """A study's places, each with room for one trial: how many it holds, and how many it wants."""
+
+    kind: ClassVar[str] = "places"
+    held: int
+    wanted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStarted(Event):
+    """A trial of a study begins, or begins again: then ``attempt`` is more than 0 and ``reason`` says why.
+
+    ``values`` are what the cell sees, as plain JSON values where they are such and as text else; ``point`` is what the
+    search proposed, None for a later attempt.
+    """
+
+    kind: ClassVar[str] = "trial-started"
+    trial: int
+    values: Mapping[str, Any]
+    point: Mapping[str, Any] | None = None
+    attempt: int = 0
+    place: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialReported(Event):
+    """Metrics of a trial at a step, counted from 1."""
+
+    kind: ClassVar[str] = "trial-reported"
+    trial: int
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEnded(Event):
+    """A trial ended, for a ``reason`` that a user can read; ``error`` is a traceback, ``value`` the metric's last value."""
+
+    kind: ClassVar[str] = "trial-ended"
+    trial: int
+    state: TrialState
+    value: float | None = None
+    reason: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned(Event):
+    """Rank 0's last expression: ``values`` if it is a number (called ``value``) or a dictionary with numbers."""
+
+    kind: ClassVar[str] = "returned"
+    rank: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+
+
 _KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
+_STATES: dict[str, type[RunState] | type[TrialState]] = {"state": RunState, "trial-ended": TrialState}
 _TUPLES: dict[str, frozenset[str]] = {
     kind: frozenset(n for n, hint in typing.get_type_hints(cls).items() if typing.get_origin(hint) is tuple)
     for kind, cls in _KINDS.items()
@@ -213,7 +272,7 @@ def to_wire(event: Event) -> Wire:
         value = getattr(event, item.name)
         if value is None or (item.default is not dataclasses.MISSING and value == item.default):
             continue
-        wire[item.name] = value.value if isinstance(value, RunState) else value
+        wire[item.name] = value.value if isinstance(value, RunState | TrialState) else value
     return wire
 
 
@@ -229,8 +288,8 @@ def from_wire(wire: Mapping[str, Any]) -> Event:
     kind = values.pop("kind", "")
     if kind not in _KINDS:
         raise ValueError(f"unknown kind of event: {kind!r}")
-    if kind == "state":
-        values["state"] = RunState(values["state"])
+    if kind in _STATES:
+        values["state"] = _STATES[kind](values["state"])
     for name in _TUPLES[kind]:
         if name in values:
             values[name] = tuple(values[name])

@@ -277,3 +277,8 @@ def _(event: ev.ResultReady, run: Run) -> Run:
 def _rank(run: Run, rank: int, **changes: Any) -> Run:
     view = replace(run.ranks.get(rank, RankView(rank=rank)), **changes)
     return replace(run, ranks={**run.ranks, rank: view})
+
+
+@_advance.register
+def _(event: ev.Returned, run: Run) -> Run:  # noqa: ARG001 (a number that a trial returns concerns its study)
+    return run

@@ -1,0 +1,277 @@
+"""The summary of a study and the one function that changes it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import singledispatch
+from typing import Any
+
+from hops_magic.runs import events as ev
+from hops_magic.runs.run import Curve
+from hops_magic.runs.states import RunState, TrialState
+
+MAX_ERROR_CHARS = 8_192
+
+
+class Direction(Enum):
+    """What is better of a metric."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    def loss(self, value: float) -> float:
+        """Return what is smaller for a better value; NaN stays NaN."""
+        return value if self is Direction.MINIMIZE else -value
+
+    def is_better(self, one: float, other: float) -> bool:
+        """Whether one value is strictly better than another; NaN is the worst."""
+        if math.isnan(one):
+            return False
+        return math.isnan(other) or self.loss(one) < self.loss(other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial as a viewer shows it.
+
+    Attributes
+    ----------
+    number : int
+        From 0, in the order in which they began.
+    values : mapping
+        What the cell saw, by variable; values that are no JSON are text.
+    point : mapping
+        What the search proposed.
+    attempt : int
+        How often it began again.
+    place : str
+        Where it ran: the worker of its chief.
+    step : int
+        The last step said.
+    latest : mapping
+        Every metric's last value.
+    curve : Curve
+        The study's metric by step.
+    value : float or None
+        The study's metric at the end; None before, and for trials that never said it.
+    reason : str
+        Why it was stopped or failed, in a sentence.
+    error : str
+        Traceback of a failed trial.
+    retries : tuple of str
+        Why it began again, each time.
+    """
+
+    number: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+    point: Mapping[str, Any] = field(default_factory=dict)
+    state: TrialState = TrialState.RUNNING
+    attempt: int = 0
+    place: str = ""
+    started_at: float = 0.0
+    ended_at: float | None = None
+    step: int = 0
+    latest: Mapping[str, float] = field(default_factory=dict)
+    curve: Curve = field(default_factory=Curve)
+    value: float | None = None
+    reason: str = ""
+    error: str = ""
+    retries: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the first start to the end, None while it runs."""
+        return None if self.ended_at is None else self.ended_at - self.started_at
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it counts for the best: it ended with a number, or was stopped after one."""
+        return self.state in (TrialState.DONE, TrialState.STOPPED) and self.value is not None and math.isfinite(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that viewers know of a study; made by :func:`advance_study` alone, from what is known at its beginning."""
+
+    run_id: str
+    name: str = ""
+    experiment: str = ""
+    metric: str = ""
+    direction: Direction = Direction.MINIMIZE
+    trials_wanted: int = 0
+    """Number of trials after which the study ends."""
+    workers_per_trial: int = 1
+    names: tuple[str, ...] = ()
+    """The hyperparameters, in the order of the space."""
+    log_names: tuple[str, ...] = ()
+    """Those whose axis is logarithmic."""
+    search: str = ""
+    stopping: str = ""
+    state: RunState = RunState.SUBMITTED
+    reason: str = ""
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    places: int = 0
+    places_wanted: int = 0
+    queue_position: int | None = None
+    trials: Mapping[int, Trial] = field(default_factory=dict)
+    metric_names: tuple[str, ...] = ()
+    """Every metric that any trial has said."""
+    warnings: tuple[str, ...] = ()
+    restarts: tuple[str, ...] = ()
+    result: ev.ResultReady | None = None
+
+    @property
+    def counts(self) -> Mapping[TrialState, int]:
+        """How many trials are in each state."""
+        found = Counter(trial.state for trial in self.trials.values())
+        return {state: found.get(state, 0) for state in TrialState}
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best value: of those that came to their end, else of those that were stopped."""
+        for state in (TrialState.DONE, TrialState.STOPPED):
+            counted = [t for t in self.trials.values() if t.state is state and t.has_value]
+            if counted:
+                return min(counted, key=lambda t: (self.direction.loss(t.value or 0.0), t.number))
+        return None
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds from the first trial's start to the study's end, None while either is missing."""
+        return None if self.started_at is None or self.ended_at is None else self.ended_at - self.started_at
+
+    def best_so_far(self) -> list[tuple[Trial, float]]:
+        """Return ``(trial, best value)`` each time that the best improved, in the order of the trials' ends."""
+        found: list[tuple[Trial, float]] = []
+        for trial in sorted(self.ended(), key=lambda t: (t.ended_at or 0.0, t.number)):
+            if trial.state is not TrialState.DONE or not trial.has_value or trial.value is None:
+                continue
+            if not found or self.direction.is_better(trial.value, found[-1][1]):
+                found.append((trial, trial.value))
+        return found
+
+    def ended(self) -> list[Trial]:
+        """Return the trials that are over, by number."""
+        return [trial for trial in self.trials.values() if trial.state.is_final]
+
+
+def advance_study(study: Study, event: ev.Event) -> Study:
+    """Return the study after an event. Events after a final state change nothing but late warnings and results."""
+    return advance_study_all(study, (event,))
+
+
+def advance_study_all(study: Study, events: Iterable[ev.Event]) -> Study:
+    """Fold many events in order."""
+    # one copy for all of them: a study has thousands of trials, and a batch has hundreds of events
+    trials = dict(study.trials)
+    names = dict.fromkeys(study.metric_names)
+    for event in events:
+        if study.state.is_final and not isinstance(event, ev.Warned | ev.ResultReady):
+            continue
+        if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
+            before = trials.get(event.trial, Trial(number=event.trial))
+            trials[event.trial] = _advance_trial(event, before, study.metric)
+            if isinstance(event, ev.TrialReported):
+                names.update(dict.fromkeys(event.values))
+            elif isinstance(event, ev.TrialStarted) and study.started_at is None:
+                study = replace(study, started_at=event.at)
+        else:
+            study = _advance(event, study)
+    return replace(study, trials=trials, metric_names=tuple(names))
+
+
+def _advance_trial(event: ev.Event, trial: Trial, metric: str) -> Trial:
+    if isinstance(event, ev.TrialStarted):
+        again = event.attempt > 0 and trial.started_at > 0
+        return replace(
+            trial,
+            values=dict(event.values),
+            point=trial.point if event.point is None else dict(event.point),
+            state=TrialState.RUNNING,
+            attempt=event.attempt,
+            place=event.place,
+            started_at=trial.started_at if again else event.at,
+            retries=(*trial.retries, event.reason) if again else trial.retries,
+        )
+    if trial.state.is_final:
+        return trial
+    if isinstance(event, ev.TrialReported):
+        value = event.values.get(metric)
+        return replace(
+            trial,
+            step=max(trial.step, event.step),
+            latest={**trial.latest, **event.values},
+            curve=trial.curve if value is None else trial.curve.add(event.step, value),
+        )
+    assert isinstance(event, ev.TrialEnded)
+    return replace(
+        trial,
+        state=event.state,
+        value=event.value,
+        reason=event.reason,
+        error=event.error[-MAX_ERROR_CHARS:],
+        ended_at=event.at,
+    )
+
+
+@singledispatch
+def _advance(event: ev.Event, study: Study) -> Study:
+    raise TypeError(f"no rule for {type(event).__name__} in study {study.run_id}")
+
+
+@_advance.register
+def _(event: ev.StateChanged, study: Study) -> Study:
+    study = replace(study, state=event.state, reason=event.reason)
+    if not event.state.is_waiting:
+        study = replace(study, queue_position=None)
+    return replace(study, ended_at=event.at) if event.state.is_final else study
+
+
+@_advance.register
+def _(event: ev.Queued, study: Study) -> Study:
+    return replace(study, state=RunState.QUEUED, queue_position=event.position)
+
+
+@_advance.register
+def _(event: ev.Places, study: Study) -> Study:
+    return replace(study, places=event.held, places_wanted=event.wanted)
+
+
+@_advance.register
+def _(event: ev.Restarted, study: Study) -> Study:
+    return replace(study, restarts=(*study.restarts, event.reason))
+
+
+@_advance.register
+def _(event: ev.Warned, study: Study) -> Study:
+    return study if event.message in study.warnings else replace(study, warnings=(*study.warnings, event.message))
+
+
+@_advance.register
+def _(event: ev.ResultReady, study: Study) -> Study:
+    return replace(study, result=event)
+
+
+def table_of(study: Study) -> list[dict[str, Any]]:
+    """Return one row per trial: number, state, value, each hyperparameter, step, seconds, retries and reason."""
+    names = study.names or tuple(dict.fromkeys(name for trial in study.trials.values() for name in trial.values))
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state.value,
+            study.metric or "value": trial.value,
+            **{name: trial.values.get(name) for name in names},
+            "step": trial.step,
+            "seconds": trial.duration_s,
+            "retries": trial.attempt,
+            "reason": trial.reason,
+        }
+        for trial in study.trials.values()
+    ]
+
