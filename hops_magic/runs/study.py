@@ -274,4 +274,3 @@ def table_of(study: Study) -> list[dict[str, Any]]:
         }
         for trial in study.trials.values()
     ]
-
