@@ -6,6 +6,7 @@ import time
 
 import hops_magic as hops
 from benchmarks.table import Table
+from hops_magic.session import session
 
 SECONDS, RANKS, RATE = 20, 4, 1_000
 
@@ -22,6 +23,8 @@ for step in range(1, {SECONDS * RATE // RANKS} + 1):
 
 
 def table() -> Table:
+    cluster = session().clusters.current()
+    cluster.scale(max(RANKS, len(cluster.status().workers)))
     hops.train("1", workers=RANKS, framework="none", show=False, namespace={})
     cpu, began = time.process_time(), time.perf_counter()
     trained = hops.train(CELL, workers=RANKS, framework="none", show=False, namespace={}, name="events")

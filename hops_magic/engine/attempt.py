@@ -6,16 +6,15 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+from distributed import Worker
 
 from hops_magic.cells.tracebacks import collapse
-from hops_magic.engine.job import RankSpec, run_folder
+from hops_magic.engine.job import Job, RankSpec
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event
 from hops_magic.runs.states import RunState
-
-if TYPE_CHECKING:
-    from hops_magic.engine.supervisor import Supervisor
 
 ERROR_GRACE_S = 1.0
 STOP_GRACE_S = 4.0
@@ -43,11 +42,43 @@ class AttemptEnd:
     reason: str = ""
 
 
-class Attempt:
-    """Starts the ranks of a gang, and waits for what becomes of them."""
+class Commander(Protocol):
+    """Who makes an attempt: the supervisor of a run, or a study for one of its trials."""
 
-    def __init__(self, supervisor: Supervisor, number: int, gang: list[dict[str, Any]]) -> None:
+    job: Job
+    worker: Worker
+    token: bytes
+    stop_reason: str
+
+    def say(self, event: Event) -> None:
+        """Take an event of the attempt's own."""
+        ...
+
+    def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
+        """Describe where the rank at a place left its values."""
+        ...
+
+
+class Attempt:
+    """Starts the ranks of a gang, and waits for what becomes of them.
+
+    Parameters
+    ----------
+    supervisor
+        Who makes the attempt.
+    number
+        0 for the first.
+    gang
+        Where each rank has its slots, as placement described it.
+    stop_grace_s
+        How long ranks have to end by themselves when they are told to stop.
+    """
+
+    def __init__(
+        self, supervisor: Commander, number: int, gang: list[dict[str, Any]], stop_grace_s: float = STOP_GRACE_S
+    ) -> None:
         self.supervisor, self.number, self.gang = supervisor, number, gang
+        self._stop_grace_s = stop_grace_s
         self.result: dict[str, str] = {}
         self._alive = set(range(len(gang)))
         self._errors: list[ev.RankError] = []
@@ -104,12 +135,16 @@ class Attempt:
     async def _spawn(self) -> None:
         run_id, rpc = self.supervisor.job.run_id, self.supervisor.worker.rpc
         hosts = {place["host"] for place in self.gang}
-        addresses = await asyncio.gather(
-            *(
-                rpc(place["worker"]).hops_prepare(run_id=run_id, attempt=self.number, rank=rank, across_hosts=len(hosts) > 1)
-                for rank, place in enumerate(self.gang)
+        addresses: list[Any] = [None]
+        if len(self.gang) > 1:
+            addresses = await asyncio.gather(
+                *(
+                    rpc(place["worker"]).hops_prepare(
+                        run_id=run_id, attempt=self.number, rank=rank, across_hosts=len(hosts) > 1
+                    )
+                    for rank, place in enumerate(self.gang)
+                )
             )
-        )
         await asyncio.gather(
             *(
                 rpc(place["worker"]).hops_spawn(
@@ -130,7 +165,7 @@ class Attempt:
             addresses=tuple(tuple(a) if isinstance(a, list) else a for a in addresses),
             token=self.supervisor.token,
             buffer_dir=place["node_dir"],
-            run_dir=str(run_folder(job.run_id)),
+            run_dir=str(job.home),
             security=self.supervisor.worker.security if across else None,
         ).pickled()
 
@@ -164,9 +199,10 @@ class Attempt:
 
     async def _stop_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        for worker in {place["worker"] for place in self.gang}:
-            await self.supervisor.worker.rpc(worker).hops_tell(run_id=self.supervisor.job.run_id, command={"stop": True})
-        await asyncio.sleep(STOP_GRACE_S)
+        if self._stop_grace_s > 0:
+            for worker in {place["worker"] for place in self.gang}:
+                await self.supervisor.worker.rpc(worker).hops_tell(run_id=self.supervisor.job.run_id, command={"stop": True})
+            await asyncio.sleep(self._stop_grace_s)
         await self._kill("did not stop in time")
 
     async def _end_ranks(self, reason: str) -> None:

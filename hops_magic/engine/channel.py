@@ -1,4 +1,4 @@
-"""How a run's events reach its journal, its record and its viewers.
+"""How the events of a run, or of a study, reach its journal, its record and its viewers.
 
 The supervisor numbers events and publishes them in batches; the scheduler keeps the last batches and the newest summary. A
 viewer takes the summary, then every batch after its number, and folds the same ``advance``.
@@ -13,18 +13,19 @@ import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic
 
 from distributed import Client, Worker
 
-from hops_magic.engine.job import Job, Recorder, run_folder
+from hops_magic.engine.job import Recorder, run_folder
 from hops_magic.engine.journal import Journal
 from hops_magic.engine.placement import TOPIC_PREFIX
 from hops_magic.errors import ClusterError, NotFoundError, RegistryError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
-from hops_magic.runs.run import Run, advance, advance_all
+from hops_magic.runs.summary import Summary, fold
 
 logger = logging.getLogger(__name__)
 
@@ -33,40 +34,57 @@ SNAPSHOT_EVERY_S = 2.0
 RECORD_WITHIN_S = 30.0
 
 
-class Publisher:
-    """A supervisor's way out; belongs to the worker's event loop."""
+class Publisher(Generic[Summary]):
+    """A supervisor's way out; belongs to the worker's event loop.
 
-    def __init__(self, job: Job, worker: Worker) -> None:
-        self.job, self._worker = job, worker
-        options = job.options
-        self.run = Run(
-            run_id=job.run_id,
-            name=job.name,
-            experiment=job.experiment,
-            world_size=options.workers,
-            created_at=job.created_at,
-        )
+    Parameters
+    ----------
+    summary
+        The run or study as it is before its first event.
+    worker
+        The supervisor's.
+    open_recorder
+        Opens the record, given the run's folder; None for no record.
+    record_within_s
+        How long the end may wait for the record to be whole.
+    """
+
+    def __init__(
+        self,
+        summary: Summary,
+        worker: Worker,
+        open_recorder: Callable[[Path], Recorder] | None,
+        record_within_s: float = RECORD_WITHIN_S,
+    ) -> None:
+        self.summary: Summary = summary
+        self._worker, self._record_with = worker, open_recorder
+        self._record_within_s = record_within_s
+        self._run_id = summary.run_id
         self._sequence = 0
         self._pending: list[Wire] = []
         self._unrecorded: list[Event] = []
         self._snapshot_due = True
         self._snapshot_at = 0.0
         self._recorder: Recorder | None = None
-        self._journal = Journal(run_folder(job.run_id))
+        self._journal = Journal(run_folder(self._run_id))
         self._closing = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    def resume(self, run: Run, sequence: int) -> None:
+    def resume(self, summary: Summary, sequence: int) -> None:
         """Go on where an earlier supervisor was; viewers count a few numbers that it took along as lost."""
-        self.run, self._sequence = run, sequence + 1_000
+        self.summary = summary
+        self._sequence = sequence + 1_000
 
     def say_all(self, events: Sequence[Event]) -> None:
         """Fold events and queue them for everyone."""
-        for event in events:
-            self.run = advance(self.run, event)
-            self._snapshot_due = self._snapshot_due or isinstance(event, ev.StateChanged | ev.Restarted | ev.ResultReady)
-        self._pending.extend(ev.to_wire(event) for event in events)
+        self.summary = fold(self.summary, events)
+        self._snapshot_due = self._snapshot_due or any(
+            isinstance(event, ev.StateChanged | ev.Restarted | ev.ResultReady) for event in events
+        )
+        wires = [ev.to_wire(event) for event in events]
+        self._journal.write(wires)
+        self._pending.extend(wires)
         self._unrecorded.extend(events)
 
     async def open(self) -> None:
@@ -90,23 +108,23 @@ class Publisher:
         self._journal.close()
 
     async def _open_recorder(self) -> None:
-        if self.job.open_recorder is None:
+        if self._record_with is None:
             return
         try:
-            self._recorder = await asyncio.to_thread(self.job.open_recorder, run_folder(self.job.run_id))
+            self._recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
         except RegistryError as error:
             self.say_all([ev.Warned(at=time.time(), message=f"the run is not recorded: {error}")])
 
     async def _record_rest(self) -> None:
         assert self._opening is not None
         try:
-            async with asyncio.timeout(RECORD_WITHIN_S):
+            async with asyncio.timeout(self._record_within_s):
                 await self._opening
                 if self._recorder is not None:
                     self._recorder.events(self._take_unrecorded())
-                    await asyncio.to_thread(self._recorder.finish, self.run)
+                    await asyncio.to_thread(self._recorder.finish, self.summary)
         except (RegistryError, TimeoutError) as error:
-            text = str(error) or f"the registry did not answer within {RECORD_WITHIN_S:.0f} s"
+            text = str(error) or f"the registry did not answer within {self._record_within_s:.0f} s"
             self.say_all([ev.Warned(at=time.time(), message=f"the record of the run is not complete: {text}")])
 
     def _take_unrecorded(self) -> list[Event]:
@@ -123,15 +141,14 @@ class Publisher:
     async def _flush(self, result: dict[str, str] | None = None) -> None:
         batch, self._pending = self._pending, []
         self._sequence += len(batch)
-        self._journal.write(batch)
         if self._recorder is not None:
             self._recorder.events(self._take_unrecorded())
         now = time.monotonic()
         snapshot = b""
         if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
-            snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.run), False, now
+            snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.summary), False, now
         await self._worker.scheduler.hops_publish(
-            run_id=self.job.run_id, sequence=self._sequence, events=batch, snapshot=snapshot, result=result
+            run_id=self._run_id, sequence=self._sequence, events=batch, snapshot=snapshot, result=result
         )
 
 
@@ -139,31 +156,41 @@ class _Fanout:
     """A client has one handler per topic: it serves every follower of a run in this process."""
 
     def __init__(self) -> None:
-        self._followers: list[Follower] = []
+        self._followers: list[Follower[Any]] = []
 
     def __call__(self, event: tuple[float, dict[str, Any]]) -> None:
         for follower in list(self._followers):
             follower.on_batch(event[1])
 
-    def join(self, follower: Follower) -> None:
+    def join(self, follower: Follower[Any]) -> None:
         self._followers.append(follower)
 
-    def leave(self, follower: Follower) -> bool:
+    def leave(self, follower: Follower[Any]) -> bool:
         """Return whether nobody is left."""
         if follower in self._followers:
             self._followers.remove(follower)
         return not self._followers
 
 
-class Follower:
-    """A viewer's end: folds a run's events into summaries. Threads: Dask's loop feeds it, one other thread reads."""
+class Follower(Generic[Summary]):
+    """A viewer's end: folds events into summaries. Threads: Dask's loop feeds it, one other thread reads.
 
-    def __init__(self, client: Client, run_id: str) -> None:
+    Parameters
+    ----------
+    client
+        Of the cluster where the run is.
+    run_id
+        The run's or the study's.
+    unknown
+        What to show of it before anything is known.
+    """
+
+    def __init__(self, client: Client, run_id: str, unknown: Summary) -> None:
         self._client, self.run_id, self._topic = client, run_id, TOPIC_PREFIX + run_id
         self._batches: deque[dict[str, Any]] = deque()
         self._news = threading.Condition()
         self._sequence = -1
-        self.run = Run(run_id=run_id)
+        self.run: Summary = unknown
 
     def open(self) -> None:
         """Catch up with what has been and subscribe to what comes.
@@ -179,17 +206,8 @@ class Follower:
             self.close()
             raise NotFoundError(f"the cluster knows no run {self.run_id}: %attach lists those it knows")
         if left["snapshot"]:
-            self.run, self._sequence = pickle.loads(left["snapshot"]), left["sequence"]
-        else:
-            info = left["info"]
-            self.run = Run(
-                run_id=self.run_id,
-                name=info["name"],
-                experiment=info["experiment"],
-                world_size=info["world_size"],
-                created_at=info["created_at"],
-            )
-            self._sequence = 0
+            self.run = pickle.loads(left["snapshot"])
+        self._sequence = left["sequence"]
         for _, batch in self._client.get_events(self._topic):
             self._fold(batch)
 
@@ -204,7 +222,7 @@ class Follower:
         with self._news:
             self._news.notify_all()
 
-    def updates(self, every_s: float = 0.2) -> Iterator[Run]:
+    def updates(self, every_s: float = 0.2) -> Iterator[Summary]:
         """Yield the summary whenever it changed, and at least each ``every_s`` seconds, until it is final.
 
         Raises
@@ -241,5 +259,5 @@ class Follower:
         skip = max(0, self._sequence - first)
         if skip >= len(wires):
             return
-        self.run = advance_all(self.run, (ev.from_wire(wire) for wire in wires[skip:]))
+        self.run = fold(self.run, [ev.from_wire(wire) for wire in wires[skip:]])
         self._sequence = first + len(wires)

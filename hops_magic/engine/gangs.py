@@ -49,6 +49,16 @@ Gang = tuple[tuple[str, ...], ...]
 """For each rank, the workers whose slots it holds; the first of them hosts its process."""
 
 
+def owner(run_id: str) -> str:
+    """Return the run behind an id: a study asks for each of its places under an id of its own, ``study/0``, ``study/1`` ..."""
+    return run_id.partition("/")[0]
+
+
+def belongs(run_id: str, to: str) -> bool:
+    """Whether an id is a run's own or that of one of its places."""
+    return run_id == to or run_id.startswith(f"{to}/")
+
+
 @dataclass
 class Gangs:
     """The slots of a cluster, the gangs that hold them and the queue."""
@@ -78,9 +88,17 @@ class Gangs:
         return self._grant()
 
     def release(self, run_id: str) -> list[str]:
-        """Give back a run's slots, or its place in the queue; return the ids of the runs that got theirs by it."""
-        self.held.pop(run_id, None)
-        self.queue = [request for request in self.queue if request.run_id != run_id]
+        """Give back a run's slots and its places in the queue; return the ids of the runs that got theirs by it."""
+        self.held = {other: gang for other, gang in self.held.items() if not belongs(other, run_id)}
+        self.queue = [request for request in self.queue if not belongs(request.run_id, run_id)]
+        return self._grant()
+
+    def pass_on(self, request: Request) -> list[str]:
+        """Give back a place of a study if another run waits, and queue for it again; return the ids that got theirs by it."""
+        if all(owner(waiting.run_id) == owner(request.run_id) for waiting in self.queue):
+            return self.reserve(request)
+        self.held.pop(request.run_id, None)
+        self.queue.append(request)
         return self._grant()
 
     def add(self, slots: Slots) -> list[str]:

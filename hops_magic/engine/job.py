@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from hops_magic.cells.program import Program
 from hops_magic.runs.events import Event
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
+from hops_magic.runs.study import Study
 from hops_magic.settings import home_folder
 
 RESULT_NAME = "result.parcel"
@@ -24,9 +25,31 @@ class Recorder(Protocol):
         """Take events in order, to be written in batches."""
         ...
 
-    def finish(self, run: Run) -> None:
-        """Write what is left and close the record. Blocks until that is done."""
+    def finish(self, summary: Any) -> None:
+        """Write what is left of a run, or a study, and close its record. Blocks until that is done."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What makes a run a trial of a study.
+
+    Attributes
+    ----------
+    number : int
+        Of the trial, from 0.
+    values : mapping
+        Hyperparameters by variable, as the cell sees them.
+    keeps : bool
+        Whether rank 0 leaves its values and its model behind, in case that this trial is the best.
+    standby : int
+        Processes that each worker holds ready for the next trials.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    keeps: bool = False
+    standby: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +80,57 @@ class Job:
     folder: str = ""
     """The notebook's folder, where ranks work if they can see it."""
     open_recorder: Callable[[Path], Recorder] | None = None
+    data_of: str = ""
+    """The run whose buffers these are, if it is another: the study of a trial."""
+    trial: TrialJob | None = None
+
+    @property
+    def buffers_id(self) -> str:
+        """The run under whose id the buffers lie on nodes."""
+        return self.data_of or self.run_id
+
+    @property
+    def home(self) -> Path:
+        """Folder of the run on the machine where it is used: checkpoints, journal, result."""
+        return trial_folder(self.buffers_id, self.trial.number) if self.trial else run_folder(self.run_id)
+
+    def beginning(self) -> Run:
+        """Return the run as it is before its first event."""
+        return Run(
+            run_id=self.run_id,
+            name=self.name,
+            experiment=self.experiment,
+            world_size=self.options.workers,
+            created_at=self.created_at,
+        )
 
     @property
     def slots_per_rank(self) -> int:
         """Slots that each rank takes: its GPUs, or one."""
         return max(1, self.options.gpus_per_rank or 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyJob:
+    """One study as the kernel asks for it.
+
+    Attributes
+    ----------
+    beginning : Study
+        The study before its first event.
+    trial : Job
+        What every trial is, but for its values: the program, the options, the seed.
+    conduct : callable
+        Conducts the study with the services of the engine; a coroutine function that travels by pickle. It returns the final
+        event, which says how the study ended.
+    open_recorder : callable or None
+        As for a run.
+    """
+
+    beginning: Study
+    trial: Job
+    conduct: Callable[[Any], Awaitable[Event]]
+    open_recorder: Callable[[Path], Recorder] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +149,13 @@ class RankSpec:
     security: Any = None
     """``distributed.Security`` with the cluster's credentials, when ranks talk across hosts."""
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that a rank's process sets for itself and what it starts."""
+        env = {"HOPS_RUN_ID": self.job.run_id, "HOPS_RANK": str(self.rank), "PYTHONUNBUFFERED": "1"}
+        if self.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.gpus))
+        return env
+
     def pickled(self) -> bytes:
         """Return the bytes that the rank reads first."""
         import cloudpickle
@@ -91,3 +167,8 @@ class RankSpec:
 def run_folder(run_id: str) -> Path:
     """Folder of a run under ``HOPS_HOME`` of this machine: checkpoints, journal, result."""
     return home_folder() / "runs" / run_id
+
+
+def trial_folder(study_id: str, number: int) -> Path:
+    """Folder of a trial inside that of its study."""
+    return run_folder(study_id) / "trials" / str(number)

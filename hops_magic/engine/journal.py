@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,11 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = (folder / JOURNAL_NAME).open("a", encoding="utf-8")
+        path = folder / JOURNAL_NAME
+        is_torn = path.exists() and _ends_in_the_middle(path)
+        self._file = path.open("a", encoding="utf-8")
+        if is_torn:
+            self._file.write("\n")
 
     def write(self, wires: Sequence[Wire]) -> None:
         """Append events and hand them to the operating system, so that a killed process loses none."""
@@ -29,8 +34,15 @@ class Journal:
 
 
 def read_journal(folder: Path) -> Iterator[Event]:
-    """Read a run's events; a last line torn by a crash is left out."""
+    """Read a run's events; a line torn by a crash is left out."""
     with (folder / JOURNAL_NAME).open(encoding="utf-8") as file:
         for line in file:
-            if line.endswith("\n"):
+            with contextlib.suppress(json.JSONDecodeError):
                 yield from_wire(json.loads(line))
+
+
+def _ends_in_the_middle(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 1))
+        return size > 0 and file.read(1) != b"\n"

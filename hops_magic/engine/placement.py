@@ -14,7 +14,7 @@ from typing import Any
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from hops_magic.engine.gangs import Gangs, Request, Slots
+from hops_magic.engine.gangs import Gangs, Request, Slots, owner
 from hops_magic.runs.events import StateChanged, to_wire
 from hops_magic.runs.states import RunState
 
@@ -58,9 +58,11 @@ class Placement(SchedulerPlugin):
             "worker",
             "register",
             "reserve",
+            "pass_on",
             "release",
             "publish",
             "stop",
+            "command",
             "state",
             "snapshot",
             "submitted",
@@ -86,9 +88,9 @@ class Placement(SchedulerPlugin):
 
     # -- supervisors ---------------------------------------------------------------------------------------------
 
-    def on_submitted(self, run_id: str, info: dict[str, Any]) -> str:
-        """Make a run known before its supervisor has started."""
-        self.runs.setdefault(run_id, _Entry(info=info, changed_at=time.time()))
+    def on_submitted(self, run_id: str, info: dict[str, Any], snapshot: bytes = b"") -> str:
+        """Make a run known before its supervisor has started, by its summary at the beginning."""
+        self.runs.setdefault(run_id, _Entry(info=info, snapshot=snapshot, changed_at=time.time()))
         self._drop_old()
         return "OK"
 
@@ -103,6 +105,12 @@ class Placement(SchedulerPlugin):
     def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
         granted = self.gangs.reserve(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank))
+        self._notify_granted([other for other in granted if other != run_id])
+        return self._standing(run_id)
+
+    def on_pass_on(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
+        """Let other runs have a study's place if any waits; answers as :meth:`on_reserve` does."""
+        granted = self.gangs.pass_on(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank))
         self._notify_granted([other for other in granted if other != run_id])
         return self._standing(run_id)
 
@@ -141,6 +149,11 @@ class Placement(SchedulerPlugin):
         entry.stop_requested = True
         if entry.supervisor:
             self._notify(run_id, {"what": "stop", "reason": reason})
+        return "OK"
+
+    def on_command(self, run_id: str, notice: dict[str, Any]) -> str:
+        """Pass a viewer's wish on to a run's supervisor."""
+        self._notify(run_id, notice)
         return "OK"
 
     def on_snapshot(self, run_id: str) -> dict[str, Any] | None:
@@ -224,9 +237,10 @@ class Placement(SchedulerPlugin):
             self._notify(request.run_id, {"what": "queued", **self._standing(request.run_id)})
 
     def _notify(self, run_id: str, notice: dict[str, Any]) -> None:
-        entry = self.runs.get(run_id)
+        entry = self.runs.get(owner(run_id))
         if entry is not None and entry.supervisor in self.scheduler.workers:
-            self.scheduler._ongoing_background_tasks.call_soon(self._send, entry.supervisor, run_id, notice)
+            notice = {**notice, "place": run_id}
+            self.scheduler._ongoing_background_tasks.call_soon(self._send, entry.supervisor, owner(run_id), notice)
 
     async def _send(self, supervisor: str, run_id: str, notice: dict[str, Any]) -> None:
         try:

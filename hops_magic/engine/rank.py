@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +96,9 @@ class Line:
             if closing and not self._queue:
                 return
             if batch:
-                time.sleep(BATCH_S)  # events of the next moment travel together
+                with self._news:
+                    # events of the next moment travel together; the last ones need not wait for others
+                    self._news.wait_for(lambda: self._closing, BATCH_S)
 
     def _listen(self) -> None:
         try:
@@ -112,6 +115,7 @@ def main(control: socket.socket) -> int:
     """Be a rank; return the exit code."""
     line = Line(control)
     spec, listener = line.receive_start()
+    os.environ.update(spec.environment())
     line.open()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(_work_folder(spec))
@@ -134,12 +138,17 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             # the package's front stands above the engine: cells get it, the engine does not use it
             hops = sys.modules["hops_magic"]
             extra = {"hops": hops, **stack.enter_context(framework(spec.job.framework).session(context))}
+            trial = spec.job.trial
+            extra |= trial.values if trial else {}
+            hands_back = spec.rank == 0 and (trial is None or trial.keeps)
             # only rank 0 hands values back, and only it need know what the cell changed
-            watch = Watch(reducers(), fingerprint) if spec.rank == 0 and spec.job.program.out is None else None
+            watch = Watch(reducers(), fingerprint) if hands_back and spec.job.program.out is None else None
             outcome = execute(
                 spec.job.program, open_buffer=_opener(spec), extra=extra, before=watch.begin if watch else None
             )
-            if spec.rank == 0:
+            if trial and spec.rank == 0:
+                line.emit(_returned(outcome))
+            if hands_back:
                 _hand_back(spec, outcome, watch, line.emit)
         # peers that still wait for this rank learn that it finished; after an error the closed connection tells them
         collective.close()
@@ -191,7 +200,7 @@ def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
 
 
 def _opener(spec: RankSpec) -> Callable[[str], memoryview]:
-    return lambda digest: map_buffer(Path(spec.buffer_dir), spec.job.run_id, digest)
+    return lambda digest: map_buffer(Path(spec.buffer_dir), spec.job.buffers_id, digest)
 
 
 def _work_folder(spec: RankSpec) -> Path:
@@ -207,6 +216,19 @@ def _hand_back(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Call
     path = Path(spec.run_dir) / RESULT_NAME
     packed = pack(spec.job.program, outcome, path, reducers=reducers(), watch=watch)
     emit(ev.ResultReady(names=packed.names, size_bytes=packed.size_bytes, left_behind=packed.left_behind))
+
+
+def _returned(outcome: Outcome) -> ev.Returned:
+    """Say what numbers the cell's last expression has."""
+    value = outcome.value if outcome.has_value else None
+    found = value if isinstance(value, Mapping) else {"value": value}
+    values = {}
+    for name, number in found.items():
+        # numpy's and TensorFlow's scalars count as numbers too
+        with contextlib.suppress(TypeError, ValueError):
+            if number is not None and not isinstance(number, str | bytes):
+                values[str(name)] = float(number)
+    return ev.Returned(rank=0, values=values, text=repr(type(value).__name__) if value is not None and not values else "")
 
 
 def _describe(error: BaseException, spec: RankSpec) -> ev.RankError:

@@ -19,11 +19,11 @@ from distributed import Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from hops_magic.engine.buffers import BufferStore, node_folder, node_identity
-from hops_magic.engine.job import RankSpec
+from hops_magic.engine.job import Job, RankSpec
 from hops_magic.engine.nursery import Nursery
 from hops_magic.engine.rank_process import RankProcess
 from hops_magic.errors import ClusterError
-from hops_magic.frameworks import preload_modules
+from hops_magic.frameworks import KERAS_MODULES, preload_modules
 from hops_magic.frameworks.rendezvous import listen
 from hops_magic.runs.events import Wire
 
@@ -67,7 +67,6 @@ class _Outbox:
         failing_since = None
         while True:
             await self._wake.wait()
-            await asyncio.sleep(_BATCH_S)
             self._wake.clear()
             batch, self._pending = self._pending, []
             try:
@@ -75,11 +74,14 @@ class _Outbox:
                     run_id=self._run_id, attempt=self._attempt, events=batch
                 )
                 failing_since = None
+                # the first event after a pause travels at once, those of the next moment together
+                await asyncio.sleep(_BATCH_S)
             except OSError:
                 answer = "lost"
                 failing_since = failing_since or time.monotonic()
                 self._pending = batch + self._pending
                 self._wake.set()
+                await asyncio.sleep(_BATCH_S)
             if answer == "unknown" or (failing_since and time.monotonic() - failing_since > _ORPHANED_AFTER_S):
                 # the supervisor has gone elsewhere and starts the run again: nobody waits for these ranks
                 for rank in self.ranks.values():
@@ -113,7 +115,10 @@ class RankHost(WorkerPlugin):
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         # without GPUs, TensorFlow's search for them ends in lines that look like errors
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "2" if self.gpus else "3"}
-        self.nursery = Nursery(("hops_magic.engine.rank", *preload_modules()), {**quiet, **env})
+        self._env = {**quiet, **env}
+        self.nursery = Nursery(("hops_magic.engine.rank", *preload_modules()), self._env)
+        self._light: dict[tuple[str, ...], Nursery] = {}
+        self._standing_by: dict[str, Nursery] = {}
         for op in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
             worker.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
         self.nursery.start()
@@ -127,8 +132,9 @@ class RankHost(WorkerPlugin):
         )
 
     async def teardown(self, worker: Worker) -> None:
-        """End every rank and the warm process."""
-        self.nursery.close()
+        """End every rank and the warm processes."""
+        for nursery in (self.nursery, *self._light.values()):
+            nursery.close()
         for task in [*self._tasks, *(outbox.task for outbox in self._outboxes.values())]:
             task.cancel()
         for listener in self._listeners.values():
@@ -150,7 +156,7 @@ class RankHost(WorkerPlugin):
         """Start a rank; what it says goes to ``supervisor`` until its exit has been said."""
         described: RankSpec = pickle.loads(spec)
         job = described.job
-        await self.buffers.provide(job.run_id, job.buffers, job.buffer_source)
+        await self.buffers.provide(job.buffers_id, job.buffers, job.buffer_source)
         key = (job.run_id, described.attempt)
         if key not in self._outboxes:
             self._outboxes[key] = _Outbox(self, *key, supervisor)
@@ -158,7 +164,8 @@ class RankHost(WorkerPlugin):
         rank = RankProcess(described, self.worker.address, socket.gethostname(), outbox.say)
         outbox.ranks[described.rank] = rank
         listener = self._listeners.pop((*key, described.rank), None)
-        task = asyncio.create_task(rank.run(self.nursery, listener))
+        nursery = self._nursery_for(job)
+        task = asyncio.create_task(rank.run(nursery, listener))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return "OK"
@@ -183,6 +190,7 @@ class RankHost(WorkerPlugin):
             self._outboxes.pop(key).task.cancel()
         for place in [place for place in self._listeners if place[0] == run_id]:
             self._listeners.pop(place).close()
+        self._stop_waiting_for(run_id)
         await asyncio.to_thread(self.buffers.drop, run_id)
         return "OK"
 
@@ -207,6 +215,29 @@ class RankHost(WorkerPlugin):
         return await asyncio.to_thread(self.buffers.part, run_id, digest, offset, length)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _nursery_for(self, job: Job) -> Nursery:
+        """Return the warm process for a job's ranks, which from now on holds as many ready as the job wants."""
+        nursery = self.nursery
+        modules = _needed_modules(job)
+        if modules is not None:
+            nursery = self._light.get(modules) or self._light.setdefault(
+                modules, Nursery(("hops_magic.engine.rank", *modules), self._env)
+            )
+        if job.trial is not None and job.trial.standby:
+            self._standing_by[job.buffers_id] = nursery
+            nursery.stand_by(job.trial.standby)
+        return nursery
+
+    def _stop_waiting_for(self, run_id: str) -> None:
+        nursery = self._standing_by.pop(run_id, None)
+        if nursery is None or nursery in self._standing_by.values():
+            return
+        nursery.stand_by(0)
+        if nursery is not self.nursery:
+            # a warm process of a study's own goes with it
+            self._light = {modules: other for modules, other in self._light.items() if other is not nursery}
+            nursery.close()
 
     def _ranks(self, run_id: str) -> list[RankProcess]:
         return [rank for (other, _), box in self._outboxes.items() if other == run_id for rank in box.ranks.values()]
@@ -233,6 +264,20 @@ def rank_host(worker: Worker) -> RankHost:
     if not isinstance(plugin, RankHost):
         raise ClusterError(f"worker {worker.address} runs no hops_magic: connect to the cluster with %cluster connect")
     return plugin
+
+
+_SAFE_TO_PRELOAD = ("numpy", "scipy", "pandas", "sklearn", "xgboost", "lightgbm", "torch")
+"""Modules that start no thread when they are imported, so that their process can be forked."""
+
+
+def _needed_modules(job: Job) -> tuple[str, ...] | None:
+    """Return what a study's own warm process imports; None for the worker's, which has imported TensorFlow.
+
+    A process without TensorFlow is forked and ended many times as fast, which counts where trials are short.
+    """
+    if job.trial is None or not job.program.frameworks.isdisjoint(KERAS_MODULES) or job.framework == "keras":
+        return None
+    return tuple(name for name in _SAFE_TO_PRELOAD if name in job.program.frameworks)
 
 
 def _gpus() -> tuple[int, ...]:

@@ -37,19 +37,10 @@ class RankProcess:
         self._end_reason = ""
 
     async def run(self, nursery: Nursery, listener: socket.socket | None) -> None:
-        """Fork the rank, pass on what it says, and return when it is gone and all has been said."""
-        ours, theirs = socket.socketpair()
-        out, err = os.pipe(), os.pipe()
+        """Start the rank, pass on what it says, and return when it is gone and all has been said."""
         oom_before = oom_kills()
-        try:
-            env = {"HOPS_RUN_ID": self.spec.job.run_id, "HOPS_RANK": str(self.spec.rank), "PYTHONUNBUFFERED": "1"}
-            if self.spec.gpus:
-                env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.spec.gpus))
-            self._child = await nursery.fork(env, (theirs.fileno(), out[1], err[1]))
-        finally:
-            theirs.close()
-            os.close(out[1])
-            os.close(err[1])
+        born = await nursery.newborn()
+        self._child = born.child
         self._heard_at = time.monotonic()
         started = ev.RankStarted(
             at=time.time(),
@@ -62,9 +53,9 @@ class RankProcess:
         )
         self._say(ev.to_wire(started))
         readers = [
-            asyncio.create_task(self._read_output(out[0], "stdout")),
-            asyncio.create_task(self._read_output(err[0], "stderr")),
-            asyncio.create_task(self._talk(ours, listener)),
+            asyncio.create_task(self._read_output(born.out, "stdout")),
+            asyncio.create_task(self._read_output(born.err, "stderr")),
+            asyncio.create_task(self._talk(born.control, listener)),
         ]
         watch = asyncio.create_task(self._watch(self._child))
         code = await self._child.exited

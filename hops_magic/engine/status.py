@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from hops_magic.engine.gangs import owner
+
 
 class ClusterKind(Enum):
     """How this session came by its cluster."""
@@ -130,21 +132,27 @@ def _worker(address: str, described: Mapping[str, Any], state: Mapping[str, Any]
 
 
 def _runs(state: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[RunningRun, ...]:
-    queue = {run_id: (position, slots) for position, (run_id, slots) in enumerate(state.get("queue", ()), start=1)}
+    # a study holds and awaits places of its own, one per trial
+    held_slots: dict[str, int] = {}
+    for run_id, gang in held.items():
+        held_slots[owner(run_id)] = held_slots.get(owner(run_id), 0) + sum(len(rank) for rank in gang)
+    queue: dict[str, tuple[int, int]] = {}
+    for position, (run_id, slots) in enumerate(state.get("queue", ()), start=1):
+        queue.setdefault(owner(run_id), (position, slots))
     known = state.get("runs", {})
     alive = [run_id for run_id, info in known.items() if not info.get("is_final")]
     found = []
-    for run_id in dict.fromkeys((*alive, *held, *queue)):
+    for run_id in dict.fromkeys((*alive, *held_slots, *queue)):
         info = known.get(run_id, {})
-        position, wanted = queue.get(run_id, (None, 0))
-        slots = sum(len(rank) for rank in held[run_id]) if run_id in held else wanted
+        place, wanted = queue.get(run_id, (0, 0))
+        slots = held_slots.get(run_id, wanted)
         found.append(
             RunningRun(
                 run_id=run_id,
                 name=str(info.get("name") or run_id),
                 world_size=int(info.get("world_size", 0)),
                 slots=slots,
-                queue_position=position,
+                queue_position=None if run_id in held_slots else place or None,
             )
         )
     return tuple(found)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from distributed import Client, get_worker
 
 from hops_magic.engine.buffers import node_identity, write_buffer
 from hops_magic.engine.channel import Follower
-from hops_magic.engine.job import Job
+from hops_magic.engine.job import Job, StudyJob, trial_folder
+from hops_magic.engine.journal import read_journal
 from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.rank_host import rank_host
+from hops_magic.engine.studies import supervise_study
 from hops_magic.engine.supervisor import supervise
 from hops_magic.errors import ClusterError, NotFoundError, OptionError
+from hops_magic.runs.run import Run, advance_all
+from hops_magic.runs.study import Study
+from hops_magic.runs.summary import Summary
 
 PART_BYTES = 16 << 20
 
@@ -30,6 +36,7 @@ class LiveRun:
     world_size: int
     created_at: float
     is_final: bool
+    is_study: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +48,12 @@ class Result:
     path: str
 
 
-class RunHandle:
-    """A run on a cluster, as the kernel that submitted it, or one that attached to it later, holds it."""
+class Handle(Generic[Summary]):
+    """A run or a study on a cluster, as the kernel that submitted it, or one that attached to it later, holds it."""
 
-    def __init__(self, client: Client, run_id: str) -> None:
+    def __init__(self, client: Client, run_id: str, unknown: Summary) -> None:
         self.client, self.run_id = client, run_id
-        self.follower = Follower(client, run_id)
+        self.follower: Follower[Summary] = Follower(client, run_id, unknown)
 
     def stop(self, reason: str = "stopped by the user") -> None:
         """Ask the run to stop; returns at once, the run's state tells when it has."""
@@ -101,6 +108,37 @@ class RunHandle:
         return part
 
 
+class RunHandle(Handle[Run]):
+    """A run on a cluster."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        super().__init__(client, run_id, Run(run_id=run_id))
+
+
+class StudyHandle(Handle[Study]):
+    """A study on a cluster."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        super().__init__(client, run_id, Study(run_id=run_id))
+
+    def stop_trial(self, number: int) -> None:
+        """Ask for the end of one trial; returns at once, from any thread."""
+        notice = {"what": "stop-trial", "trial": number}
+        self.client.loop.add_callback(self.client.scheduler.hops_command, run_id=self.run_id, notice=notice)
+
+    def trial(self, number: int) -> Run | None:
+        """Return all that a trial has said, folded; None if it has said nothing yet. Takes a moment."""
+        left = self.client.sync(self.client.scheduler.hops_snapshot, run_id=self.run_id)
+        if left is None or not left["supervisor"]:
+            return None
+        beginning = Run(run_id=f"{self.run_id}-{number}", world_size=self.follower.run.workers_per_trial)
+        task = self.client.submit(
+            _read_trial, self.run_id, number, beginning, workers=[left["supervisor"]], pure=False, priority=20
+        )
+        found: Run | None = task.result(timeout=10)
+        return found
+
+
 def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHandle:
     """Start a run and return at once.
 
@@ -117,7 +155,8 @@ def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHa
         job, buffers={d: b.nbytes for d, b in buffers.items()}, buffer_source=_bring(client, job.run_id, buffers, state)
     )
     info = {"name": job.name, "experiment": job.experiment, "world_size": job.options.workers, "created_at": job.created_at}
-    client.sync(client.scheduler.hops_submitted, run_id=job.run_id, info=info)
+    snapshot = pickle.dumps(job.beginning())
+    client.sync(client.scheduler.hops_submitted, run_id=job.run_id, info=info, snapshot=snapshot)
     # one worker supervises as long as it lives: it has imported the registry's library and opened the store
     usual = min(state["slots"])
     future = client.submit(
@@ -130,19 +169,62 @@ def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHa
     return handle
 
 
-def attach(client: Client, run_id: str) -> RunHandle:
-    """Follow a run that another kernel, or this one in an earlier life, submitted.
+def submit_study(client: Client, job: StudyJob, buffers: Mapping[str, memoryview]) -> StudyHandle:
+    """Start a study and return at once.
+
+    Raises
+    ------
+    OptionError
+        If the cluster has fewer slots than one trial needs.
+    ClusterError
+        If the data cannot be brought to the cluster.
+    """
+    state = cluster_state(client)
+    _check_slots(job.trial, state, "workers_per_trial")
+    beginning = job.beginning
+    run_id = beginning.run_id
+    sizes = {digest: data.nbytes for digest, data in buffers.items()}
+    trial = replace(job.trial, buffers=sizes, buffer_source=_bring(client, run_id, buffers, state), data_of=run_id)
+    job = replace(job, trial=trial)
+    # a study that is continued has been here before
+    client.sync(client.scheduler.hops_forget, run_id=run_id)
+    info: dict[str, Any] = {"name": beginning.name, "experiment": beginning.experiment, "kind": "study"}
+    info |= {"world_size": beginning.workers_per_trial, "created_at": beginning.created_at}
+    client.sync(client.scheduler.hops_submitted, run_id=run_id, info=info, snapshot=pickle.dumps(beginning))
+    future = client.submit(
+        supervise_study,
+        job,
+        key=TASK_PREFIX + run_id,
+        pure=False,
+        priority=10,
+        workers=[min(state["slots"])],
+        allow_other_workers=True,
+    )
+    client.publish_dataset(future, name=_dataset(run_id), override=True)
+    handle = StudyHandle(client, run_id)
+    handle.follower.open()
+    return handle
+
+
+def slots_of(client: Client) -> int:
+    """Return how many slots the cluster has in all."""
+    return sum(cluster_state(client)["slots"].values())
+
+
+def attach(client: Client, run_id: str) -> RunHandle | StudyHandle:
+    """Follow a run or study that another kernel, or this one in an earlier life, submitted.
 
     Raises
     ------
     NotFoundError
         If the cluster knows no such run.
     """
-    matches = [run.run_id for run in live_runs(client) if run.run_id.startswith(run_id) or run.name == run_id]
+    matches = [run for run in live_runs(client) if run.run_id.startswith(run_id) or run.name == run_id]
     if len(matches) != 1:
         what = "several runs" if matches else "no run"
         raise NotFoundError(f"{what} on the cluster answer to {run_id!r}: %attach lists those it knows")
-    handle = RunHandle(client, matches[0])
+    found = matches[0]
+    handle = StudyHandle(client, found.run_id) if found.is_study else RunHandle(client, found.run_id)
     handle.follower.open()
     return handle
 
@@ -157,6 +239,7 @@ def live_runs(client: Client) -> list[LiveRun]:
             world_size=info["world_size"],
             created_at=info["created_at"],
             is_final=info["is_final"],
+            is_study=info.get("kind") == "study",
         )
         for run_id, info in cluster_state(client)["runs"].items()
     ]
@@ -169,7 +252,7 @@ def cluster_state(client: Client) -> dict[str, Any]:
     return state
 
 
-def _check_slots(job: Job, state: dict[str, Any]) -> None:
+def _check_slots(job: Job, state: dict[str, Any], option: str = "workers") -> None:
     total, per_rank = sum(state["slots"].values()), job.slots_per_rank
     if job.options.gpus_per_rank and not any(state["gpus"].values()):
         remedy = "leave it out, or connect to a cluster with GPUs"
@@ -177,7 +260,7 @@ def _check_slots(job: Job, state: dict[str, Any]) -> None:
     if job.options.workers * per_rank > total:
         most = total // per_rank
         remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"
-        raise OptionError("workers", f"must be at most {most} (the cluster's slots)", job.options.workers, remedy)
+        raise OptionError(option, f"must be at most {most} (the cluster's slots)", job.options.workers, remedy)
 
 
 def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state: dict[str, Any]) -> str:
@@ -202,6 +285,14 @@ def _store_part(run_id: str, digest: str, offset: int, part: bytes) -> None:
     with (folder / digest).open("r+b" if offset else "wb") as file:
         file.seek(offset)
         file.write(part)
+
+
+def _read_trial(run_id: str, number: int, beginning: Run) -> Run | None:
+    folder = trial_folder(run_id, number)
+    try:
+        return advance_all(beginning, read_journal(folder))
+    except FileNotFoundError:
+        return None
 
 
 def _read_file(path: str, offset: int, length: int) -> bytes:

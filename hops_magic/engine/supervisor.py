@@ -41,7 +41,7 @@ class Supervisor:
 
     def __init__(self, job: Job, worker: Worker, host: RankHost) -> None:
         self.job, self.worker, self.host = job, worker, host
-        self.publisher = Publisher(job, worker)
+        self.publisher = Publisher(job.beginning(), worker, job.open_recorder)
         self.token = secrets.token_bytes(32)
         self._attempt: Attempt | None = None
         self._granted: asyncio.Future[list[dict[str, Any]]] | None = None
@@ -119,7 +119,7 @@ class Supervisor:
         if left["stop"]:
             self.stop_reason = "stopped"
             self._stop.set()
-        if not left["snapshot"]:
+        if not left["sequence"]:
             return 0
         before: Run = pickle.loads(left["snapshot"])
         self.publisher.resume(before, left["sequence"])
@@ -184,7 +184,7 @@ class Supervisor:
 
     def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
         """Describe where rank 0 left its values."""
-        path = run_folder(self.job.run_id) / RESULT_NAME
+        path = self.job.home / RESULT_NAME
         return {"worker": rank["worker"], "host": rank["host"], "path": str(path)}
 
     async def _clean(self) -> None:

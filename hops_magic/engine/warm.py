@@ -1,7 +1,7 @@
 """The warm process of a worker: imports the frameworks once, executes no op of theirs, and forks a fresh process per rank.
 
 Run as ``python -m hops_magic.engine.warm FD MODULE,...``. On the inherited socket (``SOCK_SEQPACKET``: a message is a
-packet) come requests ``{"id": n, "env": {...}}`` with three descriptors (control, stdout, stderr); back go
+packet) come requests ``{"id": n}`` with three descriptors (control, stdout, stderr); back go
 ``{"ready": ...}``, ``{"id": n, "pid": p}`` and ``{"pid": p, "exit": code}``.
 """
 
@@ -87,7 +87,7 @@ def _reap(channel: socket.socket) -> None:
 def _fork(channel: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
     pid = os.fork()
     if pid == 0:
-        _become_rank(channel, request, descriptors)
+        _become_rank(channel, descriptors)
     # from both sides: no moment in which a signal to the group would miss it
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpgid(pid, pid)
@@ -96,7 +96,7 @@ def _fork(channel: socket.socket, request: dict[str, Any], descriptors: list[int
     _send(channel, {"id": request["id"], "pid": pid})
 
 
-def _become_rank(channel: socket.socket, request: dict[str, Any], descriptors: list[int]) -> NoReturn:
+def _become_rank(channel: socket.socket, descriptors: list[int]) -> NoReturn:
     code = 1
     try:
         die_with_parent()
@@ -109,7 +109,6 @@ def _become_rank(channel: socket.socket, request: dict[str, Any], descriptors: l
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
-        os.environ.update(request["env"])
         from hops_magic.engine.rank import main
 
         code = main(socket.socket(fileno=control))

@@ -4,7 +4,8 @@ import pytest
 
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import MAX_OUTPUT_CHARS, MAX_POINTS, Curve, Run, advance, advance_all
-from hops_magic.runs.states import RunState
+from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.study import Study, advance_study
 
 START = Run(run_id="r", world_size=2)
 
@@ -24,18 +25,27 @@ SAMPLES = [
     ev.Warned(at=1.0, message="careful"),
     ev.RankError(at=1.0, rank=0, name="ValueError", message="no", traceback="tb"),
     ev.ResultReady(at=1.0, names=("model",), size_bytes=10, left_behind={"f": "open file"}),
+    ev.Returned(at=1.0, rank=0, values={"value": 0.5}),
+]
+STUDY_SAMPLES = [
+    ev.Places(at=1.0, held=1, wanted=2),
+    ev.TrialStarted(at=1.0, trial=3, values={"lr": 0.1}, point={"lr": 0.1}, attempt=1, place="tls://w", reason="lost"),
+    ev.TrialReported(at=1.0, trial=3, step=2, values={"loss": 0.5}),
+    ev.TrialEnded(at=1.0, trial=3, state=TrialState.STOPPED, value=0.5, reason="median", error="tb"),
 ]
 
 
-@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.kind)
+@pytest.mark.parametrize("event", [*SAMPLES, *STUDY_SAMPLES], ids=lambda event: event.kind)
 def test_every_event_survives_the_wire(event):
     assert ev.from_wire(ev.to_wire(event)) == event
 
 
 def test_every_kind_of_event_is_in_the_samples_and_has_a_rule():
-    assert {type(event) for event in SAMPLES} == set(ev.Event.__subclasses__())
+    assert {type(event) for event in [*SAMPLES, *STUDY_SAMPLES]} == set(ev.Event.__subclasses__())
     for event in SAMPLES:
         assert isinstance(advance(START, event), Run)
+    for event in STUDY_SAMPLES:
+        assert isinstance(advance_study(Study(run_id="s"), event), Study)
 
 
 def test_a_final_state_is_final():

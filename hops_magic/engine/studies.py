@@ -1,0 +1,321 @@
+"""The engine's services for a study: places for its trials, ranks, events and the way to viewers.
+
+A study lives as a run's supervisor does: in the event loop of a worker, kept alive by one Dask task. How trials are chosen and
+stopped is not known here; that is the business of what conducts the study.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Worker, get_worker, secede
+
+from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
+from hops_magic.engine.channel import Publisher
+from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, run_folder
+from hops_magic.engine.journal import Journal, read_journal
+from hops_magic.engine.rank_host import RankHost, rank_host
+from hops_magic.errors import ClusterError, HopsError
+from hops_magic.runs import events as ev
+from hops_magic.runs.events import Event, Wire
+from hops_magic.runs.states import RunState
+from hops_magic.runs.study import Study, advance_study_all
+
+logger = logging.getLogger(__name__)
+
+RECORD_WITHIN_S = 600.0
+
+Gang = list[dict[str, Any]]
+
+
+def supervise_study(job: StudyJob) -> None:
+    """Conduct a study from its first trial to its record; the Dask task behind it."""
+    secede()  # it waits, it does not compute: it must not take a thread from others
+    worker = get_worker()
+    future = asyncio.run_coroutine_threadsafe(StudyServices(job, worker, rank_host(worker)).run(), worker.loop.asyncio_loop)
+    future.result()
+
+
+class StudyServices:
+    """What a study uses of the engine. Everything happens in the worker's event loop.
+
+    Attributes
+    ----------
+    stopping : asyncio.Event
+        Set when the study is to end; ``stop_reason`` says why.
+    on_stop_trial : callable
+        Called with a trial's number when a user asks for its stop; whoever conducts the study sets it.
+    resumed : bool
+        Whether an earlier supervisor of this study has died, so that :attr:`study` already has trials.
+    """
+
+    def __init__(self, job: StudyJob, worker: Worker, host: RankHost) -> None:
+        self.job, self.worker, self.host = job, worker, host
+        self.run_id = job.beginning.run_id
+        self.publisher: Publisher[Study] = Publisher(job.beginning, worker, job.open_recorder, RECORD_WITHIN_S)
+        self.stopping = asyncio.Event()
+        self.stop_reason = ""
+        self.on_stop_trial: Callable[[int], None] = lambda _: None
+        self.resumed = False
+        self._granted: dict[str, asyncio.Future[Gang]] = {}
+        self._commands: dict[str, TrialCommand] = {}
+        self._result: dict[str, str] = {}
+
+    @property
+    def study(self) -> Study:
+        """The study as it is now."""
+        return self.publisher.summary
+
+    def say(self, *events: Event) -> None:
+        """Record events and tell viewers."""
+        self.publisher.say_all(events)
+
+    # -- called by the rank host ---------------------------------------------------------------------------------------
+
+    def on_events(self, attempt: int, events: list[Wire]) -> None:
+        """A study has no ranks of its own."""
+
+    def on_notice(self, notice: dict[str, Any]) -> None:
+        """Take what the scheduler says: a place granted, a worker lost, a stop asked for."""
+        what, place = notice["what"], notice.get("place", "")
+        if what == "granted":
+            granted = self._granted.get(place)
+            if granted is not None and not granted.done():
+                granted.set_result(notice.get("gang", []))
+        elif what == "queued" and notice.get("position") is not None:
+            self._say_queued(notice)
+        elif what == "worker-lost":
+            for command in self._commands.values():
+                if command.place == place:
+                    command.on_worker_lost(notice["worker"])
+        elif what == "stop":
+            self.stop(notice["reason"])
+        elif what == "stop-trial":
+            self.on_stop_trial(int(notice["trial"]))
+
+    def stop(self, reason: str) -> None:
+        """End the study soon."""
+        if not self.stopping.is_set():
+            self.stop_reason = reason
+            self.stopping.set()
+            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+
+    # -- the life of a study -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Conduct the study to its end."""
+        if not await self._take_over():
+            return
+        try:
+            await self.publisher.open()
+            final = await self.job.conduct(self)
+        except HopsError as error:
+            final = _failed(str(error))
+        except Exception as error:  # whatever went wrong here, the study must end and be seen to end
+            logger.exception("the supervisor of study %s failed", self.run_id)
+            final = _failed(f"the supervisor failed: {type(error).__name__}: {error}")
+        finally:
+            for command in list(self._commands.values()):
+                await command.end("the study has ended")
+            await self.everywhere("clean", run_id=self.run_id)
+            await self.worker.scheduler.hops_release(run_id=self.run_id)
+        await self.publisher.close(final, self._result)
+        self.host.supervisors.pop(self.run_id, None)
+
+    async def _take_over(self) -> bool:
+        """Make this supervisor known; False if the study is over."""
+        self.host.supervisors[self.run_id] = self
+        beginning = self.job.beginning
+        info = {"name": beginning.name, "experiment": beginning.experiment, "created_at": beginning.created_at}
+        info |= {"world_size": beginning.workers_per_trial, "kind": "study"}
+        left = await self.worker.scheduler.hops_register(run_id=self.run_id, supervisor=self.worker.address, info=info)
+        if left["is_final"]:
+            self.host.supervisors.pop(self.run_id, None)
+            return False
+        if left["stop"]:
+            self.stop_reason = "stopped by the user"
+            self.stopping.set()
+        if left["sequence"]:
+            self.resumed = True
+            # the scheduler's summary may be some moments old; where the journal can be seen, it has what came after
+            told = advance_study_all(self.job.beginning, read_journal(run_folder(self.run_id)))
+            known: Study = pickle.loads(left["snapshot"])
+            self.publisher.resume(told if len(told.ended()) >= len(known.ended()) else known, left["sequence"])
+            self.say(
+                ev.Restarted(at=time.time(), attempt=len(self.study.restarts) + 1, reason="the supervisor's worker died")
+            )
+        return True
+
+    # -- places --------------------------------------------------------------------------------------------------------
+
+    async def hold(self, place: int, *, again: bool = False) -> Gang:
+        """Wait for a place for one trial; empty if the study is stopped first.
+
+        Parameters
+        ----------
+        place
+            Number of the place, from 0.
+        again
+            Whether the place is held already, and is only to be passed on if another run waits for slots.
+        """
+        key = f"{self.run_id}/{place}"
+        wish = {"ranks": self.job.trial.options.workers, "slots_per_rank": self.job.trial.slots_per_rank}
+        self._granted[key] = granted = asyncio.get_running_loop().create_future()
+        scheduler = self.worker.scheduler
+        ask = scheduler.hops_pass_on if again else scheduler.hops_reserve
+        standing = await ask(run_id=key, **wish)
+        if standing.get("lost"):
+            await scheduler.hops_release(run_id=key)
+            standing = await scheduler.hops_reserve(run_id=key, **wish)
+        if "gang" in standing:
+            gang: Gang = standing["gang"]
+            return gang
+        if self.study.places == 0:
+            self._say_queued(standing)
+        stopped = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait({granted, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        return granted.result() if granted.done() else []
+
+    async def release(self, place: int) -> None:
+        """Give a place back."""
+        await self.worker.scheduler.hops_release(run_id=f"{self.run_id}/{place}")
+
+    def _say_queued(self, standing: dict[str, Any]) -> None:
+        if standing.get("position") is not None and self.study.places == 0 and not self.study.trials:
+            needed = self.job.trial.options.workers * self.job.trial.slots_per_rank
+            self.say(ev.Queued(at=time.time(), position=standing["position"], needed=needed, free=standing["free"]))
+
+    # -- trials --------------------------------------------------------------------------------------------------------
+
+    def command(self, job: Job, attempt: int, place: int, gang: Gang, on_event: Callable[[Event], None]) -> TrialCommand:
+        """Prepare one attempt at a trial on a place; ``on_event`` is called with what its ranks say, except their output."""
+        return TrialCommand(self, job, attempt, f"{self.run_id}/{place}", gang, on_event)
+
+    def started(self, command: TrialCommand) -> None:
+        """Take note of a trial that begins, whose ranks' events are to be brought to it."""
+        self._commands[command.job.run_id] = command
+        self.host.supervisors[command.job.run_id] = command
+
+    def ended(self, command: TrialCommand) -> None:
+        """Forget a trial whose processes are gone."""
+        self._commands.pop(command.job.run_id, None)
+        self.host.supervisors.pop(command.job.run_id, None)
+
+    def keep_result(self, result: dict[str, str]) -> None:
+        """Offer a trial's values as the study's result."""
+        self._result = result
+
+    async def everywhere(self, what: str, **message: Any) -> None:
+        """Call every rank host of the cluster; a worker that is just dying needs no call."""
+        await self.worker.scheduler.broadcast(msg={"op": f"hops_{what}", **message}, on_error="ignore")
+
+
+class TrialCommand:
+    """One attempt at a trial: the ranks' events in, a verdict out."""
+
+    def __init__(
+        self,
+        services: StudyServices,
+        job: Job,
+        attempt: int,
+        place: str,
+        gang: Gang,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.job, self.worker, self.place = job, services.worker, place
+        self.token = secrets.token_bytes(32)
+        self.stop_reason = ""
+        self._services, self._gang, self._on_event = services, gang, on_event
+        # a trial that is cut short has nothing to hand back: its processes end at once, and the place is free
+        self._attempt = Attempt(self, attempt, gang, stop_grace_s=0.0)
+        self._stop = asyncio.Event()
+        self._journal: Journal | None = None
+
+    @property
+    def result(self) -> dict[str, str]:
+        """Where rank 0 left its values, if it did."""
+        return self._attempt.result
+
+    def stop(self, reason: str) -> None:
+        """End the trial now."""
+        if not self._stop.is_set():
+            self.stop_reason = reason
+            self._stop.set()
+
+    async def run(self) -> AttemptEnd:
+        """Run the trial's ranks; return when no process of them is left."""
+        self._services.started(self)
+        self._journal = Journal(self.job.home)
+        try:
+            return await self._attempt.run(self._stop, None)
+        except ClusterError as error:
+            return AttemptEnd(Verdict.LOST, str(error))
+        finally:
+            await self._clean()
+            self._services.ended(self)
+            self._journal.close()
+
+    async def end(self, reason: str) -> None:
+        """Kill what is left of the trial, when its study has failed."""
+        self.stop(reason)
+        await self._services.everywhere("end", run_id=self.job.run_id, reason=reason)
+
+    async def _clean(self) -> None:
+        for worker in {place["worker"] for place in self._gang}:
+            try:
+                if worker == self.worker.address:
+                    await self._services.host.on_clean(self.job.run_id)
+                else:
+                    await self.worker.rpc(worker).hops_clean(run_id=self.job.run_id)
+            except OSError:
+                logger.info("worker %s is gone, and with it what trial %s left there", worker, self.job.run_id)
+
+    # -- called by the rank host and the attempt -----------------------------------------------------------------------
+
+    def on_events(self, attempt: int, events: list[Wire]) -> None:
+        """Take what ranks say; what an earlier attempt still says is only recorded if it is output."""
+        if attempt != self._attempt.number:
+            events = [wire for wire in events if wire["kind"] == ev.Output.kind]
+        if self._journal is not None:
+            self._journal.write(events)
+        for wire in events:
+            event = ev.from_wire(wire)
+            self._attempt.on_event(event)
+            if not isinstance(event, ev.Output):
+                self._on_event(event)
+
+    def on_notice(self, notice: dict[str, Any]) -> None:
+        """Notices go to the study."""
+
+    def on_worker_lost(self, worker: str) -> None:
+        """Take note that a worker died."""
+        self._attempt.on_worker_lost(worker)
+
+    def say(self, event: Event) -> None:
+        """Write an event of the attempt's own to the trial's journal."""
+        if self._journal is not None:
+            self._journal.write([ev.to_wire(event)])
+
+    def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
+        """Describe where rank 0 left its values."""
+        return {"worker": rank["worker"], "host": rank["host"], "path": str(self.job.home / RESULT_NAME)}
+
+
+def drop_trial_files(job: Job, *, keep_model: bool) -> None:
+    """Delete what a trial that is over leaves beside its journal: checkpoints, and values and model if another is better."""
+    shutil.rmtree(job.home / "checkpoints", ignore_errors=True)
+    if not keep_model:
+        shutil.rmtree(job.home / "model", ignore_errors=True)
+        (job.home / RESULT_NAME).unlink(missing_ok=True)
+
+
+def _failed(reason: str) -> ev.StateChanged:
+    return ev.StateChanged(at=time.time(), state=RunState.FAILED, reason=reason)
