@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from hops_magic import experiments, models
     from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
-    from hops_magic.session import live_runs, train, watch
+    from hops_magic.session import live_runs, train, tune, watch
+    from hops_magic.tuning.space import choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
 
     rank: int
     world_size: int
@@ -29,14 +30,23 @@ _HOMES = {
     "all_reduce": "rank_api",
     "barrier": "rank_api",
     "broadcast": "rank_api",
+    "choice": "tuning.space",
     "experiments": None,
     "gather": "rank_api",
+    "grid": "tuning.space",
     "live_runs": "session",
+    "lognormal": "tuning.space",
+    "loguniform": "tuning.space",
     "models": None,
+    "normal": "tuning.space",
+    "quniform": "tuning.space",
+    "randint": "tuning.space",
     "report": "rank_api",
     "shard": "rank_api",
     "should_stop": "rank_api",
     "train": "session",
+    "tune": "session",
+    "uniform": "tuning.space",
     "watch": "session",
 }
 # what is asked anew each time, since it depends on where the code runs
@@ -47,15 +57,24 @@ __all__ = [
     "barrier",
     "broadcast",
     "checkpoint_dir",
+    "choice",
     "experiments",
     "gather",
+    "grid",
     "live_runs",
+    "lognormal",
+    "loguniform",
     "models",
+    "normal",
+    "quniform",
+    "randint",
     "rank",
     "report",
     "shard",
     "should_stop",
     "train",
+    "tune",
+    "uniform",
     "watch",
     "world_size",
 ]

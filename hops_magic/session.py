@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import socket
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from hops_magic.cells.capture import CellOrigin
-from hops_magic.errors import OptionError
-from hops_magic.registry import check_reachable_from, open_registry, recorder_for
+from hops_magic.errors import OptionError, UsageError
+from hops_magic.registry import STUDY_FILE, check_reachable_from, open_registry, recorder_for, study_recorder_for
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
+from hops_magic.runs.study import Study
+from hops_magic.runs.summary import Summary
 from hops_magic.settings import Settings
 from hops_magic.training import Prepared, Surroundings, Trained, collect, follow, prepare, start
-from hops_magic.widgets import RunView, detect, open_view
+from hops_magic.widgets import detect, open_view
 
 if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster, Clusters
-    from hops_magic.engine.submit import LiveRun, RunHandle
+    from hops_magic.engine.submit import Handle, LiveRun, RunHandle, StudyHandle
     from hops_magic.registry import Registry
+    from hops_magic.registry.study_recorder import StudyRecorderSpec
+    from hops_magic.tuning.preparing import PreparedStudy
+    from hops_magic.tuning.results import TunedStudy
+    from hops_magic.tuning.space import Space
+
+Options = TypeVar("Options")
+Shown_contra = TypeVar("Shown_contra", contravariant=True)
+
+
+class View(Protocol[Shown_contra]):
+    """Shows a run or a study until it is closed."""
+
+    def update(self, run: Shown_contra, /) -> None:
+        """Show it as it is now, soon."""
+        ...
+
+    def close(self, run: Shown_contra, /) -> None:
+        """Show it for the last time."""
+        ...
 
 
 class Session:
@@ -61,7 +83,7 @@ class Session:
     ) -> Trained | RunHandle:
         """Run a function, or the source of a cell, on the ranks of a cluster; see :func:`train`."""
         source, names, surroundings = _as_source(program, namespace)
-        prepared = prepare(source, names, _options(options), surroundings)
+        prepared = prepare(source, names, _options_of(DistributedOptions, options), surroundings)
         return self.run(prepared, names, cluster=cluster, show=show)
 
     def run(
@@ -82,18 +104,118 @@ class Session:
         if not show:
             return collect(handle, namespace, follow(handle))
         view = open_view(handle.follower.run, report_html=report_html, on_stop=handle.stop)
-        run = handle.follower.run
-        try:
-            run = follow(handle, view.update)
-        finally:
-            view.close(run)
-        return collect(handle, namespace, run)
+        return collect(handle, namespace, _follow_to_end(handle, view))
 
-    def attach(self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True) -> Trained:
-        """Follow a run that is on the cluster in use, and bring its values back."""
-        from hops_magic.engine.submit import attach
+    def attach(self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True) -> Trained | TunedStudy:
+        """Follow a run or study that is on the cluster in use, and bring its values back."""
+        from hops_magic.engine.submit import StudyHandle, attach
 
-        return self.watch(attach(self.clusters.current(start=False).client, run_id), namespace, show=show)
+        handle = attach(self.clusters.current(start=False).client, run_id)
+        if isinstance(handle, StudyHandle):
+            return self.watch_study(handle, namespace, show=show)
+        return self.watch(handle, namespace, show=show)
+
+    def tune(
+        self,
+        program: str | Callable[[], Any],
+        space: Any,
+        *,
+        cluster: Cluster | None = None,
+        namespace: MutableMapping[str, Any] | None = None,
+        show: bool = True,
+        search: Any = None,
+        stop: Any = None,
+        start_with: Any = None,
+        **options: Any,
+    ) -> TunedStudy | StudyHandle:
+        """Tune a function, or the source of a cell; see :func:`tune`."""
+        from hops_magic.tuning.options import TuneOptions
+        from hops_magic.tuning.preparing import prepare_study
+        from hops_magic.tuning.space import Space
+
+        for name, value in (("search", search), ("stop", stop)):
+            if isinstance(value, str):
+                options[name] = value
+        if start_with is not None:
+            options["start_with"] = start_with if isinstance(start_with, str) else repr(start_with)
+        asked = _options_of(TuneOptions, options)
+        given = space if isinstance(space, Space) else Space.of(space)
+        source, names, surroundings = _as_source(program, namespace, parameters=given.names)
+        prepared = prepare_study(
+            source,
+            names,
+            given,
+            asked,
+            surroundings,
+            search=None if isinstance(search, str) else search,
+            stop=None if isinstance(stop, str) else stop,
+        )
+        return self.run_study(prepared, names, cluster=cluster, show=show)
+
+    def run_study(
+        self,
+        prepared: PreparedStudy,
+        namespace: MutableMapping[str, Any],
+        *,
+        cluster: Cluster | None = None,
+        show: bool = True,
+    ) -> TunedStudy | StudyHandle:
+        """Start a prepared study; follow it to its end and bring the best values back, unless it is detached."""
+        from hops_magic.tuning.preparing import begin_study
+
+        cluster = cluster or self.clusters.current()
+        check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
+        if prepared.options.resume:
+            prepared = self._continued(prepared, prepared.options.resume)
+        recorder_of = functools.partial(self._study_recorder, prepared, cluster)
+        handle = begin_study(cluster, prepared, recorder_of)
+        if prepared.options.detach:
+            return handle
+        report_html = prepared.trial.captured.report.html()
+        return self.watch_study(handle, namespace, space=prepared.space, report_html=report_html, show=show)
+
+    def watch_study(
+        self,
+        handle: StudyHandle,
+        namespace: MutableMapping[str, Any],
+        *,
+        space: Space | None = None,
+        report_html: str = "",
+        show: bool = True,
+    ) -> TunedStudy:
+        """Follow a study to its end, shown live, and bring its best values back."""
+        from hops_magic.tuning.results import collect_study
+
+        if not show:
+            return collect_study(handle, namespace, follow(handle), space)
+        view = _study_view(handle, space, report_html)
+        return collect_study(handle, namespace, _follow_to_end(handle, view), space)
+
+    def _study_recorder(self, prepared: PreparedStudy, cluster: Cluster, beginning: Study) -> StudyRecorderSpec:
+        from hops_magic.tuning.preparing import options_for_record
+
+        return study_recorder_for(
+            self.settings,
+            prepared.trial,
+            cluster,
+            beginning,
+            options=options_for_record(prepared),
+            space=prepared.space.describe(),
+            description=prepared.description(),
+        )
+
+    def _continued(self, prepared: PreparedStudy, wanted: str) -> PreparedStudy:
+        from hops_magic.tuning.preparing import continued, study_of
+
+        self.reconcile()
+        info = self.registry.run(wanted)
+        if not info.state.is_final:
+            raise UsageError(f"study {info.name} still runs: %attach {info.run_id} follows it")
+        told = self.registry.text(info, STUDY_FILE, default="")
+        if not told:
+            raise UsageError(f"--resume {wanted}: {info.name} is no study")
+        description = json.loads(told)
+        return continued(prepared, study_of(info.run_id, description, self.registry.journal(info)), description)
 
     def reconcile(self) -> None:
         """Mark runs as lost that the record calls live although their cluster is gone, or knows them no more."""
@@ -139,27 +261,31 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _options(given: dict[str, Any]) -> DistributedOptions:
-    known = DistributedOptions.__dataclass_fields__
+def _options_of(kind: Callable[..., Options], given: dict[str, Any]) -> Options:
+    known = list(inspect.signature(kind).parameters)
     for name, value in given.items():
         if name not in known:
-            raise OptionError(name, "is no option of a run", value, f"the options are {', '.join(known)}")
-    return DistributedOptions(**given)
+            raise OptionError(name, "is no option of this call", value, f"the options are {', '.join(known)}")
+    return kind(**given)
 
 
 def _as_source(
-    program: str | Callable[[], Any], namespace: MutableMapping[str, Any] | None
+    program: str | Callable[..., Any], namespace: MutableMapping[str, Any] | None, parameters: tuple[str, ...] = ()
 ) -> tuple[str, MutableMapping[str, Any], Surroundings]:
     if isinstance(program, str):
         origin = CellOrigin(label="script", first_line=1)
         return program, {} if namespace is None else namespace, Surroundings(origin=origin)
     if not callable(program):
-        raise OptionError("program", "must be a function without arguments or source code", program)
+        raise OptionError("program", "must be a function or source code", program)
     name = getattr(program, "__name__", "program")
     file = inspect.getsourcefile(program) if inspect.isfunction(program) else None
     folder = Path(file).parent if file and Path(file).is_file() else Path.cwd()
     surroundings = Surroundings(origin=CellOrigin(label=name, first_line=1), folder=folder)
-    return "program()", {"program": program}, surroundings
+    # a function that takes hyperparameters gets them by name, one without finds none
+    taken = inspect.signature(program).parameters
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    passed = ", ".join(f"{name}={name}" for name in parameters if takes_all or name in taken)
+    return f"program({passed})", {"program": program}, surroundings
 
 
 @functools.cache
@@ -192,30 +318,76 @@ def train(program: str | Callable[[], Any], **options: Any) -> Trained | RunHand
     return session().train(program, **options)
 
 
+def tune(program: str | Callable[..., Any], space: Any, **options: Any) -> TunedStudy | StudyHandle:
+    """Run a function, or the source of a cell, as many trials with different hyperparameters; return the study.
+
+    Parameters
+    ----------
+    program : callable or str
+        A function of hyperparameters, or source code that reads them as variables. The metric is what it returns (a number,
+        or a dictionary), or else what ``model.fit`` or ``hops.report`` says on the way.
+    space : mapping or hyperopt graph
+        Distribution by variable: :func:`uniform`, :func:`loguniform`, :func:`choice` ..., constants, or ``hp.*``.
+    search, stop : str or object, optional
+        Names, or objects with ``ask`` and ``tell``, and with ``report`` and ``ended``.
+    start_with : mapping or sequence of mappings, optional
+        Known points to try first.
+    cluster, namespace, show
+        As for :func:`train`.
+    **options
+        Fields of :class:`~hops_magic.tuning.options.TuneOptions`; one of ``minimize`` and ``maximize`` names the metric.
+
+    Returns
+    -------
+    TunedStudy
+        With ``detach=True`` a handle of the study instead.
+    """
+    return session().tune(program, space, **options)
+
+
 def live_runs() -> list[LiveRun]:
     """Return the runs that the cluster in use knows, newest first."""
     return session().live_runs()
 
 
-def watch(run_id: str, *, show: bool = True) -> Run:
-    """Follow a run on the cluster in use until it is final, shown live; its values stay there for ``%attach``.
+def watch(run_id: str, *, show: bool = True) -> Run | Study:
+    """Follow a run or study on the cluster in use until it is final, shown live; its values stay there for ``%attach``.
 
     On a voila page it returns at once, with the run as it is, since such a page is shown only when its cells have ended.
     """
-    from hops_magic.engine.submit import attach
+    from hops_magic.engine.submit import StudyHandle, attach
 
-    current = session()
-    handle = attach(current.clusters.current(start=False).client, run_id)
+    handle = attach(session().clusters.current(start=False).client, run_id)
+    if isinstance(handle, StudyHandle):
+        return _watch(handle, functools.partial(_study_view, handle), show=show)
+    return _watch(handle, lambda: open_view(handle.follower.run, on_stop=handle.stop), show=show)
+
+
+def _study_view(handle: StudyHandle, space: Space | None = None, report_html: str = "") -> View[Study]:
+    from hops_magic.tuning.results import importance_of
+    from hops_magic.widgets import open_study_view
+
+    return open_study_view(
+        handle.follower.run,
+        on_stop=handle.stop,
+        on_stop_trial=handle.stop_trial,
+        fetch_trial=handle.trial,
+        importance=functools.partial(importance_of, space=space),
+        report_html=report_html,
+    )
+
+
+def _watch(handle: Handle[Summary], open_one: Callable[[], View[Summary]], *, show: bool) -> Summary:
     if not show:
         return follow(handle)
-    view = open_view(handle.follower.run, on_stop=handle.stop)
+    view = open_one()
     if detect().is_blocked_by_cells:
-        Thread(target=_follow_to_end, args=(handle, view), name=f"hops-watch-{run_id}", daemon=True).start()
+        Thread(target=_follow_to_end, args=(handle, view), name=f"hops-watch-{handle.run_id}", daemon=True).start()
         return handle.follower.run
     return _follow_to_end(handle, view)
 
 
-def _follow_to_end(handle: RunHandle, view: RunView) -> Run:
+def _follow_to_end(handle: Handle[Summary], view: View[Summary]) -> Summary:
     try:
         return follow(handle, view.update)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,12 @@ from hops_magic.frameworks import choose, reducers, update
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
+from hops_magic.runs.summary import Summary
 
 if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster
     from hops_magic.engine.job import Recorder
-    from hops_magic.engine.submit import RunHandle
+    from hops_magic.engine.submit import Handle, RunHandle
 
 INTERRUPT_GRACE_S = 6.0
 PROVIDED = ("hops", "strategy")
@@ -83,8 +84,20 @@ class Trained:
     left_behind: Mapping[str, str] = field(default_factory=dict)
 
 
-def prepare(source: str, namespace: Mapping[str, Any], options: DistributedOptions, surroundings: Surroundings) -> Prepared:
+def prepare(
+    source: str,
+    namespace: Mapping[str, Any],
+    options: DistributedOptions,
+    surroundings: Surroundings,
+    *,
+    provided: Sequence[str] = (),
+) -> Prepared:
     """Capture a program; nothing is started yet.
+
+    Parameters
+    ----------
+    provided
+        Further names that ranks have by themselves, such as hyperparameters.
 
     Raises
     ------
@@ -103,7 +116,7 @@ def prepare(source: str, namespace: Mapping[str, Any], options: DistributedOptio
         folder=surroundings.folder,
         history=surroundings.history,
         # the notebook's own names of these kinds come first
-        provided=tuple(name for name in PROVIDED if name not in namespace),
+        provided=(*provided, *(name for name in PROVIDED if name not in namespace)),
     )
     framework = choose(options.framework, captured.program.frameworks)
     run_id = secrets.token_hex(6)
@@ -172,8 +185,8 @@ def start(cluster: Cluster, prepared: Prepared, open_recorder: Callable[[Path], 
     return submit(cluster.client, job, prepared.captured.buffers)
 
 
-def follow(handle: RunHandle, show: Callable[[Run], None] | None = None) -> Run:
-    """Show a run until it is final; an interrupt stops the run, and follows it to its end.
+def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = None) -> Summary:
+    """Show a run or study until it is final; an interrupt stops it, and follows it to its end.
 
     Raises
     ------

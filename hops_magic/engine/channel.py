@@ -162,6 +162,11 @@ class _Fanout:
         for follower in list(self._followers):
             follower.on_batch(event[1])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody follows."""
+        return not self._followers
+
     def join(self, follower: Follower[Any]) -> None:
         self._followers.append(follower)
 
@@ -243,7 +248,8 @@ class Follower(Generic[Summary]):
 
     def _subscribe(self) -> None:
         fanout = self._client._event_handlers.get(self._topic)
-        if not isinstance(fanout, _Fanout):
+        if not isinstance(fanout, _Fanout) or fanout.is_empty:
+            # Dask keeps the handler of a topic that is unsubscribed, so one that is left over says nothing
             fanout = _Fanout()
             self._client.subscribe_topic(self._topic, fanout)
         fanout.join(self)

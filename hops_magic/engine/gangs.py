@@ -50,7 +50,7 @@ Gang = tuple[tuple[str, ...], ...]
 
 
 def owner(run_id: str) -> str:
-    """Return the run behind an id: a study asks for each of its places under an id of its own, ``study/0``, ``study/1`` ..."""
+    """Return the run behind an id: a study asks for its places under ids of their own, ``study/0``, ``study/1`` ..."""
     return run_id.partition("/")[0]
 
 
@@ -94,7 +94,7 @@ class Gangs:
         return self._grant()
 
     def pass_on(self, request: Request) -> list[str]:
-        """Give back a place of a study if another run waits, and queue for it again; return the ids that got theirs by it."""
+        """Give back a study's place if another run waits, and queue for it again; return the ids that got theirs by it."""
         if all(owner(waiting.run_id) == owner(request.run_id) for waiting in self.queue):
             return self.reserve(request)
         self.held.pop(request.run_id, None)

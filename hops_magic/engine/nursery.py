@@ -243,7 +243,7 @@ class Nursery:
 def _without_trimming(env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a warm process: the worker's, without what Dask sets to give memory back soon.
 
-    With a fixed threshold malloc maps and unmaps each large tensor of each step anew, which costs training a fifth of its time.
+    With a fixed threshold malloc maps and unmaps each large tensor of each step anew: a fifth of the time of a training.
     """
     inherited = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
     return {**inherited, **env}

@@ -196,6 +196,7 @@ def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
         collective=collective,
         emit=line.emit,
         stop_requested=line.stop_requested.is_set,
+        keeps_model=job.trial is None or job.trial.keeps,
     )
 
 

@@ -116,7 +116,7 @@ class RankHost(WorkerPlugin):
         # without GPUs, TensorFlow's search for them ends in lines that look like errors
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "2" if self.gpus else "3"}
         self._env = {**quiet, **env}
-        self.nursery = Nursery(("hops_magic.engine.rank", *preload_modules()), self._env)
+        self.nursery = Nursery((*_ALWAYS, *preload_modules()), self._env)
         self._light: dict[tuple[str, ...], Nursery] = {}
         self._standing_by: dict[str, Nursery] = {}
         for op in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
@@ -221,9 +221,7 @@ class RankHost(WorkerPlugin):
         nursery = self.nursery
         modules = _needed_modules(job)
         if modules is not None:
-            nursery = self._light.get(modules) or self._light.setdefault(
-                modules, Nursery(("hops_magic.engine.rank", *modules), self._env)
-            )
+            nursery = self._light.get(modules) or self._light.setdefault(modules, Nursery((*_ALWAYS, *modules), self._env))
         if job.trial is not None and job.trial.standby:
             self._standing_by[job.buffers_id] = nursery
             nursery.stand_by(job.trial.standby)
@@ -266,6 +264,8 @@ def rank_host(worker: Worker) -> RankHost:
     return plugin
 
 
+_ALWAYS = ("hops_magic.engine.rank", "hops_magic.frameworks.plain", "numpy.random", "IPython.display")
+"""What every rank needs, so that none has to import it again."""
 _SAFE_TO_PRELOAD = ("numpy", "scipy", "pandas", "sklearn", "xgboost", "lightgbm", "torch")
 """Modules that start no thread when they are imported, so that their process can be forked."""
 

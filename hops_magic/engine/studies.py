@@ -1,7 +1,7 @@
 """The engine's services for a study: places for its trials, ranks, events and the way to viewers.
 
-A study lives as a run's supervisor does: in the event loop of a worker, kept alive by one Dask task. How trials are chosen and
-stopped is not known here; that is the business of what conducts the study.
+A study lives as a run's supervisor does: in the event loop of a worker, kept alive by one Dask task. How trials are
+chosen and stopped is not known here; that is the business of what conducts the study.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hops_magic.errors import ClusterError, HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.states import RunState
-from hops_magic.runs.study import Study, advance_study_all
+from hops_magic.runs.study import Study, recalled
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class StudyServices:
         if left["sequence"]:
             self.resumed = True
             # the scheduler's summary may be some moments old; where the journal can be seen, it has what came after
-            told = advance_study_all(self.job.beginning, read_journal(run_folder(self.run_id)))
+            told = recalled(self.job.beginning, read_journal(run_folder(self.run_id)))
             known: Study = pickle.loads(left["snapshot"])
             self.publisher.resume(told if len(told.ended()) >= len(known.ended()) else known, left["sequence"])
             self.say(

@@ -58,6 +58,8 @@ class RankContext:
     collective: Collective
     emit: Callable[[Event], None]
     stop_requested: Callable[[], bool]
+    keeps_model: bool = True
+    """Whether rank 0 leaves the trained model for the record."""
 
 
 class Framework(Protocol):

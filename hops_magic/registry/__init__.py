@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.registry import layout
 from hops_magic.registry.records import CapturedName, Commit, RunKind, RunRecord, record_of
 from hops_magic.registry.store import check_reachable_from, check_writable
 
@@ -12,7 +16,13 @@ if TYPE_CHECKING:
     from hops_magic.registry.recorder import RecorderSpec
     from hops_magic.registry.records import PreparedRun
     from hops_magic.registry.registry import Registry as Registry
+    from hops_magic.registry.study_recorder import StudyRecorderSpec
+    from hops_magic.runs.study import Study
     from hops_magic.settings import Settings
+
+
+STUDY_FILE = layout.STUDY
+"""The artifact with a study's description."""
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -43,7 +53,42 @@ def recorder_for(settings: Settings, prepared: PreparedRun, cluster: Any) -> Rec
     return RecorderSpec(settings=settings, record=record_of(prepared, cluster, time.time()))
 
 
+def study_recorder_for(
+    settings: Settings,
+    prepared: PreparedRun,
+    cluster: Any,
+    beginning: Study,
+    *,
+    options: Mapping[str, Any],
+    space: Mapping[str, Any],
+    description: Mapping[str, Any],
+) -> StudyRecorderSpec:
+    """Return what opens the recorder of a study on its supervisor's machine.
+
+    Parameters
+    ----------
+    prepared
+        The program of its trials.
+    options, space
+        What was asked for, as plain values.
+    description
+        What must not differ when the study is continued.
+
+    Raises
+    ------
+    RegistryError
+        If the registry cannot be written, so that the study must not start.
+    """
+    from hops_magic.registry.study_recorder import StudyRecorderSpec
+
+    check_writable(settings)
+    record = record_of(prepared, cluster, beginning.created_at or time.time())
+    record = dataclasses.replace(record, kind=RunKind.STUDY, options=dict(options), params={"space": json.dumps(space)})
+    return StudyRecorderSpec(settings=settings, record=record, beginning=beginning, description=dict(description))
+
+
 __all__ = [
+    "STUDY_FILE",
     "CapturedName",
     "Commit",
     "RunKind",
@@ -52,4 +97,5 @@ __all__ = [
     "check_writable",
     "open_registry",
     "recorder_for",
+    "study_recorder_for",
 ]

@@ -11,11 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from hops_magic.engine.journal import read_journal
 from hops_magic.errors import NotFoundError
 from hops_magic.registry import layout
 from hops_magic.registry.finding import Finder, Wanted
 from hops_magic.registry.infos import Point, RunInfo, captured_rows
 from hops_magic.registry.records import CapturedName
+from hops_magic.runs.events import Event
 
 
 class RunFiles(Finder):
@@ -47,6 +49,22 @@ class RunFiles(Finder):
     def output(self, wanted: Wanted, rank: int = 0) -> str:
         """Return what a rank wrote, so far or in all; empty if nothing."""
         return self.text(self.run(wanted), layout.output_file(rank), default="")
+
+    def journal(self, info: RunInfo) -> list[Event]:
+        """Return all events of a run: from its folder on this machine, where they are newest, or from its record.
+
+        Raises
+        ------
+        NotFoundError
+            If neither has them.
+        """
+        folder = self.settings.runs / info.run_id
+        if (folder / layout.JOURNAL).is_file():
+            return list(read_journal(folder))
+        with self.artifact(info, layout.JOURNAL) as path:
+            if path is None:
+                raise NotFoundError(f"run {info.name} has no {layout.JOURNAL} in its record")
+            return list(read_journal(path.parent))
 
     def error(self, wanted: Wanted) -> str:
         """Return the tracebacks of a run that failed; empty if there are none."""

@@ -24,6 +24,9 @@ TAG_CURVE = "hops.curve"
 TAG_NAMES = "hops.names"
 TAG_DELETED = "hops.deleted"
 TAG_END = "hops.end"
+TAG_PLACE = "hops.place"
+TAG_VALUE = "hops.value"
+TAG_BEST = "hops.best"
 
 # MLflow's own pages show runs as a tree, with user and source, by these tags
 TAG_MLFLOW_PARENT = "mlflow.parentRunId"
@@ -38,6 +41,7 @@ CAPTURED = "captured.json"
 ENVIRONMENT = "environment.json"
 ERROR = "error.txt"
 JOURNAL = "events.jsonl"
+STUDY = "study.json"
 OUTPUT_FOLDER = "output"
 MODEL_FOLDER = "model"
 

@@ -186,6 +186,12 @@ def advance_study_all(study: Study, events: Iterable[ev.Event]) -> Study:
     return replace(study, trials=trials, metric_names=tuple(names))
 
 
+def recalled(beginning: Study, events: Iterable[ev.Event]) -> Study:
+    """Return what is known of a study from its journal, to be gone on with: its trials, not the states that it was in."""
+    trials_only = (e for e in events if isinstance(e, ev.TrialStarted | ev.TrialReported | ev.TrialEnded | ev.ResultReady))
+    return advance_study_all(replace(beginning, trials={}), trials_only)
+
+
 def _advance_trial(event: ev.Event, trial: Trial, metric: str) -> Trial:
     if isinstance(event, ev.TrialStarted):
         again = event.attempt > 0 and trial.started_at > 0

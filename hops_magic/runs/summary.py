@@ -15,4 +15,4 @@ Summary = TypeVar("Summary", Run, Study)
 def fold(summary: Summary, events: Iterable[Event]) -> Summary:
     """Return the summary after some events, in order."""
     changed: Run | Study = advance_study_all(summary, events) if isinstance(summary, Study) else advance_all(summary, events)
-    return cast(Summary, changed)
+    return cast("Summary", changed)

@@ -65,7 +65,7 @@ class KerasFramework:
                     yield {"strategy": strategy}
             else:
                 yield {"strategy": strategy}
-            if context.rank == 0 and session.last_model is not None:
+            if context.rank == 0 and context.keeps_model and session.last_model is not None:
                 _keep_model(context, session.last_model)
         finally:
             patches.undo()

@@ -1,0 +1,322 @@
+"""Prepare a study: the program of its trials, its plan, and what is known at its beginning. Nothing is started here."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.errors import OptionError, UsageError
+from hops_magic.options import as_dict
+from hops_magic.runs.events import Event
+from hops_magic.runs.options import DistributedOptions
+from hops_magic.runs.study import Direction, Study, recalled
+from hops_magic.training import Prepared, Surroundings, prepare
+from hops_magic.tuning.options import TuneOptions
+from hops_magic.tuning.plan import StudyPlan
+from hops_magic.tuning.search import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hops_magic.engine.cluster import Cluster
+    from hops_magic.engine.job import Recorder
+    from hops_magic.engine.submit import StudyHandle
+    from hops_magic.tuning.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedStudy:
+    """A study that can travel.
+
+    Attributes
+    ----------
+    trial : Prepared
+        The program of every trial and its options.
+    space : Space
+    options : TuneOptions
+    search, stop
+        Names, or objects of the user's own.
+    warnings : tuple of str
+        What the user should know before it starts.
+    before : Study or None
+        The study that is continued.
+    """
+
+    trial: Prepared
+    space: Space
+    options: TuneOptions
+    search: Any
+    stop: Any
+    start_with: tuple[Point, ...]
+    warnings: tuple[str, ...] = ()
+    before: Study | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The study's id."""
+        return self.trial.run_id
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.trial.name
+
+    def description(self) -> dict[str, Any]:
+        """Return what is needed to continue the study; its source, space and metric must not differ then."""
+        return {
+            "name": self.name,
+            "experiment": self.trial.experiment,
+            "names": list(self.space.names),
+            "log_names": list(self.space.log_names),
+            "source": self.trial.captured.program.source,
+            "space": self.space.describe(),
+            "metric": self.options.metric,
+            "direction": self.options.direction.value,
+        }
+
+
+def prepare_study(
+    source: str,
+    namespace: Mapping[str, Any],
+    space: Space,
+    options: TuneOptions,
+    surroundings: Surroundings,
+    *,
+    search: Any = None,
+    stop: Any = None,
+) -> PreparedStudy:
+    """Capture the program of a study's trials and check what was asked for.
+
+    Parameters
+    ----------
+    search, stop
+        Objects of the user's own, in place of those that the options name.
+
+    Raises
+    ------
+    UsageError
+        For impossible options, or a program that cannot travel.
+    """
+    _ = options.metric
+    trial_options = DistributedOptions(
+        workers=options.workers_per_trial,
+        gpus_per_rank=options.gpus_per_trial,
+        framework=options.framework,
+        checkpoint_s=options.checkpoint_s,
+        seed=options.seed,
+        name=options.name,
+        experiment=options.experiment,
+        register=options.register,
+        detach=options.detach,
+        no_out=not options.keep_model,
+    )
+    visible = {name: value for name, value in namespace.items() if name not in space.names}
+    trial = prepare(source, visible, trial_options, surroundings, provided=space.names)
+    if options.name is None:
+        trial = replace(trial, name=f"study-{trial.name}")
+    start_with = _points(options.start_with, space)
+    _check_grid(options, space)
+    return PreparedStudy(
+        trial=trial,
+        space=space,
+        options=options,
+        search=search or options.search,
+        stop=stop or options.stop,
+        start_with=start_with,
+        warnings=_hidden(space, namespace, surroundings),
+    )
+
+
+def _hidden(space: Space, namespace: Mapping[str, Any], surroundings: Surroundings) -> tuple[str, ...]:
+    cell = surroundings.origin.label
+    return tuple(
+        f"in {cell} the hyperparameter {name} hides the notebook's variable {name} ({_short(namespace[name])})"
+        for name in space.names
+        if name in namespace
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _points(text: str | None, space: Space) -> tuple[Point, ...]:
+    if text is None:
+        return ()
+    try:
+        known = ast.literal_eval(text)
+    except (ValueError, SyntaxError) as error:
+        raise OptionError("--start-with", "must be a dictionary or a list of them", text) from error
+    found: Sequence[Any] = known if isinstance(known, list | tuple) else [known]
+    if not all(isinstance(values, dict) for values in found):
+        raise OptionError("--start-with", "must be a dictionary or a list of them", text)
+    return tuple(space.point(values) for values in found)
+
+
+def _check_grid(options: TuneOptions, space: Space) -> None:
+    if options.search != "grid":
+        return
+    size = len(space.grid(options.trials + 1))
+    if size > options.trials:
+        whole = len(space.grid(1_000_000))
+        raise OptionError("--trials", f"must be at least {whole} (the points of the grid)", options.trials, "or use random")
+
+
+def continued(prepared: PreparedStudy, before: Study, description: Mapping[str, Any]) -> PreparedStudy:
+    """Return a study that goes on where ``before`` ended.
+
+    Raises
+    ------
+    UsageError
+        If it has another cell or space now, saying what differs; or if it has all its trials already.
+    """
+    differences = differences_of(description, prepared.description())
+    if differences:
+        raise UsageError(f"--resume {before.name}: this is another study: {'; '.join(differences)}")
+    if len(before.trials) >= prepared.options.trials and all(t.state.is_final for t in before.trials.values()):
+        raise OptionError(
+            "--trials", f"must be more than {len(before.trials)}, which {before.name} has already", prepared.options.trials
+        )
+    trial = replace(prepared.trial, run_id=before.run_id, name=before.name, experiment=before.experiment)
+    return replace(prepared, trial=trial, before=before)
+
+
+def study_of(run_id: str, description: Mapping[str, Any], events: Iterable[Event]) -> Study:
+    """Return a study that has ended, from its description and its journal, to be gone on with."""
+    beginning = Study(
+        run_id=run_id,
+        name=description["name"],
+        experiment=description["experiment"],
+        metric=description["metric"],
+        direction=Direction(description["direction"]),
+        names=tuple(description["names"]),
+        log_names=tuple(description["log_names"]),
+    )
+    return recalled(beginning, events)
+
+
+def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in which ways two descriptions of studies differ."""
+    from hops_magic.tuning.space import Space
+
+    found = []
+    if before.get("source") != now["source"]:
+        old, new = str(before.get("source", "")).splitlines(), str(now["source"]).splitlines()
+        number = next(
+            (i for i, (a, b) in enumerate(zip(old, new, strict=False), start=1) if a != b), min(len(old), len(new)) + 1
+        )
+        was, now_is = (lines[number - 1].strip() if number <= len(lines) else "" for lines in (old, new))
+        found.append(f"line {number} of the cell was {was!r} and is {now_is!r}")
+    found += Space.differences(before.get("space", {}), now["space"])
+    for name in ("metric", "direction"):
+        if before.get(name) != now[name]:
+            found.append(f"the {name} was {before.get(name)} and is {now[name]}")
+    return found
+
+
+def begin_study(
+    cluster: Cluster,
+    prepared: PreparedStudy,
+    recorder_of: Callable[[Study], Callable[[Path], Recorder]] | None = None,
+) -> StudyHandle:
+    """Submit a prepared study to a cluster and return at once.
+
+    Parameters
+    ----------
+    recorder_of
+        Returns what opens the study's record, given the study as it begins.
+
+    Raises
+    ------
+    OptionError
+        If a trial needs more slots than the cluster has.
+    """
+    from hops_magic.engine.job import Job, StudyJob
+    from hops_magic.engine.submit import slots_of, submit_study
+
+    options, trial = prepared.options, prepared.trial
+    created_at = time.time()
+    job = Job(
+        run_id=trial.run_id,
+        name=trial.name,
+        experiment=trial.experiment,
+        program=trial.captured.program,
+        options=trial.options,
+        framework=trial.framework,
+        strategy=trial.strategy,
+        seed=trial.seed,
+        created_at=created_at,
+        folder=str(trial.surroundings.folder),
+    )
+    per_trial = options.workers_per_trial * job.slots_per_rank
+    fitting = max(1, slots_of(cluster.client) // per_trial)
+    if options.parallel is not None and options.parallel > fitting:
+        remedy = f"add workers with %cluster scale {options.parallel * per_trial}"
+        raise OptionError("parallel", f"must be at most {fitting} (what fits on the cluster)", options.parallel, remedy)
+    workers = max(1, len(cluster.status().workers))
+    plan = _plan(prepared, parallel=min(options.parallel or fitting, options.trials), workers=workers)
+    beginning = prepared.before or Study(
+        run_id=trial.run_id,
+        name=trial.name,
+        experiment=trial.experiment,
+        metric=options.metric,
+        direction=options.direction,
+        created_at=created_at,
+        names=prepared.space.names,
+        log_names=prepared.space.log_names,
+    )
+    beginning = replace(
+        beginning,
+        trials_wanted=options.trials,
+        workers_per_trial=options.workers_per_trial,
+        search=prepared.search if isinstance(prepared.search, str) else type(prepared.search).__name__,
+        stopping=prepared.stop if isinstance(prepared.stop, str) else type(prepared.stop).__name__,
+        places_wanted=plan.parallel,
+        warnings=(*beginning.warnings, *(text for text in prepared.warnings if text not in beginning.warnings)),
+    )
+    return submit_study(
+        cluster.client,
+        StudyJob(
+            beginning=beginning,
+            trial=job,
+            conduct=plan,
+            open_recorder=recorder_of(beginning) if recorder_of else None,
+        ),
+        trial.captured.buffers,
+    )
+
+
+def _plan(prepared: PreparedStudy, *, parallel: int, workers: int) -> StudyPlan:
+    options = prepared.options
+    return StudyPlan(
+        metric=options.metric,
+        direction=options.direction,
+        score=options.score,
+        space=prepared.space,
+        search=prepared.search,
+        stop=prepared.stop,
+        start_with=prepared.start_with,
+        seed=prepared.trial.seed,
+        trials=options.trials,
+        parallel=parallel,
+        standby=-(-parallel * options.workers_per_trial // workers),
+        retries=options.retries,
+        fail_fast=options.fail_fast,
+        keeps=options.keeps,
+        grace=options.grace,
+        reduction=options.reduction,
+        max_steps=options.max_steps,
+        patience=options.patience,
+        budget_s=options.budget_s,
+        target=options.target,
+    )
+
+
+def options_for_record(prepared: PreparedStudy) -> dict[str, Any]:
+    """Return the options of a study as they are recorded."""
+    return {**as_dict(prepared.options), "metric": prepared.options.metric, "direction": prepared.options.direction.value}

@@ -1,0 +1,81 @@
+"""Suggestions made ahead of time, in a thread, so that a free place never waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from hops_magic.tuning.search import Outcome, Point, Search
+
+
+class Suggestions:
+    """Asks a search and tells it, one call at a time.
+
+    The order of calls depends only on the order in which suggestions are taken and results are told: a study with the
+    same seed and the same order of results makes the same suggestions.
+
+    Parameters
+    ----------
+    make_search
+        Makes the search; called in the thread, since the libraries behind it are slow to import.
+    first
+        Number of the next trial.
+    limit
+        Number of the trial after the last.
+    ahead
+        How many suggestions are kept ready.
+    """
+
+    def __init__(self, make_search: Callable[[], Search], *, first: int, limit: int, ahead: int) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hops-search")
+        self._search: Future[Search] = self._thread.submit(make_search)
+        self._next, self._limit, self._ahead = first, limit, ahead
+        self._asked: deque[tuple[int, asyncio.Future[Point | None]]] = deque()
+        self._told: list[Future[None]] = []
+
+    def start(self) -> None:
+        """Ask for the first suggestions."""
+        while len(self._asked) < self._ahead and self._next < self._limit:
+            number = self._next
+            self._next += 1
+            asked = asyncio.wrap_future(self._thread.submit(self._ask, number))
+            self._asked.append((number, asked))
+
+    async def take(self) -> tuple[int, Point] | None:
+        """Return the next trial's number and point, None if the search, or the number of trials, is exhausted."""
+        if not self._asked:
+            self.start()
+        if not self._asked:
+            return None
+        number, asked = self._asked.popleft()
+        self.start()
+        point = await asked
+        self._check()
+        return None if point is None else (number, point)
+
+    def tell(self, number: int, point: Point, outcome: Outcome) -> None:
+        """Let the search learn from a trial; returns at once.
+
+        Raises
+        ------
+        Exception
+            Whatever an earlier call raised in the search.
+        """
+        self._check()
+        self._told.append(self._thread.submit(self._tell, number, point, outcome))
+
+    def close(self) -> None:
+        """End the thread; what is not asked yet is not asked any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, number: int) -> Point | None:
+        return self._search.result().ask(number)
+
+    def _tell(self, number: int, point: Point, outcome: Outcome) -> None:
+        self._search.result().tell(number, point, outcome)
+
+    def _check(self) -> None:
+        while self._told and self._told[0].done():
+            self._told.pop(0).result()
