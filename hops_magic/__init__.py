@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from hops_magic import experiments, models
+    from hops_magic.ablations import ablate
     from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
     from hops_magic.session import live_runs, train, tune, watch
     from hops_magic.tuning.space import choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 # name -> module that has it; None marks a module of that name
 _HOMES = {
+    "ablate": "ablations",
     "all_reduce": "rank_api",
     "barrier": "rank_api",
     "broadcast": "rank_api",
@@ -53,6 +55,7 @@ _HOMES = {
 _FACTS = ("rank", "world_size", "checkpoint_dir")
 
 __all__ = [
+    "ablate",
     "all_reduce",
     "barrier",
     "broadcast",

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from hops_magic.cells.capture import CellOrigin
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hops_magic.engine.submit import Handle, LiveRun, RunHandle, StudyHandle
     from hops_magic.registry import Registry
     from hops_magic.registry.study_recorder import StudyRecorderSpec
+    from hops_magic.tuning.ablation import AblationStudy
     from hops_magic.tuning.preparing import PreparedStudy
     from hops_magic.tuning.results import TunedStudy
     from hops_magic.tuning.space import Space
@@ -106,7 +107,9 @@ class Session:
         view = open_view(handle.follower.run, report_html=report_html, on_stop=handle.stop)
         return collect(handle, namespace, _follow_to_end(handle, view))
 
-    def attach(self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True) -> Trained | TunedStudy:
+    def attach(
+        self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True
+    ) -> Trained | TunedStudy | AblationStudy:
         """Follow a run or study that is on the cluster in use, and bring its values back."""
         from hops_magic.engine.submit import StudyHandle, attach
 
@@ -150,7 +153,7 @@ class Session:
             search=None if isinstance(search, str) else search,
             stop=None if isinstance(stop, str) else stop,
         )
-        return self.run_study(prepared, names, cluster=cluster, show=show)
+        return cast("TunedStudy | StudyHandle", self.run_study(prepared, names, cluster=cluster, show=show))
 
     def run_study(
         self,
@@ -159,7 +162,7 @@ class Session:
         *,
         cluster: Cluster | None = None,
         show: bool = True,
-    ) -> TunedStudy | StudyHandle:
+    ) -> TunedStudy | AblationStudy | StudyHandle:
         """Start a prepared study; follow it to its end and bring the best values back, unless it is detached."""
         from hops_magic.tuning.preparing import begin_study
 
@@ -171,8 +174,30 @@ class Session:
         handle = begin_study(cluster, prepared, recorder_of)
         if prepared.options.detach:
             return handle
+        from hops_magic.tuning.space import Space
+
         report_html = prepared.trial.captured.report.html()
-        return self.watch_study(handle, namespace, space=prepared.space, report_html=report_html, show=show)
+        space = prepared.space if isinstance(prepared.space, Space) else None
+        return self.watch_study(handle, namespace, space=space, report_html=report_html, show=show)
+
+    def ablate(
+        self,
+        program: str | Callable[[], Any],
+        *,
+        cluster: Cluster | None = None,
+        namespace: MutableMapping[str, Any] | None = None,
+        show: bool = True,
+        **options: Any,
+    ) -> AblationStudy | StudyHandle:
+        """Leave out components of a function, or of the source of a cell; see :data:`hops_magic.ablate`."""
+        from hops_magic.tuning.ablation import AblateOptions
+        from hops_magic.tuning.preparing import prepare_ablation
+
+        lists = {n: tuple(v) for n, v in options.items() if n in ("features", "layers", "flags") and not isinstance(v, str)}
+        asked = _options_of(AblateOptions, options | lists)
+        source, names, surroundings = _as_source(program, namespace, parameters=asked.flags)
+        prepared = prepare_ablation(source, names, asked, surroundings)
+        return cast("AblationStudy | StudyHandle", self.run_study(prepared, names, cluster=cluster, show=show))
 
     def watch_study(
         self,
@@ -182,14 +207,14 @@ class Session:
         space: Space | None = None,
         report_html: str = "",
         show: bool = True,
-    ) -> TunedStudy:
+    ) -> TunedStudy | AblationStudy:
         """Follow a study to its end, shown live, and bring its best values back."""
-        from hops_magic.tuning.results import collect_study
+        from hops_magic.tuning.results import collect_ablation, collect_study
 
-        if not show:
-            return collect_study(handle, namespace, follow(handle), space)
-        view = _study_view(handle, space, report_html)
-        return collect_study(handle, namespace, _follow_to_end(handle, view), space)
+        study = _follow_to_end(handle, _study_view(handle, space, report_html)) if show else follow(handle)
+        if study.is_ablation:
+            return collect_ablation(handle, namespace, study)
+        return collect_study(handle, namespace, study, space)
 
     def _study_recorder(self, prepared: PreparedStudy, cluster: Cluster, beginning: Study) -> StudyRecorderSpec:
         from hops_magic.tuning.preparing import options_for_record

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hops_magic.cells.program import Program
+from hops_magic.frameworks.ablating import AblationSpec
 from hops_magic.runs.events import Event
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
@@ -40,6 +41,8 @@ class TrialJob:
         Of the trial, from 0.
     values : mapping
         Hyperparameters by variable, as the cell sees them.
+    ablation : AblationSpec or None
+        What is left out, for a trial of an ablation.
     keeps : bool
         Whether rank 0 leaves its values and its model behind, in case that this trial is the best.
     standby : int
@@ -48,6 +51,7 @@ class TrialJob:
 
     number: int
     values: Mapping[str, Any]
+    ablation: AblationSpec | None = None
     keeps: bool = False
     standby: int = 0
 

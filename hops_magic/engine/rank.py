@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hops_magic.cells.program import Outcome, execute
+from hops_magic.cells.program import Outcome, Taken, execute
 from hops_magic.cells.results import Watch, pack
 from hops_magic.cells.tracebacks import describe_error
 from hops_magic.engine import frames
@@ -26,6 +26,7 @@ from hops_magic.engine.buffers import map_buffer
 from hops_magic.engine.job import RESULT_NAME, RankSpec
 from hops_magic.errors import PeerLostError
 from hops_magic.frameworks import fingerprint, framework, reducers
+from hops_magic.frameworks.ablating import ablating
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.context import RankContext, enter
 from hops_magic.frameworks.display import capture_display
@@ -137,17 +138,24 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             stack.enter_context(capture_display(line.emit, spec.rank))
             # the package's front stands above the engine: cells get it, the engine does not use it
             hops = sys.modules["hops_magic"]
-            extra = {"hops": hops, **stack.enter_context(framework(spec.job.framework).session(context))}
             trial = spec.job.trial
+            ablation = stack.enter_context(ablating(trial.ablation if trial else None))
+            extra = {"hops": hops, **stack.enter_context(framework(spec.job.framework).session(context))}
             extra |= trial.values if trial else {}
+            extra |= ablation.flag_values() if ablation else {}
             hands_back = spec.rank == 0 and (trial is None or trial.keeps)
             # only rank 0 hands values back, and only it need know what the cell changed
             watch = Watch(reducers(), fingerprint) if hands_back and spec.job.program.out is None else None
-            outcome = execute(
-                spec.job.program, open_buffer=_opener(spec), extra=extra, before=watch.begin if watch else None
-            )
+
+            def before(taken: Taken) -> None:
+                if watch is not None:
+                    watch.begin(taken)
+                if ablation is not None:
+                    ablation.drop_columns(taken.namespace)
+
+            outcome = execute(spec.job.program, open_buffer=_opener(spec), extra=extra, before=before)
             if trial and spec.rank == 0:
-                line.emit(_returned(outcome))
+                line.emit(_returned(outcome, tuple(ablation.reached) if ablation else ()))
             if hands_back:
                 _hand_back(spec, outcome, watch, line.emit)
         # peers that still wait for this rank learn that it finished; after an error the closed connection tells them
@@ -219,8 +227,8 @@ def _hand_back(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Call
     emit(ev.ResultReady(names=packed.names, size_bytes=packed.size_bytes, left_behind=packed.left_behind))
 
 
-def _returned(outcome: Outcome) -> ev.Returned:
-    """Say what numbers the cell's last expression has."""
+def _returned(outcome: Outcome, reached: tuple[str, ...]) -> ev.Returned:
+    """Say what numbers the cell's last expression has, and which components of an ablation it came across."""
     value = outcome.value if outcome.has_value else None
     found = value if isinstance(value, Mapping) else {"value": value}
     values = {}
@@ -229,7 +237,7 @@ def _returned(outcome: Outcome) -> ev.Returned:
         with contextlib.suppress(TypeError, ValueError):
             if number is not None and not isinstance(number, str | bytes):
                 values[str(name)] = float(number)
-    return ev.Returned(rank=0, values=values, text=repr(type(value).__name__) if value is not None and not values else "")
+    return ev.Returned(rank=0, values=values, reached=reached)
 
 
 def _describe(error: BaseException, spec: RankSpec) -> ev.RankError:

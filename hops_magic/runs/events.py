@@ -237,7 +237,10 @@ class TrialReported(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded(Event):
-    """A trial ended, for a ``reason`` that a user can read; ``error`` is a traceback, ``value`` the metric's last value."""
+    """A trial ended, for a ``reason`` that a user can read; ``error`` is a traceback, ``value`` the metric's last value.
+
+    ``reached`` are the components that the cell came across, in a trial of an ablation.
+    """
 
     kind: ClassVar[str] = "trial-ended"
     trial: int
@@ -245,16 +248,20 @@ class TrialEnded(Event):
     value: float | None = None
     reason: str = ""
     error: str = ""
+    reached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Returned(Event):
-    """Rank 0's last expression: ``values`` if it is a number (called ``value``) or a dictionary with numbers."""
+    """Rank 0's last expression: ``values`` if it is a number (called ``value``) or a dictionary with numbers.
+
+    ``reached`` are the components that the cell came across, in a trial of an ablation.
+    """
 
     kind: ClassVar[str] = "returned"
     rank: int
     values: Mapping[str, float] = field(default_factory=dict)
-    text: str = ""
+    reached: tuple[str, ...] = ()
 
 
 _KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}

@@ -81,6 +81,8 @@ class Trial:
     reason: str = ""
     error: str = ""
     retries: tuple[str, ...] = ()
+    reached: tuple[str, ...] = ()
+    """Components that the cell came across, in an ablation."""
 
     @property
     def duration_s(self) -> float | None:
@@ -111,6 +113,7 @@ class Study:
     """Those whose axis is logarithmic."""
     search: str = ""
     stopping: str = ""
+    is_ablation: bool = False
     state: RunState = RunState.SUBMITTED
     reason: str = ""
     created_at: float = 0.0
@@ -222,6 +225,7 @@ def _advance_trial(event: ev.Event, trial: Trial, metric: str) -> Trial:
         value=event.value,
         reason=event.reason,
         error=event.error[-MAX_ERROR_CHARS:],
+        reached=event.reached,
         ended_at=event.at,
     )
 

@@ -41,6 +41,7 @@ class _Live:
     best: float | None = None
     said: set[str] = field(default_factory=set)
     returned: Mapping[str, float] = field(default_factory=dict)
+    reached: tuple[str, ...] = ()
     errors: list[ev.RankError] = field(default_factory=list)
     result: ev.ResultReady | None = None
     stop_reason: str = ""
@@ -99,7 +100,7 @@ class Conductor:
             return replace(self._final, at=time.time())
         if services.stopping.is_set():
             return ev.StateChanged(at=time.time(), state=RunState.STOPPED, reason=services.stop_reason)
-        reason = "every point of the space has been tried" if len(self.study.trials) < self.plan.trials else ""
+        reason = self.plan.when_exhausted if len(self.study.trials) < self.plan.trials else ""
         return ev.StateChanged(at=time.time(), state=RunState.DONE, reason=reason)
 
     # -- what is known from before -------------------------------------------------------------------------------------
@@ -124,7 +125,9 @@ class Conductor:
         self._report_curve(trial)
         self.rule.ended(trial.number, trial.state)
         loss = None if trial.value is None or not trial.has_value else self.plan.direction.loss(trial.value)
-        self._suggestions.tell(trial.number, trial.point, Outcome(state=trial.state, loss=loss, step=trial.step))
+        self._suggestions.tell(
+            trial.number, trial.point, Outcome(state=trial.state, loss=loss, step=trial.step, reached=trial.reached)
+        )
         if loss is not None:
             self._losses.append(loss)
             if trial.state is TrialState.DONE and (self._best is None or loss < self._best[0]):
@@ -184,7 +187,7 @@ class Conductor:
         started = ev.TrialStarted(
             at=time.time(),
             trial=live.number,
-            values=plain(dict(live.values)),
+            values=plain(self.plan.shown(live.point)),
             point=None if live.attempt else dict(live.point),
             attempt=live.attempt,
             place=gang[0]["worker"],
@@ -207,14 +210,18 @@ class Conductor:
     def _job(self, live: _Live) -> Job:
         has_more = self._ended + len(self._live) + 1 < self.plan.trials
         trial = TrialJob(
-            number=live.number, values=live.values, keeps=self.plan.keeps, standby=self.plan.standby if has_more else 0
+            number=live.number,
+            values=live.values,
+            ablation=self.plan.ablation(live.point),
+            keeps=self.plan.keeps,
+            standby=self.plan.standby if has_more else 0,
         )
         template = self.services.job.trial
         return replace(
             template,
             run_id=self._trial_id(live.number),
             name=f"{template.name}-{live.number}",
-            seed=(template.seed + live.number) % 2**31,
+            seed=self.plan.seed_of(live.number, live.point) % 2**31,
             trial=trial,
         )
 
@@ -225,7 +232,7 @@ class Conductor:
         if isinstance(event, ev.Metrics) and event.scope != "batch" and event.rank == 0:
             self._hear_metrics(live, event)
         elif isinstance(event, ev.Returned):
-            live.returned = event.values
+            live.returned, live.reached = event.values, event.reached
         elif isinstance(event, ev.RankError):
             live.errors.append(event)
         elif isinstance(event, ev.ResultReady):
@@ -275,7 +282,8 @@ class Conductor:
         if ended.value is not None and ended.state is not TrialState.FAILED:
             loss = self.plan.direction.loss(ended.value)
             self._losses.append(loss)
-        self._suggestions.tell(live.number, live.point, Outcome(state=ended.state, loss=loss, step=live.step))
+        outcome = Outcome(state=ended.state, loss=loss, step=live.step, reached=live.reached)
+        self._suggestions.tell(live.number, live.point, outcome)
         is_best = loss is not None and ended.state is TrialState.DONE and (self._best is None or loss < self._best[0])
         if is_best and loss is not None:
             before, self._best = self._best, (loss, live.number)
@@ -308,7 +316,15 @@ class Conductor:
                 error = f"{collapsed.traceback}\n{collapsed.message}".strip()
         if value is not None and not math.isfinite(value):
             value = None
-        return ev.TrialEnded(at=time.time(), trial=live.number, state=state, value=value, reason=reason, error=error)
+        return ev.TrialEnded(
+            at=time.time(),
+            trial=live.number,
+            state=state,
+            value=value,
+            reason=reason,
+            error=error,
+            reached=live.reached,
+        )
 
     def _value(self, live: _Live) -> float | None:
         """The value that counts: what the cell returned, or else the last or best report."""
@@ -350,6 +366,7 @@ class Conductor:
 
     async def _stop_when_asked(self) -> None:
         await self.services.stopping.wait()
+        self._suggestions.close()
         for _, command in list(self._live.values()):
             command.stop(self.services.stop_reason)
 

@@ -11,6 +11,7 @@ from hops_magic.tuning.search import Point, Search
 
 if TYPE_CHECKING:
     from hops_magic.engine.studies import StudyServices
+    from hops_magic.frameworks.ablating import AblationSpec
     from hops_magic.runs.events import Event
     from hops_magic.tuning.space import Space
     from hops_magic.tuning.stopping import Limits, Rule
@@ -84,6 +85,25 @@ class StudyPlan:
     def show_loss(self) -> Callable[[float], str]:
         """Return how a loss is written: as the metric that the user knows."""
         return _Shown(self.direction)
+
+    @property
+    def when_exhausted(self) -> str:
+        """Why the study ends when the search has nothing more to propose."""
+        return "every point of the space has been tried"
+
+    def shown(self, point: Point) -> dict[str, Any]:
+        """Return what viewers and the record call the values of a trial."""
+        return dict(self.space.values(point))
+
+    def seed_of(self, number: int, point: Point) -> int:
+        """Return the seed of a trial."""
+        del point
+        return self.seed + number
+
+    def ablation(self, point: Point) -> AblationSpec | None:
+        """Return what is left out in a trial; None if this is no ablation."""
+        del point
+        return None
 
     async def __call__(self, services: StudyServices) -> Event:
         """Conduct the study."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import OptionError, UsageError
+from hops_magic.frameworks.ablating import AblationSpec
 from hops_magic.options import as_dict
 from hops_magic.runs.events import Event
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.study import Direction, Study, recalled
 from hops_magic.training import Prepared, Surroundings, prepare
+from hops_magic.tuning.ablation import AblateOptions, AblationPlan, AblationSearch, NoSpace
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.plan import StudyPlan
 from hops_magic.tuning.search import Point
@@ -28,6 +31,19 @@ if TYPE_CHECKING:
     from hops_magic.tuning.space import Space
 
 
+MOST_TRIALS = 100_000
+"""What ends an ablation is that every component has been left out."""
+_SHARED = frozenset(
+    {"minimize", "maximize", "score", "parallel", "workers_per_trial", "gpus_per_trial", "retries", "seed"}
+) | {
+    "framework",
+    "name",
+    "experiment",
+    "detach",
+    "dry_run",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedStudy:
     """A study that can travel.
@@ -36,7 +52,7 @@ class PreparedStudy:
     ----------
     trial : Prepared
         The program of every trial and its options.
-    space : Space
+    space : Space or NoSpace
     options : TuneOptions
     search, stop
         Names, or objects of the user's own.
@@ -44,16 +60,19 @@ class PreparedStudy:
         What the user should know before it starts.
     before : Study or None
         The study that is continued.
+    ablation : AblationSpec or None
+        What can be left out, if this is an ablation.
     """
 
     trial: Prepared
-    space: Space
+    space: Space | NoSpace
     options: TuneOptions
     search: Any
     stop: Any
     start_with: tuple[Point, ...]
     warnings: tuple[str, ...] = ()
     before: Study | None = None
+    ablation: AblationSpec | None = None
 
     @property
     def run_id(self) -> str:
@@ -128,6 +147,49 @@ def prepare_study(
         stop=stop or options.stop,
         start_with=start_with,
         warnings=_hidden(space, namespace, surroundings),
+    )
+
+
+def prepare_ablation(
+    source: str, namespace: Mapping[str, Any], options: AblateOptions, surroundings: Surroundings
+) -> PreparedStudy:
+    """Capture the program of an ablation's trials and check what was asked for.
+
+    Raises
+    ------
+    UsageError
+        For impossible options, or a program that cannot travel.
+    """
+    asked = TuneOptions(
+        trials=MOST_TRIALS,
+        stop="none",
+        search="leave one component out",
+        fail_fast=0,
+        **{name: value for name, value in as_dict(options).items() if name in _SHARED},
+    )
+    _ = asked.metric
+    trial_options = DistributedOptions(
+        workers=options.workers_per_trial,
+        gpus_per_rank=options.gpus_per_trial,
+        framework=options.framework,
+        seed=options.seed,
+        name=options.name,
+        experiment=options.experiment,
+        detach=options.detach,
+        no_out=True,
+    )
+    visible = {name: value for name, value in namespace.items() if name not in options.flags}
+    trial = prepare(source, visible, trial_options, surroundings, provided=options.flags)
+    if options.name is None:
+        trial = replace(trial, name=f"ablation-{trial.name}")
+    return PreparedStudy(
+        trial=trial,
+        space=NoSpace(),
+        options=asked,
+        search=AblationSearch(options.components, options.repeats),
+        stop="none",
+        start_with=(),
+        ablation=AblationSpec(features=options.features, layers=options.layers, flags=options.flags),
     )
 
 
@@ -267,14 +329,15 @@ def begin_study(
         metric=options.metric,
         direction=options.direction,
         created_at=created_at,
-        names=prepared.space.names,
+        names=("left_out", "repeat") if prepared.ablation else prepared.space.names,
         log_names=prepared.space.log_names,
+        is_ablation=prepared.ablation is not None,
     )
     beginning = replace(
         beginning,
-        trials_wanted=options.trials,
+        trials_wanted=0 if prepared.ablation else options.trials,
         workers_per_trial=options.workers_per_trial,
-        search=prepared.search if isinstance(prepared.search, str) else type(prepared.search).__name__,
+        search=options.search if prepared.ablation or isinstance(prepared.search, str) else type(prepared.search).__name__,
         stopping=prepared.stop if isinstance(prepared.stop, str) else type(prepared.stop).__name__,
         places_wanted=plan.parallel,
         warnings=(*beginning.warnings, *(text for text in prepared.warnings if text not in beginning.warnings)),
@@ -293,7 +356,8 @@ def begin_study(
 
 def _plan(prepared: PreparedStudy, *, parallel: int, workers: int) -> StudyPlan:
     options = prepared.options
-    return StudyPlan(
+    kind = functools.partial(AblationPlan, spec=prepared.ablation) if prepared.ablation else StudyPlan
+    return kind(
         metric=options.metric,
         direction=options.direction,
         score=options.score,

@@ -12,6 +12,7 @@ from hops_magic.errors import ClusterError, NotFoundError, RunFailedError
 from hops_magic.frameworks import update
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, Trial, table_of
+from hops_magic.tuning.ablation import AblationStudy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,10 +158,7 @@ def collect_study(handle: StudyHandle, namespace: MutableMapping[str, Any], stud
     RunFailedError
         If the study failed: with the error of its trials.
     """
-    if study.state is RunState.FAILED:
-        handle.forget()
-        shown = next((t.error for t in study.trials.values() if t.error), "")
-        raise RunFailedError(study.run_id, f"study {study.name} failed: {study.reason}", shown)
+    _check_failure(handle, study)
     unpacked = Unpacked()
     result = handle.result()
     if result is not None:
@@ -179,3 +177,26 @@ def collect_study(handle: StudyHandle, namespace: MutableMapping[str, Any], stud
     if study.best is not None:
         namespace["best"] = tuned.best
     return tuned
+
+
+def collect_ablation(handle: StudyHandle, namespace: MutableMapping[str, Any], study: Study) -> AblationStudy:
+    """Bring a final ablation into a namespace as ``ablation``.
+
+    Raises
+    ------
+    RunFailedError
+        If it failed: with the error of its trials.
+    """
+    _check_failure(handle, study)
+    handle.forget()
+    found = AblationStudy(study)
+    namespace["ablation"] = found
+    return found
+
+
+def _check_failure(handle: StudyHandle, study: Study) -> None:
+    if study.state is not RunState.FAILED:
+        return
+    handle.forget()
+    shown = next((trial.error for trial in study.trials.values() if trial.error), "")
+    raise RunFailedError(study.run_id, f"study {study.name} failed: {study.reason}", shown)

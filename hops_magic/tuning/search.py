@@ -24,18 +24,31 @@ class Outcome:
         Smaller is better, whatever the direction of the study; None for a trial that failed before its first value.
     step : int
         The last step that was reported.
+    reached : tuple of str
+        Components that the cell came across, in an ablation.
     """
 
     state: TrialState
     loss: float | None = None
     step: int = 0
+    reached: tuple[str, ...] = ()
+
+
+class NotYet(Exception):
+    """A search cannot propose anything before it is told another result."""
 
 
 class Search(Protocol):
     """Proposes points of a space; calls come from one thread at a time, in a fixed order for a given order of results."""
 
     def ask(self, number: int) -> Point | None:
-        """Propose the point of trial ``number``, which counts as pending until it is told; None if there are no more."""
+        """Propose the point of trial ``number``, which counts as pending until it is told; None if there are no more.
+
+        Raises
+        ------
+        NotYet
+            If it must be told the result of a pending trial first; it is asked again then.
+        """
         ...
 
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:

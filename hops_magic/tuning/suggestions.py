@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from hops_magic.tuning.search import Outcome, Point, Search
+from hops_magic.tuning.search import NotYet, Outcome, Point, Search
 
 
 class Suggestions:
@@ -34,10 +34,12 @@ class Suggestions:
         self._next, self._limit, self._ahead = first, limit, ahead
         self._asked: deque[tuple[int, asyncio.Future[Point | None]]] = deque()
         self._told: list[Future[None]] = []
+        self._heard = asyncio.Event()
+        self._is_closed = False
 
     def start(self) -> None:
         """Ask for the first suggestions."""
-        while len(self._asked) < self._ahead and self._next < self._limit:
+        while len(self._asked) < self._ahead and self._next < self._limit and not self._is_closed:
             number = self._next
             self._next += 1
             asked = asyncio.wrap_future(self._thread.submit(self._ask, number))
@@ -47,13 +49,26 @@ class Suggestions:
         """Return the next trial's number and point, None if the search, or the number of trials, is exhausted."""
         if not self._asked:
             self.start()
-        if not self._asked:
+        if self._is_closed or not self._asked:
             return None
         number, asked = self._asked.popleft()
         self.start()
-        point = await asked
+        try:
+            point = await asked
+        except NotYet:
+            point = await self._ask_again(number)
         self._check()
         return None if point is None else (number, point)
+
+    async def _ask_again(self, number: int) -> Point | None:
+        while not self._is_closed:
+            heard = self._heard
+            try:
+                return await asyncio.wrap_future(self._thread.submit(self._ask, number))
+            except NotYet:
+                self._check()
+                await heard.wait()
+        return None
 
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Let the search learn from a trial; returns at once.
@@ -63,12 +78,21 @@ class Suggestions:
         Exception
             Whatever an earlier call raised in the search.
         """
+        if self._is_closed:
+            return
         self._check()
         self._told.append(self._thread.submit(self._tell, number, point, outcome))
+        self._hear()
 
     def close(self) -> None:
-        """End the thread; what is not asked yet is not asked any more."""
+        """End the thread; what is not asked yet is not asked any more, and nobody waits for it."""
+        self._is_closed = True
+        self._hear()
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _hear(self) -> None:
+        heard, self._heard = self._heard, asyncio.Event()
+        heard.set()
 
     def _ask(self, number: int) -> Point | None:
         return self._search.result().ask(number)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.ablating import current_ablation
 from hops_magic.frameworks.context import RankContext
 
 
@@ -43,7 +44,7 @@ class KerasFramework:
         tf.config.threading.set_inter_op_parallelism_threads(max(2, context.threads))
         keras.utils.set_random_seed(context.seed % 2**31)
 
-        from hops_magic.frameworks.keras import trainer
+        from hops_magic.frameworks.keras import leaving_out, trainer
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession
         from hops_magic.frameworks.keras.patches import Patches
         from hops_magic.frameworks.keras.step import TensorCollective
@@ -60,6 +61,8 @@ class KerasFramework:
                 trainer.install(patches, session, tensors)
             if tensors is not None:
                 _install_parallel(patches, tensors)
+            if (ablation := current_ablation()) is not None and ablation.spec.layers:
+                leaving_out.install(patches, ablation)
             if context.strategy == "mirrored":
                 with strategy.scope():
                     yield {"strategy": strategy}
