@@ -14,6 +14,12 @@ def end_group(group: int, run_id: str) -> list[int]:
     The rank itself is gone, so its number may belong to somebody else by now: only processes whose environment names the run
     are touched.
     """
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return []  # as nearly always: no need to look at every process of the machine
+    except PermissionError:
+        pass
     mark = f"HOPS_RUN_ID={run_id}".encode()
     ended = []
     for entry in Path("/proc").iterdir():

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from distributed import Worker, get_worker, secede
@@ -32,7 +33,18 @@ logger = logging.getLogger(__name__)
 
 RECORD_WITHIN_S = 600.0
 
+PASS_ON_EVERY_S = 0.5
+"""How often a place asks whether another run waits for it: trials may last milliseconds."""
+
 Gang = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A place's slots, and when they were last offered to others."""
+
+    gang: Gang
+    asked_at: float
 
 
 def supervise_study(job: StudyJob) -> None:
@@ -65,6 +77,7 @@ class StudyServices:
         self.on_stop_trial: Callable[[int], None] = lambda _: None
         self.resumed = False
         self._granted: dict[str, asyncio.Future[Gang]] = {}
+        self._held: dict[str, _Held] = {}
         self._commands: dict[str, TrialCommand] = {}
         self._result: dict[str, str] = {}
 
@@ -92,6 +105,7 @@ class StudyServices:
         elif what == "queued" and notice.get("position") is not None:
             self._say_queued(notice)
         elif what == "worker-lost":
+            self._held.pop(place, None)
             for command in self._commands.values():
                 if command.place == place:
                     command.on_worker_lost(notice["worker"])
@@ -166,6 +180,14 @@ class StudyServices:
             Whether the place is held already, and is only to be passed on if another run waits for slots.
         """
         key = f"{self.run_id}/{place}"
+        held = self._held.get(key)
+        if again and held is not None and time.monotonic() - held.asked_at < PASS_ON_EVERY_S:
+            return held.gang
+        gang = await self._ask_for(key, again=again)
+        self._held[key] = _Held(gang, time.monotonic())
+        return gang
+
+    async def _ask_for(self, key: str, *, again: bool) -> Gang:
         wish = {"ranks": self.job.trial.options.workers, "slots_per_rank": self.job.trial.slots_per_rank}
         self._granted[key] = granted = asyncio.get_running_loop().create_future()
         scheduler = self.worker.scheduler
@@ -186,6 +208,7 @@ class StudyServices:
 
     async def release(self, place: int) -> None:
         """Give a place back."""
+        self._held.pop(f"{self.run_id}/{place}", None)
         await self.worker.scheduler.hops_release(run_id=f"{self.run_id}/{place}")
 
     def _say_queued(self, standing: dict[str, Any]) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 from hops_magic.errors import NotFoundError, RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
+from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
 from hops_magic.registry.ending import end_tags
 from hops_magic.registry.records import RunKind, RunRecord, environment_facts
-from hops_magic.registry.rows import MetricSummary
+from hops_magic.registry.rows import MetricSummary, Row
 from hops_magic.registry.store import Store
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 WRITE_EVERY_S = 1.0
 RECORD_RUNNING_AFTER_S = 5.0
 METRICS_AT_ONCE = 1_000
+TRIALS_AT_ONCE = 100
 RETRY_UP_TO_S = 30.0
 MAX_OUTPUT_CHARS = 1 << 20
 
@@ -79,7 +81,7 @@ class _Child:
 class _Said:
     """Metrics of a trial that are not written yet."""
 
-    rows: list[tuple[str, float, int, int]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
 class StudyRecorder:
@@ -181,7 +183,9 @@ class StudyRecorder:
             if isinstance(event, ev.TrialReported):
                 said = self._said.setdefault(event.trial, _Said())
                 at_ms = int(event.at * 1000)
-                said.rows += [(name, float(value), at_ms, int(event.step)) for name, value in event.values.items()]
+                said.rows += [
+                    Row(layout.key_of(name), float(value), at_ms, int(event.step)) for name, value in event.values.items()
+                ]
             if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
 
@@ -194,15 +198,43 @@ class StudyRecorder:
         self._state = state
 
     def _write_trials(self, *, everything: bool) -> None:
-        for number in list(self._unwritten):
-            trial = self._study.trials[number]
+        due = [self._study.trials[number] for number in self._unwritten]
+        if can_write_many(self._store):
+            fresh = [trial for trial in due if trial.state.is_final and self._id_of(trial.number) not in self._children]
+            for first in range(0, len(fresh), TRIALS_AT_ONCE):
+                self._write_finished(fresh[first : first + TRIALS_AT_ONCE])
+            due = [trial for trial in due if trial.number in self._unwritten]
+        for trial in due:
             lasts = time.time() - trial.started_at > RECORD_RUNNING_AFTER_S
-            if not (trial.state.is_final or lasts or everything):
-                continue
-            self._write_trial(trial)
-            self._unwritten.pop(number, None)
-            if self._closing and not everything:
-                return  # the end writes the rest, without a second thread
+            if trial.state.is_final or lasts or everything:
+                self._write_trial(trial)
+                self._unwritten.pop(trial.number, None)
+
+    def _write_finished(self, trials: Sequence[Trial]) -> None:
+        """Write trials that have begun and ended since the last time, all at once."""
+        written = [self._finished(trial) for trial in trials]
+        write_many(self._store, self._experiment_id(), written)
+        for trial, run in zip(trials, written, strict=True):
+            self._children[self._id_of(trial.number)] = _Child(run.record_id, metrics=1)
+            self._unwritten.pop(trial.number, None)
+            self._said.pop(trial.number, None)
+            self._write_trial_files(run.record_id, trial)
+
+    def _finished(self, trial: Trial) -> FinishedRun:
+        record = self._trial_record(trial)
+        return FinishedRun(
+            name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
+            status=layout.status_of(RunState(trial.state.value)),
+            started_ms=int(trial.started_at * 1000),
+            ended_ms=int((trial.ended_at or 0) * 1000),
+            user=record.user,
+            params=params_of(record),
+            tags={**start_tags(record, self.record_id), **self._trial_tags(trial)},
+            metrics=self._rows_of(trial),
+        )
+
+    def _rows_of(self, trial: Trial) -> list[Row]:
+        return self._said.get(trial.number, _Said()).rows
 
     def _write_trial(self, trial: Trial) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -215,7 +247,7 @@ class StudyRecorder:
             params = [Param(*item) for item in params_of(self._trial_record(trial)).items()]
             child.metrics = 1
         tags = self._trial_tags(trial)
-        metrics = [Metric(layout.key_of(name), value, at_ms, step) for name, value, at_ms, step in rows]
+        metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in rows]
         while metrics or params or tags:
             batch, metrics = metrics[:METRICS_AT_ONCE], metrics[METRICS_AT_ONCE:]
             self._client.log_batch(
