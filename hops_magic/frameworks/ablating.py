@@ -1,6 +1,6 @@
 """Leaving components out: what a rank of an ablation trial does differently, and which components it came across.
 
-A component is named by its kind: ``feature:age``, ``layer:bn1``, ``flag:use_bn``; a mark of the user's own is its name alone.
+A component is named by its kind: ``feature:age``, ``layer:bn1``, ``flag:use_bn``; a mark in the cell has its name alone.
 """
 
 from __future__ import annotations

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 def load(shell: InteractiveShell) -> None:
     """Register every magic with a shell; doing it again changes nothing."""
+    from hops_magic.magics.ablate import AblateMagics
     from hops_magic.magics.cluster import ClusterMagics
     from hops_magic.magics.distributed import DistributedMagics
     from hops_magic.magics.experiments import ExperimentsMagics
     from hops_magic.magics.models import ModelsMagics
+    from hops_magic.magics.tune import TuneMagics
     from hops_magic.session import session
 
     current = session()
-    for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics):
+    for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics, TuneMagics, AblateMagics):
         shell.register_magics(magics(shell, current))
     DistributedMagics(shell, current).register()

@@ -65,7 +65,8 @@ class DistributedMagics(Magics):
         """List the runs that live on the cluster, or follow one: ``%attach [RUN]``."""
         wanted = line.strip()
         if wanted:
-            return self._show(self.session.attach(wanted, self.shell.user_ns))
+            ended = self.session.attach(wanted, self.shell.user_ns)
+            return self._show(ended) if isinstance(ended, Trained) else ended
         heads = ["Run", "Name", "Experiment", "State"]
         return Table(
             columns=[*(Column(title=head) for head in heads), Column(title="Ranks", is_number=True)],

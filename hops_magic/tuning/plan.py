@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hops_magic.engine.studies import StudyServices
     from hops_magic.frameworks.ablating import AblationSpec
     from hops_magic.runs.events import Event
+    from hops_magic.tuning.ablation import NoSpace
     from hops_magic.tuning.space import Space
     from hops_magic.tuning.stopping import Limits, Rule
 
@@ -38,7 +39,7 @@ class StudyPlan:
     metric: str
     direction: Direction
     score: str
-    space: Space
+    space: Space | NoSpace
     search: str | Search
     stop: str | Rule
     start_with: tuple[Point, ...]
@@ -60,9 +61,11 @@ class StudyPlan:
         """Return the search, which is made where the study lives."""
         if not isinstance(self.search, str):
             return self.search
+        from hops_magic.tuning.ablation import NoSpace
         from hops_magic.tuning.searches import make_search
 
         stopping = self.stop if isinstance(self.stop, str) else ""
+        assert not isinstance(self.space, NoSpace)  # an ablation brings its own search
         return make_search(self.search, self.space, seed=self.seed, stopping=stopping, start_with=self.start_with)
 
     def make_rule(self) -> Rule:

@@ -1,0 +1,87 @@
+"""No point twice, and known points first, whatever the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hops_magic.tuning.search import Outcome, Point
+from hops_magic.tuning.searches.engine import Engine
+from hops_magic.tuning.space import Space
+
+ENGINE_TRIES, RANDOM_TRIES = 4, 30
+
+
+class Distinct:
+    """A search that proposes each point once, running trials included; when a small space has no more, it says so.
+
+    Parameters
+    ----------
+    engine
+        Proposes.
+    space
+        What is searched.
+    seed
+        Of the draws that take the engine's place when it insists on points that were tried.
+    start_with
+        Points that come first.
+    """
+
+    def __init__(self, engine: Engine, space: Space, seed: int, start_with: Sequence[Point] = ()) -> None:
+        self._engine, self._space, self._seed = engine, space, seed
+        self._first = list(start_with)
+        self._seen: set[str] = set()
+        self._rest: list[dict[str, Any]] | None = None
+
+    def ask(self, number: int) -> Point | None:
+        """Propose a point that was never proposed or told; None when there is none left."""
+        point = self._new_point(number)
+        if point is None:
+            return None
+        self._seen.add(self._key(point))
+        self._engine.begin(number, point)
+        return point
+
+    def tell(self, number: int, point: Point, outcome: Outcome) -> None:
+        """Learn from a trial."""
+        self._seen.add(self._key(point))
+        self._engine.tell(number, point, outcome)
+
+    def _new_point(self, number: int) -> dict[str, Any] | None:
+        while self._first:
+            known = dict(self._first.pop(0))
+            if self._key(known) not in self._seen:
+                return known
+        for attempt in range(ENGINE_TRIES):
+            point = self._engine.propose(number, attempt)
+            if self._key(point) not in self._seen:
+                return point
+        random = np.random.default_rng([self._seed, number])
+        for _ in range(RANDOM_TRIES):
+            point = self._space.sample(random)
+            if self._key(point) not in self._seen:
+                return point
+        return self._untried(random)
+
+    def _untried(self, random: np.random.Generator) -> dict[str, Any] | None:
+        if not self._space.is_finite:
+            return None
+        if self._rest is None:
+            # many points of the space have been tried by now, so that it is small enough to be counted
+            self._rest = list(self._space.points())
+        self._rest = [point for point in self._rest if self._key(point) not in self._seen]
+        return self._rest[int(random.integers(len(self._rest)))] if self._rest else None
+
+    def _key(self, point: Point) -> str:
+        # what the cell sees counts: raw coordinates may differ and mean the same
+        cast = {label: dimension.cast(point[label]) for label, dimension in self._dimensions.items() if label in point}
+        return json.dumps(cast, sort_keys=True)
+
+    @property
+    def _dimensions(self) -> dict[str, Any]:
+        if not hasattr(self, "_known_dimensions"):
+            self._known_dimensions = self._space.dimensions()
+        return self._known_dimensions

@@ -1,0 +1,41 @@
+"""Every point of a space, one after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from hops_magic.tuning.search import Outcome, Point
+from hops_magic.tuning.space import Space
+
+
+class GridSearch:
+    """Proposes the points of a space that can be counted, in order, those to start with first."""
+
+    def __init__(self, space: Space, start_with: Sequence[Point] = ()) -> None:
+        self._first = [dict(point) for point in start_with]
+        self._points = space.points()
+        self._seen: set[str] = set()
+
+    def ask(self, number: int) -> Point | None:
+        """Propose the next point; None after the last."""
+        del number
+        while self._first:
+            if (point := self._take(self._first.pop(0))) is not None:
+                return point
+        for candidate in self._points:
+            if (point := self._take(candidate)) is not None:
+                return point
+        return None
+
+    def tell(self, number: int, point: Point, outcome: Outcome) -> None:
+        """Remember a point that need not be proposed again."""
+        del number, outcome
+        self._seen.add(json.dumps(dict(point), sort_keys=True))
+
+    def _take(self, point: Point) -> Point | None:
+        key = json.dumps(dict(point), sort_keys=True)
+        if key in self._seen:
+            return None
+        self._seen.add(key)
+        return point

@@ -1,0 +1,167 @@
+"""Spaces: friendly distributions, nested and conditional ones, hyperopt's own, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hops_magic.errors import OptionError, UsageError
+from hops_magic.tuning.space import Space, choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
+
+NESTED = {
+    "optimizer": choice([{"name": "sgd", "momentum": uniform(0.0, 0.9)}, {"name": "adam"}]),
+    "layers": choice([[32, 16], [8]]),
+    "lr": loguniform(1e-5, 1e-1),
+    "units": quniform(10, 45, 10),
+    "depth": randint(1, 4),
+    "epochs": 5,
+}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_values_are_inside_their_bounds_and_whole_where_meant(seed):
+    space = Space.of({**NESTED, "n": normal(0, 1), "w": lognormal(0, 1)})
+    values = space.values(space.sample(np.random.default_rng(seed)))
+    assert 1e-5 <= values["lr"] <= 1e-1
+    assert values["units"] in (10, 20, 30, 40, 45)
+    assert isinstance(values["units"], int)
+    assert values["depth"] in (1, 2, 3)
+    assert values["epochs"] == 5
+    assert values["layers"] in ([32, 16], [8])
+    assert values["w"] > 0
+    if values["optimizer"]["name"] == "sgd":
+        assert 0.0 <= values["optimizer"]["momentum"] <= 0.9
+    else:
+        assert "momentum" not in values["optimizer"]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_only_the_labels_of_chosen_options_are_in_a_point(seed):
+    space = Space.of(NESTED)
+    point = space.sample(np.random.default_rng(seed))
+    assert ("optimizer[0].momentum" in point) == (point["optimizer"] == 0)
+    assert set(point) <= set(space.labels)
+    assert space.values(point) == space.values(pickle.loads(pickle.dumps(point)))
+
+
+def test_loguniform_is_uniform_in_the_logarithm():
+    space = Space.of({"lr": loguniform(1e-4, 1e0)})
+    random = np.random.default_rng(0)
+    logs = np.log10([space.values(space.sample(random))["lr"] for _ in range(2000)])
+    np.testing.assert_allclose(np.histogram(logs, bins=4, range=(-4, 0))[0] / 2000, 0.25, atol=0.04)
+
+
+def test_a_grid_has_every_point_once_conditional_ones_too():
+    space = Space.of({"a": choice([1, {"b": grid([5, 6, 7])}]), "c": randint(0, 2), "k": 1})
+    values = [space.values(point) for point in space.grid(100)]
+    assert values == [{"a": a, "c": c, "k": 1} for a in (1, {"b": 5}, {"b": 6}, {"b": 7}) for c in (0, 1)]
+    assert len(space.grid(3)) == 3
+    with pytest.raises(OptionError, match="needs dimensions that can be counted, got lr"):
+        Space.of({"lr": uniform(0, 1), "a": grid([1])}).grid(3)
+
+
+def test_known_values_become_points():
+    space = Space.of({"lr": loguniform(1e-5, 1e-1), "units": choice([32, 64]), "flag": choice([True, 1])})
+    assert space.point({"lr": 0.01, "units": 64, "flag": 1}) == {"lr": 0.01, "units": 1, "flag": 1}
+    for known, message in [
+        ({"lr": 0.01, "units": 64}, "flag is missing"),
+        ({"lr": 0.01, "units": 65, "flag": 1}, "units must be one of"),
+        ({"lr": 1.0, "units": 64, "flag": 1}, "lr must be a number from 1e-05 to 0.1, got 1.0"),
+        ({"lr": 0.01, "units": 64, "flag": 1, "x": 0}, "has no x"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            space.point(known)
+
+
+def test_descriptions_tell_what_differs():
+    before = Space.of({"lr": loguniform(1e-5, 1e-1), "a": choice([1, 2])}).describe()
+    now = Space.of({"lr": loguniform(1e-4, 1e-1), "b": 3}).describe()
+    assert Space.differences(before, before) == []
+    assert Space.differences(before, now) == [
+        "b is new",
+        "a is gone",
+        "lr was loguniform(1e-05, 0.1) and is loguniform(0.0001, 0.1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: uniform(1, 1), "lower bound below its upper one, got 1 and 1"),
+        (lambda: uniform(2, 1), "lower bound below its upper one"),
+        (lambda: loguniform(0, 1), "bounds above 0, got 0"),
+        (lambda: quniform(0, 1, 0), "q above 0"),
+        (lambda: randint(0, 2.5), "whole numbers"),
+        (lambda: normal(0, -1), "sigma above 0"),
+        (lambda: uniform(0, float("inf")), "finite numbers"),
+        (lambda: uniform("0", 1), "finite numbers"),
+        (lambda: choice([]), "at least one option"),
+        (lambda: choice("abc"), "a list of options"),
+        (lambda: Space.of({}), "the space is empty"),
+        (lambda: Space.of({"epochs": 5}), "the space is empty"),
+        (lambda: Space.of({"not a name": uniform(0, 1)}), "names of variables"),
+        (lambda: Space.of(3), "must be a dictionary"),
+    ],
+)
+def test_impossible_spaces_get_one_sentence(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+# -- hyperopt's own ----------------------------------------------------------------------------------------------------
+
+
+def test_hyperopts_spaces_give_values_not_indices_and_whole_numbers():
+    from hyperopt import hp
+
+    space = Space.of(
+        {
+            "lr": hp.loguniform("lr", -9, 0),
+            "units": hp.choice("units", [32, 64]),
+            "layers": hp.choice("layers", [[32, 16], [8]]),
+            "depth": hp.quniform("depth", 1, 8, 1),
+            "n": hp.randint("n", 5),
+            "m": hp.uniformint("m", 2, 3),
+            "p": hp.pchoice("p", [(0.9, "often"), (0.1, "seldom")]),
+            "twice": 2 * hp.uniform("half", 0, 1),
+        }
+    )
+    random = np.random.default_rng(0)
+    drawn = [space.values(space.sample(random)) for _ in range(200)]
+    assert {v["units"] for v in drawn} == {32, 64}
+    assert {tuple(v["layers"]) for v in drawn} == {(32, 16), (8,)}
+    assert all(isinstance(v["layers"], list) for v in drawn)
+    assert {v["depth"] for v in drawn} == set(range(1, 9))
+    assert all(isinstance(v["depth"], int) for v in drawn)
+    assert {v["n"] for v in drawn} == set(range(5))
+    assert {v["m"] for v in drawn} == {2, 3}
+    assert 0.8 < np.mean([v["p"] == "often" for v in drawn]) < 0.98
+    assert all(np.exp(-9) <= v["lr"] <= 1 for v in drawn)
+    assert max(v["twice"] for v in drawn) > 1.5
+    assert pickle.loads(pickle.dumps(space)).labels == space.labels
+
+
+def test_a_whole_hyperopt_space_may_choose_between_dictionaries():
+    from hyperopt import hp
+
+    space = Space.of(
+        hp.choice("kind", [{"model": "tree", "depth": hp.randint("depth", 9)}, {"model": "svm", "c": hp.uniform("c", 0, 1)}])
+    )
+    assert set(space.names) == {"model", "depth", "c"}
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        point = space.sample(random)
+        values = space.values(point)
+        assert set(values) == ({"model", "depth"} if values["model"] == "tree" else {"model", "c"})
+        assert set(point) == {"kind", *values} - {"model"}
+
+
+def test_equal_labels_are_refused():
+    from hyperopt import hp
+
+    with pytest.raises(UsageError, match="two hyperparameters of the space are called x"):
+        Space.of({"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)})

@@ -1,0 +1,355 @@
+"""Studies on a real cluster: values, stops, errors, faults; that nothing finished is lost and nothing is left behind."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from hops_magic.engine.submit import StudyHandle, attach, cluster_state
+from hops_magic.errors import OptionError, RunFailedError, UsageError
+from hops_magic.runs.states import RunState, TrialState
+from hops_magic.training import follow
+from hops_magic.tuning.space import choice, grid, uniform
+
+PARABOLA = {"x": uniform(0.0, 1.0)}
+EPOCHS = """
+import time
+import hops_magic as hops
+for step in range(1, epochs + 1):
+    hops.report(step=step, loss=x + 1 / step)
+    time.sleep(pause)
+"""
+
+
+def until(handle, fact):
+    """Follow a study until a fact about its summary is true."""
+    for study in handle.follower.updates(0.05):
+        if fact(study):
+            return study
+    raise AssertionError(f"the study ended before: {handle.follower.run.state} {handle.follower.run.reason}")
+
+
+def wait_until(fact, what, deadline_s=60):
+    ended = threading.Event()
+    for _ in range(int(deadline_s / 0.05)):
+        if value := fact():
+            return value
+        ended.wait(0.05)
+    raise AssertionError(f"{what} did not happen within {deadline_s} s")
+
+
+def kill_worker(session, address):
+    client = session.clusters.current().client
+    pid = client.run(os.getpid, workers=[address])[address]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(pid), "the worker's death")
+
+
+def supervisor_of(session, handle):
+    client = session.clusters.current().client
+    return client.sync(client.scheduler.hops_snapshot, run_id=handle.run_id)["supervisor"]
+
+
+def ranks_of(session):
+    """Processes that ranks or those that stand by run in: children of the workers' warm processes."""
+    pids = session.clusters.current().client.run(os.getpid).values()
+    warm = [child for pid in pids for child in psutil.Process(pid).children()]
+    return [rank for process in warm for rank in process.children()]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(session):
+    yield
+    client = session.clusters.current().client
+    wait_until(lambda: len(cluster_state(client)["slots"]) == 3, "the workers' return")
+    wait_until(lambda: not cluster_state(client)["held"] and not cluster_state(client)["queue"], "the slots' release")
+    wait_until(lambda: not ranks_of(session), "the end of every rank")
+
+
+def test_values_go_in_and_the_best_comes_back(tune):
+    namespace = {"target": 0.25}
+    study = tune("(x - target) ** 2", PARABOLA, namespace, trials=12, parallel=3)
+    assert study.state is RunState.DONE
+    assert len(study.trials) == 12
+    assert set(study.trials["state"]) == {"done"}
+    assert study.best_value == study.trials["loss"].min() == pytest.approx((study.best["x"] - 0.25) ** 2)
+    assert namespace["best"] == study.best
+    assert namespace["study"] is study
+    assert "came to its end with loss" in study.why(3)
+
+
+def test_what_a_cell_reports_counts_when_it_returns_no_number(tune):
+    study = tune(EPOCHS, PARABOLA, {"epochs": 3, "pause": 0.0}, trials=3, stop="none")
+    for number in range(3):
+        x = study.summary.trials[number].values["x"]
+        assert study.curve(number) == pytest.approx({1: x + 1, 2: x + 1 / 2, 3: x + 1 / 3})
+        assert study.summary.trials[number].value == pytest.approx(x + 1 / 3)
+
+
+def test_the_best_report_counts_when_asked_for(tune):
+    source = (
+        "import hops_magic as hops\nfor step, v in enumerate([3.0, 1.0, 2.0], 1):\n    hops.report(step=step, acc=v * x)"
+    )
+    study = tune(
+        source, {"x": grid([1.0, 2.0])}, trials=2, search="grid", minimize=None, maximize="acc", score="best", stop="none"
+    )
+    assert study.best == {"x": 2.0}
+    assert study.best_value == 6.0
+
+
+def test_a_rule_stops_hopeless_trials_and_says_why(tune):
+    space = {"x": grid([0.0, 0.1, 0.2, 0.3, 0.4, 9.0])}
+    study = tune(EPOCHS, space, {"epochs": 30, "pause": 0.02}, trials=6, search="grid", stop="median", parallel=1)
+    stopped = study.summary.trials[[t.values["x"] for t in study.summary.trials.values()].index(9.0)]
+    assert stopped.state is TrialState.STOPPED
+    assert "median" in stopped.reason
+    assert stopped.step < 30
+    assert "was stopped at step" in study.why(stopped.number)
+    assert study.best["x"] == 0.0
+
+
+def test_an_object_of_ones_own_searches_and_stops(tune):
+    class Count:
+        def ask(self, number):
+            return {"x": number / 10} if number < 4 else None
+
+        def tell(self, number, point, outcome):
+            pass
+
+    class Never:
+        def report(self, trial, step, loss):
+            return "I have seen enough" if trial == 2 else ""
+
+        def ended(self, trial, state):
+            pass
+
+    study = tune(EPOCHS, PARABOLA, {"epochs": 20, "pause": 0.01}, trials=9, search=Count(), stop=Never(), parallel=2)
+    assert sorted(t.values["x"] for t in study.summary.trials.values()) == [0.0, 0.1, 0.2, 0.3]
+    assert study.summary.trials[2].reason == "I have seen enough"
+    assert study.summary.reason == "every point of the space has been tried"
+
+
+def test_an_error_fails_its_trial_and_the_study_goes_on(tune):
+    source = "if x > 0.5:\n    raise ValueError(f'too large: {x}')\nx"
+    study = tune(source, {"x": grid([0.1, 0.9, 0.2])}, trials=3, search="grid", parallel=1)
+    failed = study.summary.trials[1]
+    assert failed.state is TrialState.FAILED
+    assert "too large: 0.9" in failed.reason
+    assert "line 3" in failed.error
+    assert study.best == {"x": 0.1}
+
+
+def test_the_same_error_in_the_first_trials_ends_the_study(tune):
+    with pytest.raises(RunFailedError, match="the first 3 trials failed with the same error: KeyError") as caught:
+        tune("{}['no such layer']", PARABOLA, trials=50, parallel=1)
+    assert "line 2" in str(caught.value)
+
+
+def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
+    source = "import hops_magic as hops\nhops.report(step=1, accuracy=x)"
+    with pytest.raises(RunFailedError, match="loss was never reported; the cell said accuracy"):
+        tune(source, PARABOLA, trials=20, parallel=1)
+
+
+def test_a_metric_that_is_no_number_fails_its_trial(tune):
+    source = (
+        "import hops_magic as hops\nhops.report(step=1, loss=float('nan') if x > 0.5 else x)\nimport time; time.sleep(0.2)"
+    )
+    study = tune(source, {"x": grid([0.1, 0.9])}, trials=2, search="grid")
+    assert study.summary.trials[1].state is TrialState.FAILED
+    assert "loss was nan at step 1" in study.why(1)
+
+
+def test_target_and_patience_end_the_study(tune):
+    study = tune("x", {"x": grid([0.9, 0.5, 0.1, 0.8])}, trials=4, search="grid", target=0.5, parallel=1)
+    assert len(study.trials) in (2, 3)  # the next may have begun already
+    assert "0.5" in study.summary.reason
+    study = tune("x", {"x": grid([0.1, 0.5, 0.6, 0.7, 0.8, 0.9])}, trials=6, search="grid", patience=3, parallel=1)
+    assert 4 <= len(study.trials) <= 5
+
+
+def test_known_points_are_tried_first(tune):
+    study = tune("x", PARABOLA, trials=3, start_with="[{'x': 0.125}, {'x': 0.5}]", parallel=1)
+    assert [study.summary.trials[n].values["x"] for n in (0, 1)] == [0.125, 0.5]
+
+
+def test_a_trial_may_have_several_ranks(tune):
+    source = "import hops_magic as hops\nhops.all_reduce(x) + 0 * hops.world_size"
+    study = tune(source, {"x": grid([1.0, 3.0])}, trials=2, search="grid", workers_per_trial=3)
+    assert study.trials["loss"].tolist() == [3.0, 9.0]
+
+
+def test_the_same_seed_suggests_the_same_points(tune):
+    first = tune("x", PARABOLA, trials=6, parallel=1, seed=7)
+    second = tune("x", PARABOLA, trials=6, parallel=1, seed=7)
+    other = tune("x", PARABOLA, trials=6, parallel=1, seed=8)
+    assert first.trials["x"].tolist() == second.trials["x"].tolist() != other.trials["x"].tolist()
+
+
+def test_large_data_reaches_every_trial(tune):
+    data = np.arange(400_000, dtype=float)
+    study = tune("float(data.sum()) * x", {"x": grid([1.0, 2.0, 3.0])}, {"data": data}, trials=3, search="grid")
+    assert study.trials["loss"].tolist() == [data.sum(), 2 * data.sum(), 3 * data.sum()]
+
+
+def test_objects_and_lists_are_values_too(tune):
+    space = {"f": choice([abs, len]), "layers": choice([[32, 16], [8]])}
+    study = tune("float(f([1]) if f is len else f(-2)) + len(layers)", space, trials=4, parallel=1)
+    assert study.best["layers"] in ([32, 16], [8])
+    assert study.best["f"] in (abs, len, "abs", "len")
+
+
+def test_more_than_the_cluster_has_is_refused_before_anything_starts(begin, session):
+    before = set(cluster_state(session.clusters.current().client)["runs"])
+    with pytest.raises(OptionError, match="workers_per_trial must be at most 3"):
+        begin("x", PARABOLA, workers_per_trial=4)
+    with pytest.raises(OptionError, match="parallel must be at most 3"):
+        begin("x", PARABOLA, parallel=4)
+    with pytest.raises(OptionError, match="must be at least 3"):
+        begin("x", {"x": grid([1, 2, 3])}, search="grid", trials=2)
+    with pytest.raises(OptionError, match="--minimize or --maximize"):
+        begin("x", PARABOLA, minimize=None)
+    assert set(cluster_state(session.clusters.current().client)["runs"]) == before
+
+
+# -- stops -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_is_stopped_and_keeps_what_is_done(begin, session):
+    handle = begin(EPOCHS, PARABOLA, {"epochs": 4, "pause": 0.2}, trials=40, stop="none")
+    until(handle, lambda study: len(study.ended()) >= 2)
+    handle.stop()
+    namespace = {}
+    study = session.watch_study(handle, namespace, show=False)
+    assert study.state is RunState.STOPPED
+    assert study.summary.counts[TrialState.DONE] >= 2
+    assert all(trial.state.is_final for trial in study.summary.trials.values())
+    assert namespace["best"] == study.best
+
+
+def test_one_trial_is_stopped_alone(begin, session):
+    handle = begin(EPOCHS, {"x": grid([0.1, 0.2])}, {"epochs": 400, "pause": 0.05}, trials=2, search="grid", stop="none")
+    until(handle, lambda study: all(t.step > 1 for t in study.trials.values()) and len(study.trials) == 2)
+    handle.stop_trial(1)
+    study = until(handle, lambda study: study.trials[1].state.is_final)
+    assert study.trials[1].reason == "stopped by the user"
+    assert study.trials[0].state is TrialState.RUNNING
+    handle.stop()
+    assert session.watch_study(handle, {}, show=False).state is RunState.STOPPED
+
+
+def test_an_open_trial_tells_all_that_it_said(begin, session):
+    source = EPOCHS + "\nprint('the end of', x)"
+    handle = begin(source, {"x": grid([0.5])}, {"epochs": 3, "pause": 0.0}, trials=1, search="grid")
+    follow(handle)
+    run = handle.trial(0)
+    assert run.latest["loss"] == pytest.approx(0.5 + 1 / 3)
+    assert "the end of 0.5" in "".join(text for _, text in run.ranks[0].output)
+    session.watch_study(handle, {}, show=False)
+
+
+# -- faults ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_rank_costs_a_retry(begin, session):
+    handle = begin(EPOCHS, {"x": grid([0.1, 0.2])}, {"epochs": 10, "pause": 0.2}, trials=2, search="grid", stop="none")
+    until(handle, lambda study: study.trials and study.trials[0].step > 1)
+    pids = [rank.pid for rank in handle.trial(0).ranks.values()]
+    os.kill(pids[0], signal.SIGKILL)
+    study = session.watch_study(handle, {}, show=False)
+    assert study.summary.trials[0].attempt == 1
+    assert "SIGKILL" in study.summary.trials[0].retries[0]
+    assert set(study.trials["state"]) == {"done"}
+    assert study.curve(0).keys() == set(range(1, 11))
+
+
+def test_retries_have_an_end(tune):
+    source = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL) if x > 0.5 else None\nx"
+    study = tune(source, {"x": grid([0.1, 0.9])}, trials=2, search="grid", retries=1)
+    failed = study.summary.trials[1]
+    assert (failed.state, failed.attempt) == (TrialState.FAILED, 1)
+    assert "SIGKILL (after 1 retries)" in failed.reason
+    assert study.best == {"x": 0.1}
+
+
+@pytest.mark.parametrize("victim", ["another worker", "the supervisor's worker"])
+def test_a_killed_worker_loses_no_finished_trial_and_runs_none_twice(victim, begin, session, tmp_path):
+    log = tmp_path / "executions"
+    source = f"import pathlib\npathlib.Path(log).open('a').write(f'{{x}} ')\n{EPOCHS}"
+    namespace = {"log": str(log), "epochs": 5, "pause": 0.1}
+    space = {"x": grid([float(i) for i in range(12)])}
+    handle = begin(source, space, namespace, trials=12, search="grid", stop="none", retries=2)
+    study = until(handle, lambda study: len(study.ended()) >= 3)
+    finished = {t.number: t.value for t in study.ended()}
+    supervisor = supervisor_of(session, handle)
+    others = [trial.place for trial in study.trials.values() if trial.place != supervisor]
+    kill_worker(session, supervisor if victim.startswith("the") else others[-1])
+    ended = session.watch_study(handle, {}, show=False)
+    assert ended.state is RunState.DONE
+    assert set(ended.trials["state"]) == {"done"}
+    assert {n: ended.summary.trials[n].value for n in finished} == finished
+    started = [float(text) for text in log.read_text().split()]
+    for number in finished:
+        assert started.count(ended.summary.trials[number].values["x"]) == 1
+    again = sum(trial.attempt for trial in ended.summary.trials.values())
+    assert len(started) == 12 + again
+    if victim.startswith("the"):
+        assert ended.summary.restarts == ("the supervisor's worker died",)
+
+
+def test_a_study_outlives_its_kernel(begin, session, dask_cluster):
+    from distributed import Client
+
+    handle = begin(EPOCHS, PARABOLA, {"epochs": 4, "pause": 0.1}, trials=8, stop="none")
+    until(handle, lambda study: len(study.ended()) >= 1)
+    with Client(dask_cluster.scheduler_address, set_as_default=False) as other:
+        found = attach(other, handle.run_id[:8])
+        assert isinstance(found, StudyHandle)
+        study = follow(found)
+    assert study.state is RunState.DONE
+    assert len(study.trials) == 8
+    session.watch_study(handle, {}, show=False)
+
+
+def test_a_study_goes_on_after_everything_was_shut_down(tune, begin, session):
+    first = tune("x", PARABOLA, trials=5, parallel=1, name="to be continued", search="tpe")
+    with pytest.raises(OptionError, match="must be more than 5"):
+        begin("x", PARABOLA, trials=5, resume="to be continued")
+    with pytest.raises(UsageError, match="line 1 of the cell was 'x' and is 'x \\+ 1'"):
+        begin("x + 1", PARABOLA, trials=8, resume="to be continued")
+    with pytest.raises(UsageError, match="x"):
+        begin("x", {"x": uniform(0.0, 2.0)}, trials=8, resume="to be continued")
+    second = tune("x", PARABOLA, trials=8, parallel=1, resume="to be continued", search="tpe")
+    assert second.run_id == first.run_id
+    assert len(second.trials) == 8
+    assert second.trials["x"].tolist()[:5] == first.trials["x"].tolist()
+    assert len(set(second.trials["x"])) == 8
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+def test_the_study_and_its_trials_are_recorded(tune, session):
+    source = "print('hello from', x)\nif x > 0.8:\n    raise ValueError('too large')\nx"
+    study = tune(source, {"x": grid([0.1, 0.5, 0.9]), "k": 3}, trials=3, search="grid", name="recorded", experiment="trees")
+    info = session.registry.run("recorded")
+    assert (info.state, info.experiment) == (RunState.DONE, "trees")
+    children = sorted(session.registry.children(info), key=lambda child: child.name)
+    assert [child.state for child in children] == [RunState.DONE, RunState.DONE, RunState.FAILED]
+    assert [child.params["x"] for child in children] == ["0.1", "0.5", "0.9"]
+    assert children[0].params["k"] == "3"
+    assert "hello from 0.1" in session.registry.output(children[0])
+    assert "too large" in session.registry.error(children[2])
+    assert study.name == "recorded"
+
+
+def test_the_best_trials_names_come_back_when_kept(tune, home):
+    namespace = {}
+    study = tune("made = [x] * 3\nx", {"x": grid([0.5, 0.2, 0.7])}, namespace, trials=3, search="grid", keep_model=True)
+    assert namespace["made"] == [0.2] * 3
+    left = list((Path(home) / "runs" / study.run_id / "trials").glob("*/*.parcel"))
+    assert left == []
