@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from hops_magic.cells.capture import CellOrigin
@@ -21,7 +21,8 @@ from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
 from hops_magic.settings import Settings
 from hops_magic.training import Prepared, Surroundings, Trained, collect, follow, prepare, start
-from hops_magic.widgets import detect, open_view
+from hops_magic.widgets import StudyView, detect, open_study_view, open_view
+from hops_magic.widgets.view import View
 
 if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster, Clusters
@@ -34,19 +35,6 @@ if TYPE_CHECKING:
     from hops_magic.tuning.space import Space
 
 Options = TypeVar("Options")
-Shown_contra = TypeVar("Shown_contra", contravariant=True)
-
-
-class View(Protocol[Shown_contra]):
-    """Shows a run or a study until it is closed."""
-
-    def update(self, run: Shown_contra, /) -> None:
-        """Show it as it is now, soon."""
-        ...
-
-    def close(self, run: Shown_contra, /) -> None:
-        """Show it for the last time."""
-        ...
 
 
 class Session:
@@ -388,9 +376,8 @@ def watch(run_id: str, *, show: bool = True) -> Run | Study:
     return _watch(handle, lambda: open_view(handle.follower.run, on_stop=handle.stop), show=show)
 
 
-def _study_view(handle: StudyHandle, space: Space | None = None, report_html: str = "") -> View[Study]:
+def _study_view(handle: StudyHandle, space: Space | None = None, report_html: str = "") -> StudyView:
     from hops_magic.tuning.results import importance_of
-    from hops_magic.widgets import open_study_view
 
     return open_study_view(
         handle.follower.run,

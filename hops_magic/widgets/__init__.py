@@ -9,9 +9,10 @@ from typing import TextIO
 
 from hops_magic.runs.run import Run
 from hops_magic.widgets.environment import Environment, detect
-from hops_magic.widgets.view import Painter, RunView
+from hops_magic.widgets.study_view import open_study_view
+from hops_magic.widgets.view import Painter, RunView, StudyView
 
-__all__ = ["Environment", "RunView", "detect", "open_view"]
+__all__ = ["Environment", "RunView", "StudyView", "detect", "open_study_view", "open_view"]
 
 
 def open_view(
@@ -49,7 +50,7 @@ def _painter(
     report_html: str,
     stream: TextIO,
     wake: threading.Event,
-) -> Painter:
+) -> Painter[Run]:
     if environment.shows_widgets:
         from hops_magic.widgets.notebook import notebook_painter
 

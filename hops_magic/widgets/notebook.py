@@ -22,7 +22,7 @@ _WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 
 def notebook_painter(
     run: Run, *, on_stop: Callable[[], None], report_html: str, keeps_widget: bool, wake: threading.Event
-) -> Painter:
+) -> Painter[Run]:
     """Open the widget, or the static view where the widget's front end was not built.
 
     Parameters

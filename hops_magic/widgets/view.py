@@ -1,4 +1,4 @@
-"""The thread that shows a run at a calm pace, however often it changes."""
+"""The thread that shows a run, or a study, at a calm pace, however often it changes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from hops_magic.runs.run import Run
+from hops_magic.runs.study import Study
+from hops_magic.runs.summary import Summary
 
 log = logging.getLogger(__name__)
 
 
-class Painter(Protocol):
-    """One way of showing a run; never called by two threads at once."""
+Painted_contra = TypeVar("Painted_contra", contravariant=True)
 
-    def paint(self, run: Run) -> None:
+
+class Painter(Protocol[Painted_contra]):
+    """One way of showing a run or a study; never called by two threads at once."""
+
+    def paint(self, run: Painted_contra, /) -> None:
         """Show the run as it is now."""
         ...
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Painted_contra, /) -> None:
         """Show the run for the last time, in a form that lasts."""
         ...
 
 
-class RunView:
-    """Shows one run until it is closed.
+class View(Generic[Summary]):
+    """Shows one run or study until it is closed.
 
     Parameters
     ----------
@@ -42,10 +47,12 @@ class RunView:
         Shortest time between two paintings.
     """
 
-    def __init__(self, painter: Painter, run: Run, *, wake: threading.Event | None = None, pace_s: float = 0.1) -> None:
-        self._painter = painter
+    def __init__(
+        self, painter: Painter[Summary], run: Summary, *, wake: threading.Event | None = None, pace_s: float = 0.1
+    ) -> None:
+        self._painter: Painter[Summary] = painter
         self._pace_s = pace_s
-        self._run = run
+        self._run: Summary = run
         self._changed = threading.Event() if wake is None else wake
         self._closing = threading.Event()
         self._is_broken = False
@@ -55,13 +62,13 @@ class RunView:
         self._changed.set()
         self._thread.start()
 
-    def update(self, run: Run) -> None:
+    def update(self, run: Summary) -> None:
         """Show the run as it is now, soon; returns at once, from any thread."""
         if run is not self._run:
             self._run = run
             self._changed.set()
 
-    def close(self, run: Run | None = None) -> None:
+    def close(self, run: Summary | None = None) -> None:
         """Show the run for the last time (by default as last updated); a second call does nothing."""
         if self._closing.is_set():
             return
@@ -71,7 +78,7 @@ class RunView:
         self._thread.join()
         self._try(self._painter.finish)
 
-    def __enter__(self) -> RunView:
+    def __enter__(self) -> View[Summary]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -87,7 +94,7 @@ class RunView:
             self._try(self._painter.paint)
             self._closing.wait(self._pace_s)
 
-    def _try(self, show: Callable[[Run], None]) -> None:
+    def _try(self, show: Callable[[Summary], None]) -> None:
         if self._is_broken:
             return
         try:
@@ -96,3 +103,7 @@ class RunView:
         except Exception:
             self._is_broken = True
             log.warning("the view of run %s cannot be shown any longer; the run goes on", self._run.run_id, exc_info=True)
+
+
+RunView = View[Run]
+StudyView = View[Study]

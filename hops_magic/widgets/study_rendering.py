@@ -1,0 +1,147 @@
+"""The state of a study as HTML that needs neither kernel, script nor network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.study import Study, Trial
+from hops_magic.widgets import study_words, words
+from hops_magic.widgets.pictures import data_uri
+from hops_magic.widgets.plain import clean, one_line
+from hops_magic.widgets.sanitize import sanitize
+from hops_magic.widgets.study_pictures import HEIGHT, WIDTH, best_png, curves_png
+
+_COLOURS = {RunState.DONE: "#2e8b57", RunState.FAILED: "#c9372c", RunState.STOPPED: "#b7791f"}
+_FAINT = "opacity:.7"
+_STYLE = (
+    "max-width:1100px;overflow-wrap:anywhere;"
+    "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+)
+_LEADERS = 10
+_MAX_NAMES = 12
+
+
+def study_html(study: Study, *, now: float, report_html: str = "", importance: Mapping[str, float] | None = None) -> str:
+    """The study as a piece of a page, with inline styles only."""
+    parts = [
+        _header(study, now),
+        *(_callout("#b7791f", message) for message in (*study.warnings, *(f"Restarted: {r}" for r in study.restarts))),
+        *(
+            _callout("#c9372c", f"{study_words.trials(numbers)} failed: {reason}", _error_of(study, numbers))
+            for reason, numbers in list(study_words.failures(study).items())[:3]
+        ),
+        _pictures(study),
+        _bars(importance or {}),
+        _leaders(study),
+        _folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
+        f'<div style="{_FAINT};font-size:11px">{_text(one_line(f"{study.run_id} · experiment {study.experiment}"))}</div>',
+    ]
+    return f'<div style="{_STYLE}">{"".join(parts)}</div>'
+
+
+def _header(study: Study, now: float) -> str:
+    colour = _COLOURS.get(study.state, "#3b82d6")
+    aim = f"{study.direction.value} {one_line(study.metric, 40)}"
+    facts = [aim, study_words.queue(study), study_words.counts(study)]
+    if study.places and not study.state.is_final:
+        facts.append(f"{study.places} of {study.places_wanted} places")
+    if study.started_at is not None:
+        facts.append(words.duration((study.ended_at or now) - study.started_at))
+    pace, left = study_words.per_minute(study, now), study_words.remaining_s(study, now)
+    facts += [f"{pace:.3g} trials a minute"] if pace is not None else []
+    facts += [f"{words.duration(left)} left"] if left is not None else []
+    facts += [one_line(study.reason, 300)] if study.reason else []
+    head = (
+        f'<div><span style="color:{colour}">●</span> <b>{_text(one_line(study_words.title(study), 60))}</b> '
+        f'<span style="color:{colour}">{study.state.value}</span> '
+        f'<span style="{_FAINT}">· {" · ".join(_text(fact) for fact in facts if fact)}</span></div>'
+    )
+    best = study.best
+    if best is None:
+        return head
+    shown = f"{_text(study_words.best(study))}</b> <code>{_text(study_words.values(best.values))}</code>"
+    return f'{head}<div style="margin:2px 0 6px"><b>{shown}</div>'
+
+
+def _pictures(study: Study) -> str:
+    made = []
+    if any(trial.has_value for trial in study.trials.values()):
+        made.append((best_png(study), "best value by trials"))
+    if any(trial.curve.count > 1 for trial in study.trials.values()):
+        made.append((curves_png(study), "curves of all trials"))
+    pictures = (
+        f'<img width="{WIDTH}" height="{HEIGHT}" alt="{told}" style="margin:4px 16px 4px 0;display:inline-block" '
+        f'src="{data_uri(png)}">'
+        for png, told in made
+    )
+    return f"<div>{''.join(pictures)}</div>" if made else ""
+
+
+def _bars(importance: Mapping[str, float]) -> str:
+    if not importance:
+        return ""
+    rows = "".join(
+        f'<tr><td style="padding:1px 12px 1px 0;text-align:right">{_text(one_line(name, 40))}</td>'
+        f'<td><span style="display:inline-block;background:#3b82d6;height:9px;width:{160 * share:.0f}px"></span> '
+        f"{share:.0%}</td></tr>"
+        for name, share in list(importance.items())[:_MAX_NAMES]
+    )
+    return _folded("Importance", f'<table style="border-collapse:collapse">{rows}</table>', is_open=True)
+
+
+def _leaders(study: Study) -> str:
+    leaders = study_words.leaders(study, _LEADERS)
+    if not leaders:
+        return ""
+    names = list(study.names)[:_MAX_NAMES]
+    head = ["trial", "state", study.metric, *names, "step", "seconds"]
+    rows = [_row(trial, names) for trial in leaders]
+    title = f"The best {len(leaders)} of {words.count(len(study.trials), 'trial')}"
+    return _folded(title, _table(head, rows), is_open=True)
+
+
+def _row(trial: Trial, names: list[str]) -> list[str]:
+    return [
+        str(trial.number),
+        "stopped early" if trial.state is TrialState.STOPPED else trial.state.value,
+        "" if trial.value is None else words.figure(trial.value),
+        *(study_words.value(trial.values[name]) if name in trial.values else "" for name in names),
+        str(trial.step or ""),
+        "" if trial.duration_s is None else f"{trial.duration_s:.1f}",
+    ]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    style = "padding:1px 12px 1px 0;text-align:right"
+
+    def line(tag: str, cells: list[str]) -> str:
+        return "<tr>" + "".join(f'<{tag} style="{style}">{_text(one_line(cell, 60))}</{tag}>' for cell in cells) + "</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    top = line("th", head)
+    return f'<table style="border-collapse:collapse;margin:4px 0"><thead>{top}</thead><tbody>{body}</tbody></table>'
+
+
+def _error_of(study: Study, numbers: list[int]) -> str:
+    return study.trials[numbers[0]].error
+
+
+def _callout(colour: str, headline: str, detail: str = "") -> str:
+    style = f"border-left:3px solid {colour};padding:2px 8px;margin:4px 0;overflow-wrap:anywhere"
+    first = _text(one_line(headline, 500))
+    mono = "margin:4px 0;white-space:pre-wrap;max-height:24em;overflow:auto;font-size:12px"
+    body = (
+        f'<details><summary>{first}</summary><pre style="{mono}">{_text(clean(detail))}</pre></details>' if detail else first
+    )
+    return f'<div style="{style}">{body}</div>'
+
+
+def _folded(title: str, body: str, *, is_open: bool = False) -> str:
+    state = " open" if is_open else ""
+    return f'<details style="margin:2px 0"{state}><summary style="cursor:pointer">{_text(title)}</summary>{body}</details>'
+
+
+def _text(text: str) -> str:
+    return escape(text, quote=False)

@@ -1,0 +1,94 @@
+"""How a study is told in words and figures, the same in every text and static view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.study import Study, Trial
+from hops_magic.widgets import words
+from hops_magic.widgets.plain import one_line
+
+_TOLD = (TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED)
+
+
+def title(study: Study) -> str:
+    """The name that a user knows the study by."""
+    return study.name or study.run_id
+
+
+def counts(study: Study) -> str:
+    """``12 of 50 trials done, 2 running, 3 stopped early, 1 failed``."""
+    number = study.counts
+    ended = sum(number[state] for state in TrialState if state.is_final)
+    of = f" of {study.trials_wanted}" if study.trials_wanted else ""
+    told = {TrialState.RUNNING: "running", TrialState.STOPPED: "stopped early", TrialState.FAILED: "failed"}
+    parts = [f"{ended}{of} trials", *(f"{number[state]} {told[state]}" for state in _TOLD if number[state])]
+    return ", ".join(parts)
+
+
+def best(study: Study) -> str:
+    """``best val_loss 0.123 in trial 7``; empty before there is one."""
+    trial = study.best
+    if trial is None or trial.value is None:
+        return ""
+    return f"best {one_line(study.metric, 40)} {words.figure(trial.value)} in trial {trial.number}"
+
+
+def values(given: Mapping[str, Any]) -> str:
+    """``lr=0.00123, units=64``."""
+    return ", ".join(f"{one_line(name, 40)}={value(number)}" for name, number in given.items())
+
+
+def value(given: Any) -> str:
+    """A hyperparameter's value, short."""
+    if isinstance(given, float):
+        return f"{given:.4g}"
+    return one_line(str(given), 60)
+
+
+def queue(study: Study) -> str:
+    """``waiting for slots, 2nd in the queue``; empty when the study does not wait."""
+    if study.state is not RunState.QUEUED or study.queue_position is None:
+        return ""
+    place = "next" if study.queue_position == 1 else words.ordinal(study.queue_position)
+    return f"waiting for slots, {place} in the queue"
+
+
+def per_minute(study: Study, now: float) -> float | None:
+    """Trials that ended per minute since the first began; None before two have."""
+    ended = study.ended()
+    if len(ended) < 2 or study.started_at is None:
+        return None
+    return 60 * len(ended) / max((study.ended_at or now) - study.started_at, 1e-3)
+
+
+def remaining_s(study: Study, now: float) -> float | None:
+    """Seconds until the last trial ends, at the pace so far; None while it cannot be told."""
+    pace, left = per_minute(study, now), study.trials_wanted - len(study.ended())
+    if pace is None or not study.trials_wanted or study.state.is_final:
+        return None
+    return 60 * max(0, left) / pace
+
+
+def leaders(study: Study, limit: int = 10) -> list[Trial]:
+    """The best trials, those that came to their end before those that were stopped."""
+    counted = [trial for trial in study.trials.values() if trial.has_value]
+    order = {TrialState.DONE: 0, TrialState.STOPPED: 1}
+    return sorted(counted, key=lambda t: (order[t.state], study.direction.loss(t.value or 0.0), t.number))[:limit]
+
+
+def failures(study: Study) -> dict[str, list[int]]:
+    """Numbers of failed trials by reason, the most frequent first."""
+    found: dict[str, list[int]] = {}
+    for trial in study.trials.values():
+        if trial.state is TrialState.FAILED:
+            found.setdefault(trial.reason, []).append(trial.number)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def trials(numbers: list[int]) -> str:
+    """``[3, 4, 9]`` -> ``trials 3, 4, 9``; a long list is cut."""
+    shown = ", ".join(map(str, numbers[:8])) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    return f"trial{'s' * (len(numbers) > 1)} {shown}"
