@@ -1,0 +1,179 @@
+import { type ReactNode, useMemo, useState } from 'react';
+import { figure } from '../../format';
+import { cell, sorted, type SortKey, type StudyModel, type Trial, type TrialState, type Value } from '../../study';
+import { type Translator, useTranslator } from '../../translate';
+
+interface Props {
+  study: StudyModel;
+  opened: number | null;
+  onOpen: (trial: number) => void;
+}
+
+const ROW = 22;
+const HEIGHT = 242;
+/** Rows beyond the visible ones, so that scrolling shows no gaps. */
+const SPARE = 6;
+const STATES: TrialState[] = ['running', 'done', 'stopped', 'failed'];
+
+/** All trials, sorted and filtered; only the rows in view are on the page. */
+export function Table({ study, opened, onOpen }: Props): ReactNode {
+  const trans = useTranslator();
+  const isLess = study.head.direction === 'minimize';
+  const [sort, setSort] = useState<{ key: SortKey; isDescending: boolean } | null>(null);
+  const [state, setState] = useState<TrialState | ''>('');
+  const [top, setTop] = useState(0);
+  const { key, isDescending } = sort ?? { key: 'value', isDescending: !isLess };
+  const trials = useMemo(() => sorted(study, key, isDescending, state), [study, key, isDescending, state]);
+  const columns = columnsOf(trans, study);
+  const first = Math.max(0, Math.floor(top / ROW) - SPARE);
+  const shown = trials.slice(first, first + Math.ceil(HEIGHT / ROW) + 2 * SPARE);
+  return (
+    <section className="hops-trials">
+      <label className="hops-faint">
+        {trans.__('Trials')}{' '}
+        <select
+          value={state}
+          onChange={event => {
+            setState(event.target.value as TrialState | '');
+          }}
+        >
+          <option value="">{trans.__('all %1', study.trials.size)}</option>
+          {STATES.map(each => (
+            <option key={each} value={each}>
+              {`${stateName(trans, each)} ${study.head.counts[each]}`}
+            </option>
+          ))}
+        </select>
+      </label>
+      <div
+        className="hops-scroll"
+        style={{ maxHeight: HEIGHT }}
+        tabIndex={0}
+        onScroll={event => {
+          setTop(event.currentTarget.scrollTop);
+        }}
+      >
+        <table>
+          <thead>
+            <tr>
+              {columns.map(column => (
+                <th
+                  key={column.key}
+                  aria-sort={column.key === key ? (isDescending ? 'descending' : 'ascending') : 'none'}
+                >
+                  <button
+                    type="button"
+                    onClick={() => {
+                      setSort({ key: column.key, isDescending: column.key === key && !isDescending });
+                    }}
+                  >
+                    <bdi>{column.title}</bdi>
+                    {column.key === key && (isDescending ? ' ↓' : ' ↑')}
+                  </button>
+                </th>
+              ))}
+              <th className="hops-left">{trans.__('why')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            <Gap rows={first} columns={columns.length + 1} />
+            {shown.map(trial => (
+              <Row
+                key={trial.number}
+                trial={trial}
+                columns={columns}
+                isBest={trial.number === study.head.best}
+                isOpen={trial.number === opened}
+                onOpen={onOpen}
+              />
+            ))}
+            <Gap rows={trials.length - first - shown.length} columns={columns.length + 1} />
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+interface Column {
+  key: SortKey;
+  title: string;
+}
+
+function columnsOf(trans: Translator, { head }: StudyModel): Column[] {
+  return [
+    { key: 'number', title: trans.__('trial') },
+    { key: 'state', title: trans.__('state') },
+    { key: 'value', title: head.metric },
+    ...head.names.map((name): Column => ({ key: `values.${name}`, title: name })),
+    { key: 'step', title: trans.__('step') },
+    { key: 'seconds', title: trans.__('seconds') },
+    { key: 'retries', title: trans.__('retries') }
+  ];
+}
+
+function Gap({ rows, columns }: { rows: number; columns: number }): ReactNode {
+  return rows > 0 ? (
+    <tr aria-hidden="true">
+      <td colSpan={columns} style={{ height: rows * ROW, padding: 0 }} />
+    </tr>
+  ) : null;
+}
+
+interface RowProps {
+  trial: Trial;
+  columns: Column[];
+  isBest: boolean;
+  isOpen: boolean;
+  onOpen: (trial: number) => void;
+}
+
+function Row({ trial, columns, isBest, isOpen, onOpen }: RowProps): ReactNode {
+  const trans = useTranslator();
+  return (
+    <tr
+      className={`hops-trial-${trial.state} ${isBest ? 'hops-best' : ''} ${isOpen ? 'hops-open' : ''}`}
+      style={{ height: ROW }}
+      onClick={() => {
+        onOpen(trial.number);
+      }}
+    >
+      {columns.map(({ key }) => (
+        <td key={key}>
+          {key === 'number' ? (
+            <button type="button" aria-expanded={isOpen} title={trans.__('Open trial %1', trial.number)}>
+              {trial.number}
+            </button>
+          ) : key === 'state' ? (
+            stateName(trans, trial.state)
+          ) : (
+            <bdi>{shown(cell(trial, key), key)}</bdi>
+          )}
+        </td>
+      ))}
+      <td className="hops-left hops-why" title={trial.reason}>
+        <bdi>{trial.reason}</bdi>
+      </td>
+    </tr>
+  );
+}
+
+function stateName(trans: Translator, state: TrialState): string {
+  const names: Record<TrialState, string> = {
+    running: trans.__('running'),
+    done: trans.__('done'),
+    stopped: trans.__('stopped'),
+    failed: trans.__('failed')
+  };
+  return names[state];
+}
+
+function shown(value: Value, key: SortKey): string {
+  if (value === null) {
+    return '';
+  }
+  if (typeof value === 'string') {
+    return value;
+  }
+  return key === 'seconds' ? value.toFixed(1) : Number.isInteger(value) ? String(value) : figure(value);
+}
