@@ -84,7 +84,7 @@ def _bars(importance: Mapping[str, float]) -> str:
         return ""
     rows = "".join(
         f'<tr><td style="padding:1px 12px 1px 0;text-align:right">{_text(one_line(name, 40))}</td>'
-        f'<td><span style="display:inline-block;background:#3b82d6;height:9px;width:{160 * share:.0f}px"></span> '
+        f'<td style="text-align:left"><span style="display:inline-block;background:#3b82d6;height:9px;width:{160 * share:.0f}px"></span> '
         f"{share:.0%}</td></tr>"
         for name, share in list(importance.items())[:_MAX_NAMES]
     )

@@ -36,7 +36,8 @@ def jupyter(tmp_path_factory) -> Iterator[Jupyter]:
     home = tmp_path_factory.mktemp("jupyter")
     root = home / "root"
     root.mkdir()
-    shutil.copy(Path(__file__).with_name("fake_feed.py"), root)
+    for name in ("fake_feed.py", "fake_study.py"):
+        shutil.copy(Path(__file__).with_name(name), root)
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')

@@ -15,7 +15,7 @@ interface Axis {
 }
 
 const HEIGHT = 220;
-const [SIDE, TOP, BOTTOM] = [44, 12, 22];
+const [SIDE, TOP, BOTTOM] = [58, 12, 22];
 const MOST_OPTIONS = 12;
 
 /** A line for each trial through an axis for each hyperparameter, the metric last; the colour tells the metric. */

@@ -95,21 +95,23 @@ function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInse
   const trans = useTranslator();
   const [isCopied, setCopied] = useState(false);
   return (
-    <dl className="hops-metrics">
-      <div>
-        <dt>{trans.__('best %1, trial %2', head.metric, trial.number)}</dt>
-        <dd>{figure(trial.value)}</dd>
-      </div>
-      {Object.entries(trial.values).map(([name, value]) => (
-        <div key={name}>
-          <dt>
-            <bdi>{name}</bdi>
-          </dt>
-          <dd>
-            <bdi>{typeof value === 'number' ? (Number.isInteger(value) ? value : figure(value)) : value}</bdi>
-          </dd>
+    <div className="hops-leader">
+      <dl className="hops-metrics">
+        <div>
+          <dt>{trans.__('best %1, trial %2', head.metric, trial.number)}</dt>
+          <dd>{figure(trial.value)}</dd>
         </div>
-      ))}
+        {Object.entries(trial.values).map(([name, value]) => (
+          <div key={name}>
+            <dt>
+              <bdi>{name}</bdi>
+            </dt>
+            <dd>
+              <bdi>{typeof value === 'number' ? (Number.isInteger(value) ? value : figure(value)) : value}</bdi>
+            </dd>
+          </div>
+        ))}
+      </dl>
       {onInsert && (
         <button
           type="button"
@@ -127,7 +129,7 @@ function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInse
           {isCopied ? trans.__('Comes below, and is copied') : trans.__('Insert best as a cell')}
         </button>
       )}
-    </dl>
+    </div>
   );
 }
 
