@@ -31,13 +31,20 @@ front-check: front  ## types, lint, format and unit tests of the front end
 	$(NODE) jlpm check
 	$(NODE) jlpm test
 
-demo: .venv/.ready  ## train on real data on an embedded cluster, shown in this terminal
+demo: .venv/.ready  ## train and tune on real data on an embedded cluster, shown in this terminal
 	$(PY) examples/run.py examples/01-train.ipynb
+	$(PY) examples/run.py examples/02-tune.ipynb
 
 lab: .venv/.ready front  ## JupyterLab on the examples
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/01-train.ipynb
 
-bench: .venv/.ready  ## measure, and write docs/benchmarks.md
+# other tuners, which nothing but the benchmarks needs, beside the packages of the environment
+.venv-bench/.ready: .venv/.ready
+	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
+	.venv/bin/uv pip install -q --python .venv-bench/bin/python 'ray[tune]>=2.40' 'optuna>=5' 'optuna-integration[dask]'
+	touch $@
+
+bench: .venv/.ready .venv-bench/.ready  ## measure, and write docs/benchmarks.md
 	$(PY) -m benchmarks
 
 wheel: front  ## the wheel, which holds the bundle

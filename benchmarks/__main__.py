@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import collectives, events, first_step, imports, throughput
+from benchmarks import collectives, events, first_step, imports, study_load, throughput, trials
 
 HEAD = """# Benchmarks
 
@@ -20,7 +20,7 @@ ratios, not seconds.
 
 def main() -> None:
     parts = []
-    for module in (imports, first_step, throughput, collectives, events):
+    for module in (imports, first_step, throughput, collectives, events, trials, study_load):
         print(f"{module.__name__} ...", flush=True)
         parts.append(module.table().markdown())
         print(parts[-1], flush=True)

@@ -1,7 +1,7 @@
-"""Other tuners on the same objective, each in a process of its own: ``python -m benchmarks.rivals NAME OBJECTIVE SLOTS TRIALS``.
+"""Other tuners on the same objective, each in a process of its own.
 
-Run by :mod:`benchmarks.trials` with the environment of ``make .venv-bench/.ready``, which has them. Prints trials per second,
-counted from a warm start: one trial has been run before.
+``python -m benchmarks.rivals NAME OBJECTIVE SLOTS TRIALS`` is run by :mod:`benchmarks.trials` with the environment of
+``make .venv-bench/.ready``, which has them. Prints trials per second from a warm start: trials have been run before.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def optuna_threads(objective: Objective, slots: int) -> Run:
 
 
 def hyperopt_fmin(objective: Objective, slots: int) -> Run:
-    """hyperopt in one process, one trial after the other."""
+    """Hyperopt in one process, one trial after the other."""
     del slots
     import numpy as np
     from hyperopt import fmin, hp, tpe

@@ -71,8 +71,8 @@ def table(rows: int = 4096, times: int = 2) -> Table:
     images = rows * epochs
     result = Table(
         "Throughput",
-        f"CNN on 28 x 28 images, {images:,} images a run. Each process has one core. Aims: one rank at most 1.03 x plain Python; two ranks of one "
-        "thread at least 1.7 x the images per second of one.",
+        f"CNN on 28 x 28 images, {images:,} images a run; each process has one core. Aims: one rank at most 1.03 x plain "
+        "Python; two ranks of one thread at least 1.7 x the images per second of one.",
         ["", "seconds (median)", "images/s", "ratio"],
     )
     result.rows = [

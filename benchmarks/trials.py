@@ -58,8 +58,8 @@ def table() -> Table:
     cluster.scale(max(2, len(cluster.status().workers)))
     result = Table(
         "Trials per second",
-        "The empty objective with 1 and 2 slots, and one epoch of a tiny Keras model with 2. Ours runs each trial in a process "
-        "of its own, on a cluster, and records it. Aims: 10 x Ray Tune or more, ahead of every other distributed one.",
+        "The empty objective with 1 and 2 slots, and one epoch of a tiny Keras model with 2. Ours runs each trial in a "
+        "process of its own and records it. Aims: 10 x Ray Tune or more, ahead of every other distributed one.",
         ["", "empty, 1 slot", "empty, 2 slots", "Keras, 2 slots"],
     )
     rows: dict[str, list[float]] = {"`%%tune`": [ours(EMPTY, 1, 200), ours(EMPTY, 2, 200), ours(KERAS, 2, 20)]}

@@ -46,11 +46,18 @@ def main() -> None:
     client.execute(env={**os.environ, "JPY_SESSION_NAME": str(arguments.notebook.resolve())})
     if arguments.output:
         nbformat.write(notebook, arguments.output)
-    trained = next(run for run in hops.experiments.runs(limit=10) if run.metrics)
-    print(f"\ntrained: {trained.name}, run {trained.run_id}, on {trained.params['workers']} ranks")
-    for name in ("val_accuracy", "accuracy"):
-        if name in trained.metrics:
-            print(f"{name}: {trained.metrics[name]:.1%} after the last epoch")
+    last = next(run for run in hops.experiments.runs(limit=10) if run.metrics)
+    if last.kind.value == "study":
+        trials = hops.experiments.runs(parent=last.run_id, limit=1_000)
+        stopped = sum(trial.state.value == "stopped" for trial in trials)
+        print(f"\ntuned: {last.name}, study {last.run_id}, {len(trials)} trials, {stopped} of them stopped early")
+        for name, value in last.metrics.items():
+            print(f"{name.removeprefix('best/')}: {value:.4g} at best")
+    else:
+        print(f"\ntrained: {last.name}, run {last.run_id}, on {last.params['workers']} ranks")
+        for name in ("val_accuracy", "accuracy"):
+            if name in last.metrics:
+                print(f"{name}: {last.metrics[name]:.1%} after the last epoch")
     print(f"recorded in: {session().settings.shown_tracking_uri}")
     print("open the notebook in JupyterLab: make lab")
 

@@ -243,6 +243,8 @@ class Session:
         )
         lost = []
         for info in unfinished:
+            if info.parent:
+                continue
             address = str(info.facts.get("cluster", {}).get("address", ""))
             if cluster is not None and address == cluster.address:
                 is_lost = info.run_id not in live
@@ -250,6 +252,9 @@ class Session:
                 is_lost = bool(info.facts.get("cluster", {}).get("is_local")) and not _answers(address)
             if is_lost:
                 lost.append(info.run_id)
+        # trials are lost with their study, which may have been found lost before
+        still = {info.run_id for info in unfinished} - set(lost)
+        lost += [info.run_id for info in unfinished if info.parent and info.parent not in still]
         if lost:
             self.registry.mark_lost(lost)
 

@@ -41,6 +41,7 @@ class ListOptions:
     )
     limit: int = option(20, "runs to show", flags=("-n",), at_least=1)
     offset: int = option(0, "runs to leave out before them", at_least=0)
+    trials: bool = option(False, "the trials of studies too, which are else shown with their study")
 
     def __post_init__(self) -> None:
         check(self)

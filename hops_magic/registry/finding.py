@@ -66,6 +66,7 @@ class Finder:
         limit: int = 50,
         offset: int = 0,
         parent: str | None = None,
+        trials: bool = False,
         is_deleted: bool = False,
     ) -> list[RunInfo]:
         """Return a page of runs.
@@ -86,10 +87,12 @@ class Finder:
             The page.
         parent
             Only those of this study.
+        trials
+            The trials of all studies too.
         is_deleted
             Those that were deleted and can be restored, instead of the others.
         """
-        condition = search_filter(state=state, text=text, condition=filter, parent=parent)
+        condition = search_filter(state=state, text=text, condition=filter, parent=parent, trials=trials)
         where = [self._experiment_id(experiment)] if experiment is not None else None
         try:
             found = self._search(condition, where, order_clauses(sort), limit, offset, is_deleted=is_deleted)

@@ -22,7 +22,12 @@ _KINDS = re.compile(
 
 
 def search_filter(
-    *, state: RunState | str | None, text: str | None, condition: str | None, parent: str | None = None
+    *,
+    state: RunState | str | None,
+    text: str | None,
+    condition: str | None,
+    parent: str | None = None,
+    trials: bool = True,
 ) -> str:
     """Join the wishes of a list into one condition.
 
@@ -38,6 +43,8 @@ def search_filter(
         parts.append(f"tags.`{layout.TAG_SEARCH}` ILIKE '%{without_quotes(text)}%'")
     if parent:
         parts.append(f"tags.`{layout.TAG_PARENT}` = '{without_quotes(parent)}'")
+    elif not trials:
+        parts.append(f"tags.`{layout.TAG_PARENT}` IS NULL")
     if condition and condition.strip():
         if not _KINDS.search(condition):
             raise UsageError(

@@ -68,7 +68,7 @@ class Registry(Models):
             infos = [info for info in map(self.run, wanted) if info.is_deleted]
             infos += [c for info in infos for c in self.runs(parent=info.run_id, limit=EVERYTHING, is_deleted=True)]
         else:
-            deleted = self.runs(is_deleted=True, limit=EVERYTHING)
+            deleted = self.runs(is_deleted=True, limit=EVERYTHING, trials=True)
             last = max((info.tags.get(layout.TAG_DELETED, "") for info in deleted), default="")
             infos = [info for info in deleted if last and info.tags.get(layout.TAG_DELETED) == last]
         with self._store.failures("restoring runs"):

@@ -82,10 +82,10 @@ def _pictures(study: Study) -> str:
 def _bars(importance: Mapping[str, float]) -> str:
     if not importance:
         return ""
+    bar = "display:inline-block;background:#3b82d6;height:9px"
     rows = "".join(
         f'<tr><td style="padding:1px 12px 1px 0;text-align:right">{_text(one_line(name, 40))}</td>'
-        f'<td style="text-align:left"><span style="display:inline-block;background:#3b82d6;height:9px;width:{160 * share:.0f}px"></span> '
-        f"{share:.0%}</td></tr>"
+        f'<td style="text-align:left"><span style="{bar};width:{160 * share:.0f}px"></span> {share:.0%}</td></tr>'
         for name, share in list(importance.items())[:_MAX_NAMES]
     )
     return _folded("Importance", f'<table style="border-collapse:collapse">{rows}</table>', is_open=True)

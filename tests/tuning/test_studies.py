@@ -345,6 +345,21 @@ def test_the_study_and_its_trials_are_recorded(tune, session):
     assert "hello from 0.1" in session.registry.output(children[0])
     assert "too large" in session.registry.error(children[2])
     assert study.name == "recorded"
+    # a study of a thousand trials must not fill the list of runs
+    assert [run.name for run in session.registry.runs("trees")] == ["recorded"]
+    assert len(session.registry.runs("trees", trials=True)) == 4
+
+
+def test_a_trial_that_lasts_is_in_the_record_while_it_runs(begin, session):
+    handle = begin(EPOCHS, {"x": grid([0.5])}, {"epochs": 400, "pause": 0.05}, trials=1, search="grid", name="lasting")
+    wait_until(lambda: session.registry.children(session.registry.run("lasting")), "the trial's record", 30)
+    session.reconcile()
+    (child,) = session.registry.children(session.registry.run("lasting"))
+    assert child.state is RunState.RUNNING
+    handle.stop()
+    session.watch_study(handle, {}, show=False)
+    (child,) = session.registry.children(session.registry.run("lasting"))
+    assert child.state is RunState.STOPPED
 
 
 def test_the_best_trials_names_come_back_when_kept(tune, home):

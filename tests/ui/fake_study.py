@@ -95,7 +95,6 @@ def follow(count: int, reports: int, *, pace_s: float = 0.02, wanted: int | None
         importance=lambda _: {"lr": 0.72, "units": 0.25, "act": 0.03},
         report_html=REPORT,
     )
-    cpu, began = time.process_time(), time.perf_counter()
     for batch in trials(count, reports):
         study = advance_study_all(study, batch)
         while stopped:
@@ -106,8 +105,6 @@ def follow(count: int, reports: int, *, pace_s: float = 0.02, wanted: int | None
         view.update(study)
         if stop.wait(pace_s):
             break
-    used = 100 * (time.process_time() - cpu) / (time.perf_counter() - began)
-    print(f"kernel CPU {used:.0f} %")
     state = RunState.STOPPED if stop.is_set() else RunState.DONE
     study = advance_study_all(study, [ev.StateChanged(at=time.time(), state=state)])
     view.close(study)
