@@ -47,7 +47,9 @@ def rival(name: str, objective: str, slots: int, count: int) -> float:
     shared = sysconfig.get_paths()["purelib"]
     command = [str(BENCH_PYTHON), "-m", "benchmarks.rivals", name, objective, str(slots), str(count)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), shared])}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=900)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
+    if done.returncode:
+        sys.exit(f"{name} failed:\n{done.stderr[-2_000:]}")
     return float(done.stdout.rsplit("rate", 1)[1])
 
 

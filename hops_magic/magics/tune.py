@@ -52,8 +52,6 @@ class TuneMagics(Magics):
             return None
         if prepared.options.dry_run:
             return prepared.trial.captured.report
-        for warning in prepared.warnings:
-            sys.stderr.write(f"{warning}\n")
         ended = self.session.run_study(prepared, self.shell.user_ns)
         if isinstance(ended, StudyHandle):
             return say_detached(ended.run_id, prepared.name)
