@@ -71,7 +71,7 @@ def fetch(number: int) -> Run:
     return advance_all(Run(run_id=f"s-{number}"), events)
 
 
-def follow(count: int, reports: int, *, pace_s: float = 0.02, wanted: int | None = None) -> Study:
+def follow(count: int, reports: int, *, pace_s: float = 0.02, wanted: int | None = None, places: int = 8) -> Study:
     """Show the study as a cell's magic does; returns it when it is over or stopped."""
     stop = threading.Event()
     stopped: set[int] = set()
@@ -95,7 +95,7 @@ def follow(count: int, reports: int, *, pace_s: float = 0.02, wanted: int | None
         importance=lambda _: {"lr": 0.72, "units": 0.25, "act": 0.03},
         report_html=REPORT,
     )
-    for batch in trials(count, reports):
+    for batch in trials(count, reports, places):
         study = advance_study_all(study, batch)
         while stopped:
             ended = ev.TrialEnded(

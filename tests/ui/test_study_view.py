@@ -62,7 +62,7 @@ def test_a_study_is_watched_sorted_opened_and_stopped(page: Page, open_notebook,
 
 @pytest.mark.timeout(300)
 def test_a_thousand_trials_of_a_hundred_reports_stay_fluid(page: Page, open_notebook) -> None:
-    open_notebook("many.ipynb", [FED.format("1000, 100, pace_s=0.01, wanted=1000")])
+    open_notebook("many.ipynb", [FED.format("1000, 100, pace_s=0.015, wanted=1000, places=64")])
     page.evaluate(RUN_ALL)
     view = page.locator(".hops-study")
     expect(view.locator(".hops-facts").first).to_contain_text("of 1000 trials", timeout=60_000)
