@@ -51,6 +51,8 @@ class TuneMagics(Magics):
         except HelpShown:
             return None
         if prepared.options.dry_run:
+            for name, described in prepared.space.describe().items():
+                sys.stdout.write(f"{name}: {described}\n")
             return prepared.trial.captured.report
         ended = self.session.run_study(prepared, self.shell.user_ns)
         if isinstance(ended, StudyHandle):

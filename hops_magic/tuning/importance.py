@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ FEWEST = 4
 _MOST_BINS = 6
 
 
-def importance(space: Space, trials: Sequence[tuple[Point, float]]) -> dict[str, float]:
+def importance(space: Space | Mapping[str, Dimension], trials: Sequence[tuple[Point, float]]) -> dict[str, float]:
     """Return the share of the losses' variance that each dimension explains, by label, the largest first; they sum to 1.
 
     The variance between the means of bins of a dimension, corrected for what chance gives (omega squared of a one-way
@@ -24,6 +24,8 @@ def importance(space: Space, trials: Sequence[tuple[Point, float]]) -> dict[str,
 
     Parameters
     ----------
+    space
+        Or its dimensions by label.
     trials
         Points with their losses; those that are no number are left out.
     """
@@ -33,7 +35,7 @@ def importance(space: Space, trials: Sequence[tuple[Point, float]]) -> dict[str,
     ranks = np.argsort(np.argsort([loss for _, loss in known])).astype(float)
     found = {
         label: _explained([_bin_value(dimension, point.get(label)) for point, _ in known], dimension, ranks)
-        for label, dimension in space.dimensions().items()
+        for label, dimension in (space.dimensions() if isinstance(space, Space) else space).items()
     }
     total = math.fsum(found.values())
     shares = {label: share / total if total else 1 / len(found) for label, share in found.items()}

@@ -13,6 +13,7 @@ from hops_magic.frameworks import update
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, Trial, table_of
 from hops_magic.tuning.ablation import AblationStudy
+from hops_magic.tuning.dimensions import Dimension, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,16 +139,34 @@ def why(trial: Trial, metric: str) -> str:
 
 def importance_of(study: Study, space: Space | None) -> dict[str, float]:
     """Return the importance of each hyperparameter by what the trials have shown so far."""
-    if space is None:
-        return {}
     from hops_magic.tuning.importance import importance
 
-    known = [
-        (trial.point, study.direction.loss(trial.value))
-        for trial in study.trials.values()
-        if trial.has_value and trial.value is not None
-    ]
-    return importance(space, known)
+    known = [trial for trial in study.trials.values() if trial.has_value]
+    losses = [study.direction.loss(trial.value or 0.0) for trial in known]
+    if space is not None:
+        return importance(space, list(zip((trial.point for trial in known), losses, strict=True)))
+    dimensions, points = _from_values(study, known)
+    return importance(dimensions, list(zip(points, losses, strict=True)))
+
+
+def _from_values(study: Study, trials: list[Trial]) -> tuple[dict[str, Dimension], list[dict[str, Any]]]:
+    """Return dimensions, and trials as points of them, by the values alone: all that a study in another kernel tells."""
+    dimensions: dict[str, Dimension] = {}
+    points: list[dict[str, Any]] = [{} for _ in trials]
+    for name in study.names:
+        values = [trial.values.get(name) for trial in trials]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values if value is not None):
+            is_log = name in study.log_names
+            dimensions[name] = Dimension(kind=Kind.LOGUNIFORM if is_log else Kind.UNIFORM)
+            raw = values
+        else:
+            options = {text: index for index, text in enumerate(sorted({str(value) for value in values}))}
+            dimensions[name] = Dimension(kind=Kind.CATEGORICAL, weights=(1.0,) * len(options))
+            raw = [options[str(value)] for value in values]
+        for point, value in zip(points, raw, strict=True):
+            if value is not None:
+                point[name] = value
+    return dimensions, points
 
 
 def collect_study(handle: StudyHandle, namespace: MutableMapping[str, Any], study: Study, space: Space | None) -> TunedStudy:

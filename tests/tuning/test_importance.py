@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from hops_magic.runs.states import TrialState
+from hops_magic.runs.study import Study, Trial
 from hops_magic.tuning.importance import importance
+from hops_magic.tuning.results import importance_of
 from hops_magic.tuning.space import Space, choice, loguniform, uniform
 
 
@@ -32,3 +35,18 @@ def test_conditional_dimensions_and_diverged_trials_do_no_harm():
 def test_too_few_trials_say_nothing():
     space = Space.of({"x": uniform(0, 1)})
     assert importance(space, [({"x": 0.1}, 1.0), ({"x": 0.2}, 2.0)]) == {}
+
+
+def test_a_study_of_another_kernel_is_judged_by_its_values():
+    random = np.random.default_rng(0)
+    trials = {}
+    for number in range(60):
+        values = {
+            "lr": float(10 ** random.uniform(-5, 0)),
+            "kind": str(random.choice(["a", "b"])),
+            "noise": float(random.random()),
+        }
+        loss = abs(np.log10(values["lr"]) + 2) + 0.5 * (values["kind"] == "a")
+        trials[number] = Trial(number=number, values=values, state=TrialState.DONE, value=float(loss))
+    study = Study(run_id="s", metric="loss", names=("lr", "kind", "noise"), log_names=("lr",), trials=trials)
+    assert list(importance_of(study, None)) == ["lr", "kind", "noise"]
