@@ -45,7 +45,7 @@ class AblateMagics(Magics):
         ended = self.session.run_study(prepared, self.shell.user_ns)
         if isinstance(ended, StudyHandle):
             return say_detached(ended.run_id, prepared.name)
-        return ended
+        return None  # the view has shown what each component is worth
 
     @line_magic("ablate")
     def ablate_line(self, line: str) -> None:

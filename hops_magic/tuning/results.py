@@ -139,6 +139,8 @@ def why(trial: Trial, metric: str) -> str:
 
 def importance_of(study: Study, space: Space | None) -> dict[str, float]:
     """Return the importance of each hyperparameter by what the trials have shown so far."""
+    if study.is_ablation:
+        return {}
     from hops_magic.tuning.importance import importance
 
     known = [trial for trial in study.trials.values() if trial.has_value]

@@ -9,6 +9,7 @@ from typing import Any
 
 from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Study
+from hops_magic.tuning.ablation import effects_of
 from hops_magic.widgets import charts
 from hops_magic.widgets.pictures import _axes, _font, _Place
 from hops_magic.widgets.plain import one_line
@@ -18,6 +19,7 @@ _SCALE = 2
 _INK = (128, 132, 140, 255)
 _BLUE, _FAINT, _STOPPED = (59, 130, 214, 255), (59, 130, 214, 110), (184, 121, 31, 70)
 _MAX_CURVES = 400
+_MOST_EFFECTS = 30
 
 Points = Sequence[tuple[int, float]]
 
@@ -81,3 +83,38 @@ def _bounds(points: Points) -> tuple[float, float, float, float]:
     spread = max(high - low, 1e-12)
     kept = [(step, min(max(value, low - 3 * spread), high + 3 * spread)) for step, value in points]
     return charts.bounds(kept)
+
+
+def effects_png(study: Study) -> bytes:
+    """Draw what leaving each component out does to the metric: bars from zero, with intervals."""
+    from PIL import Image, ImageDraw
+
+    effects = [effect for effect in effects_of(study) if effect.difference is not None][:_MOST_EFFECTS]
+    height = 40 + 20 * len(effects)
+    image = Image.new("RGBA", (2 * WIDTH * _SCALE, height * _SCALE), (0, 0, 0, 0))
+    draw: Any = ImageDraw.Draw(image, "RGBA")
+    draw.text(
+        (0, 2 * _SCALE), f"{one_line(study.metric, 40)} without the component, less with it", fill=_INK, font=_font(13)
+    )
+    ends = [end for e in effects for end in (e.difference, e.low, e.high) if end is not None and math.isfinite(end)]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    extent = (high - low) or 1.0
+    names = 180
+
+    def across(value: float) -> float:
+        return (names + (value - low) / extent * (2 * WIDTH - names - 20)) * _SCALE
+
+    for row, effect in enumerate(effects):
+        y = (36 + 20 * row) * _SCALE
+        draw.text(((names - 8) * _SCALE, y), one_line(effect.component, 26), fill=_INK, font=_font(11), anchor="rm")
+        difference = effect.difference or 0.0
+        is_harm = study.direction.loss(difference) > 0
+        colour = (59, 130, 214, 255) if is_harm else (184, 121, 31, 255)
+        left, right = sorted((across(0.0), across(difference)))
+        draw.rectangle([left, y - 5 * _SCALE, max(right, left + 1), y + 5 * _SCALE], fill=colour)
+        if effect.low is not None and effect.high is not None:
+            draw.line([(across(effect.low), y), (across(effect.high), y)], fill=_INK, width=_SCALE)
+    draw.line([(across(0.0), 26 * _SCALE), (across(0.0), (height - 4) * _SCALE)], fill=_INK, width=_SCALE)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -7,11 +7,12 @@ from html import escape
 
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, Trial
+from hops_magic.tuning.ablation import effects_of, words_of
 from hops_magic.widgets import study_words, words
 from hops_magic.widgets.pictures import data_uri
 from hops_magic.widgets.plain import clean, one_line
 from hops_magic.widgets.sanitize import sanitize
-from hops_magic.widgets.study_pictures import HEIGHT, WIDTH, best_png, curves_png
+from hops_magic.widgets.study_pictures import HEIGHT, WIDTH, best_png, curves_png, effects_png
 
 _COLOURS = {RunState.DONE: "#2e8b57", RunState.FAILED: "#c9372c", RunState.STOPPED: "#b7791f"}
 _FAINT = "opacity:.7"
@@ -32,7 +33,7 @@ def study_html(study: Study, *, now: float, report_html: str = "", importance: M
             _callout("#c9372c", f"{study_words.trials(numbers)} failed: {reason}", _error_of(study, numbers))
             for reason, numbers in list(study_words.failures(study).items())[:3]
         ),
-        _pictures(study),
+        _effects(study) if study.is_ablation else _pictures(study),
         _bars(importance or {}),
         _leaders(study),
         _folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
@@ -59,7 +60,7 @@ def _header(study: Study, now: float) -> str:
         f'<span style="{_FAINT}">· {" · ".join(_text(fact) for fact in facts if fact)}</span></div>'
     )
     best = study.best
-    if best is None:
+    if best is None or study.is_ablation:
         return head
     shown = f"{_text(study_words.best(study))}</b> <code>{_text(study_words.values(best.values))}</code>"
     return f'{head}<div style="margin:2px 0 6px"><b>{shown}</div>'
@@ -77,6 +78,20 @@ def _pictures(study: Study) -> str:
         for png, told in made
     )
     return f"<div>{''.join(pictures)}</div>" if made else ""
+
+
+def _effects(study: Study) -> str:
+    effects = effects_of(study)
+    if not effects:
+        return ""
+    picture = ""
+    if any(effect.difference is not None for effect in effects):
+        picture = (
+            f'<div><img width="{2 * WIDTH}" alt="bars of the differences" style="margin:4px 0;max-width:100%" '
+            f'src="{data_uri(effects_png(study))}"></div>'
+        )
+    head = ["component", f"{study.metric} without it, less with it"]
+    return picture + _table(head, [[effect.component, words_of(effect)] for effect in effects])
 
 
 def _bars(importance: Mapping[str, float]) -> str:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
+from hops_magic.tuning.ablation import effects_of, words_of
 from hops_magic.widgets import study_words, words
 from hops_magic.widgets.plain import one_line
 
@@ -25,7 +26,7 @@ class StudyNews:
 
     def lines(self, study: Study) -> Iterator[str]:
         """Yield a line for each new best, warning and restart."""
-        trial = study.best
+        trial = None if study.is_ablation else study.best
         if trial is not None and trial.number != self._best:
             self._best = trial.number
             yield f"{study_words.best(study)}: {study_words.values(trial.values)}"
@@ -119,7 +120,9 @@ def study_text(study: Study) -> str:
     lines = [f"{head}  {study_words.counts(study)}"]
     if study.elapsed_s is not None:
         lines[0] += f"  {words.duration(study.elapsed_s)}"
-    if study.best is not None:
+    if study.is_ablation:
+        lines += [f"  {one_line(effect.component, 40):24} {one_line(words_of(effect), 200)}" for effect in effects_of(study)]
+    elif study.best is not None:
         lines.append(f"{study_words.best(study)}: {study_words.values(study.best.values)}")
     lines += [
         f"{study_words.trials(numbers)} failed: {one_line(reason, 300)}"

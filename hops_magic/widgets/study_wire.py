@@ -8,6 +8,7 @@ from typing import Any
 
 from hops_magic.runs.run import Run
 from hops_magic.runs.study import Study, Trial
+from hops_magic.tuning.ablation import effects_of, words_of
 from hops_magic.widgets import study_words, words
 from hops_magic.widgets.plain import clean
 
@@ -85,6 +86,16 @@ def _head(study: Study, now: float) -> dict[str, Any]:
         "state": study.state.value,
         "is_final": study.state.is_final,
         "can_stop": study.state.can_stop,
+        "effects": [
+            {
+                "component": clean(e.component),
+                "text": clean(words_of(e)),
+                "difference": e.difference,
+                "low": e.low,
+                "high": e.high,
+            }
+            for e in (effects_of(study) if study.is_ablation else ())
+        ],
         "reason": study.reason,
         "queue": study_words.queue(study),
         "wanted": study.trials_wanted,

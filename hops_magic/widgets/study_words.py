@@ -31,7 +31,7 @@ def counts(study: Study) -> str:
 def best(study: Study) -> str:
     """``best val_loss 0.123 in trial 7``; empty before there is one."""
     trial = study.best
-    if trial is None or trial.value is None:
+    if trial is None or trial.value is None or study.is_ablation:
         return ""
     return f"best {one_line(study.metric, 40)} {words.figure(trial.value)} in trial {trial.number}"
 

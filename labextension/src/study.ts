@@ -12,6 +12,8 @@ export interface StudyHead {
   metric: string;
   direction: 'minimize' | 'maximize';
   is_ablation: boolean;
+  /** What leaving each component out does to the metric, the most useful component first. */
+  effects: { component: string; text: string; difference: number | null; low: number | null; high: number | null }[];
   search: string;
   stopping: string;
   state: State;

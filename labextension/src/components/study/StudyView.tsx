@@ -29,13 +29,16 @@ export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsert
     <article className="hops-run hops-study" aria-label={trans.__('Study %1', head.name)}>
       <StudyHeader head={head} skew_s={study.skew_s} onStop={onStop} />
       <Notices head={head} />
-      {best && <Best head={head} trial={best} onInsert={onInsertBest} />}
+      {head.is_ablation && <Effects head={head} />}
+      {best && !head.is_ablation && <Best head={head} trial={best} onInsert={onInsertBest} />}
       {trials.size > 0 && (
         <>
-          <div className="hops-charts">
-            <BestChart study={study} />
-            <AllCurves study={study} />
-          </div>
+          {!head.is_ablation && (
+            <div className="hops-charts">
+              <BestChart study={study} />
+              <AllCurves study={study} />
+            </div>
+          )}
           {head.names.length > 0 && !head.is_ablation && (
             <details className="hops-fold">
               <summary>{trans.__('Hyperparameters')}</summary>
@@ -130,6 +133,45 @@ function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInse
         </button>
       )}
     </div>
+  );
+}
+
+function Effects({ head }: { head: StudyHead }): ReactNode {
+  const trans = useTranslator();
+  const ends = head.effects.flatMap(({ difference, low, high }) => [difference ?? 0, low ?? 0, high ?? 0]);
+  const [first, last] = [Math.min(0, ...ends), Math.max(0, ...ends)];
+  const share = (value: number) => (100 * (value - first)) / (last - first || 1);
+  if (!head.effects.length) {
+    return null;
+  }
+  return (
+    <table className="hops-importance hops-effects">
+      <caption className="hops-faint">{trans.__('%1 without the component, less with it', head.metric)}</caption>
+      <tbody>
+        {head.effects.map(({ component, text, difference }) => (
+          <tr key={component}>
+            <th scope="row">
+              <bdi>{component}</bdi>
+            </th>
+            <td>
+              {difference !== null && (
+                <div className="hops-effect">
+                  <div
+                    style={{
+                      marginLeft: `${Math.min(share(0), share(difference))}%`,
+                      width: `${Math.abs(share(difference) - share(0))}%`
+                    }}
+                  />
+                </div>
+              )}
+            </td>
+            <td>
+              <bdi>{text}</bdi>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { renderToStaticMarkup } from 'react-dom/server';
+import { StudyView } from '../src/components/study/StudyView';
+import {
+  advanceStudy,
+  bestSoFar,
+  bounds,
+  sorted,
+  type StudyHead,
+  type StudyModel,
+  type StudyUpdate,
+  type Trial
+} from '../src/study';
+
+const HEAD: StudyHead = {
+  run_id: 's',
+  name: 'tuned',
+  experiment: '',
+  metric: 'loss',
+  direction: 'minimize',
+  is_ablation: false,
+  effects: [],
+  search: 'auto',
+  stopping: 'median',
+  state: 'running',
+  is_final: false,
+  can_stop: true,
+  is_stop_requested: false,
+  reason: '',
+  queue: '',
+  wanted: 10,
+  counts: { running: 0, done: 2, stopped: 1, failed: 1 },
+  places: 2,
+  places_wanted: 2,
+  names: ['lr'],
+  log_names: ['lr'],
+  started_at: 1,
+  ended_at: null,
+  best: 1,
+  per_minute: 3,
+  remaining_s: 60,
+  warnings: [],
+  restarts: [],
+  failures: [],
+  importance: {},
+  best_code: '',
+  report_html: ''
+};
+
+function trial(number: number, state: Trial['state'], value: number | null, ended: number): Trial {
+  return {
+    number,
+    state,
+    value,
+    values: { lr: number / 10 },
+    step: 3,
+    started_at: 0,
+    ended_at: ended,
+    retries: 0,
+    place: '',
+    reason: ''
+  };
+}
+
+const TRIALS = [
+  trial(0, 'done', 0.9, 1),
+  trial(1, 'done', 0.2, 3),
+  trial(2, 'stopped', 0.1, 2),
+  trial(3, 'failed', null, 4)
+];
+
+function update(seq: number, changes: Partial<StudyUpdate> = {}): StudyUpdate {
+  return { type: 'update', seq, reset: seq === 0, now: 0, head: seq === 0 ? HEAD : {}, ...changes };
+}
+
+function study(): StudyModel {
+  const model = advanceStudy(null, update(0, { trials: TRIALS }), 5);
+  assert.ok(model);
+  return model;
+}
+
+test('later messages change only what they tell, and a missed one is noticed', () => {
+  const next = advanceStudy(study(), update(1, { head: { state: 'done' }, trials: [trial(0, 'done', 0.8, 1)] }), 5);
+  assert.equal(next?.head.state, 'done');
+  assert.equal(next.head.name, 'tuned');
+  assert.equal(next.trials.get(0)?.value, 0.8);
+  assert.equal(next.trials.size, 4);
+  assert.equal(advanceStudy(study(), update(7), 5), null);
+});
+
+test('curves grow from an index', () => {
+  const first = advanceStudy(study(), update(1, { curves: [{ trial: 0, at: 0, steps: [1, 2], values: [3, 2] }] }), 5);
+  const next = advanceStudy(first, update(2, { curves: [{ trial: 0, at: 1, steps: [3], values: [1] }] }), 5);
+  assert.deepEqual(next?.curves.get(0), { steps: [1, 3], values: [3, 1] });
+});
+
+test('the best so far counts trials that came to their end, in the order of their ends', () => {
+  assert.deepEqual(bestSoFar(study()), [
+    { at: 1, value: 0.9 },
+    { at: 3, value: 0.2 }
+  ]);
+});
+
+test('trials sort by any column, those without a value last', () => {
+  const numbers = (...how: [Parameters<typeof sorted>[1], boolean]) =>
+    sorted(study(), ...how, '').map(each => each.number);
+  assert.deepEqual(numbers('value', false), [2, 1, 0, 3]);
+  assert.deepEqual(numbers('value', true), [0, 1, 2, 3]);
+  assert.deepEqual(numbers('values.lr', true), [3, 2, 1, 0]);
+  assert.deepEqual(
+    sorted(study(), 'number', false, 'stopped').map(each => each.number),
+    [2]
+  );
+});
+
+test('a few diverged values do not stretch an axis', () => {
+  const [low, high] = bounds([...Array.from({ length: 20 }, (_, index) => index), 1e9]);
+  assert.ok(low > -5 && high < 100);
+});
+
+test('names and messages are text', () => {
+  const hostile = '<img src=x onerror=alert(1)>';
+  const model = study();
+  const shown = {
+    ...model,
+    head: {
+      ...HEAD,
+      name: hostile,
+      reason: hostile,
+      warnings: [hostile],
+      failures: [{ trials: hostile, reason: hostile }]
+    }
+  };
+  const markup = renderToStaticMarkup(<StudyView study={shown} opened={new Map()} onOpen={() => undefined} />);
+  assert.doesNotMatch(markup, /<img/);
+});
