@@ -25,11 +25,11 @@ model.fit(rows, rows[:, :1], epochs=1, batch_size=64, verbose=0)
 """
 # name in benchmarks.rivals, what it is, trials of the empty and of the Keras objective: the slow ones get fewer
 CONTESTANTS = (
-    ("ray", "Ray Tune", 6, 4),
-    ("ray-reused", "Ray Tune, `reuse_actors`", 40, 20),
-    ("optuna-dask", "Optuna, `DaskStorage`", 200, 20),
+    ("ray", "Ray Tune", 4, 2),
+    ("ray-reused", "Ray Tune, `reuse_actors`", 20, 8),
+    ("optuna-dask", "Optuna, `DaskStorage`", 200, 10),
     ("optuna-threads", "Optuna, threads of one process", 200, 0),
-    ("hyperopt", "hyperopt `fmin`, one process, serial", 200, 20),
+    ("hyperopt", "hyperopt `fmin`, one process, serial", 200, 10),
 )
 
 
@@ -66,6 +66,7 @@ def table() -> Table:
     )
     rows: dict[str, list[float]] = {"`%%tune`": [ours(EMPTY, 1, 200), ours(EMPTY, 2, 200), ours(KERAS, 2, 20)]}
     for name, label, empty_count, keras_count in CONTESTANTS:
+        print(label, flush=True)
         empty = [rival(name, "empty", slots, empty_count) for slots in (1, 2)]
         keras = [rival(name, "keras", 2, keras_count)] if keras_count else [float("nan")]
         rows[label] = [*empty, *keras]
