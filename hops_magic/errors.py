@@ -6,6 +6,11 @@ kernel, the cluster and the ranks.
 
 from __future__ import annotations
 
+import re
+
+_END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_SENTENCE_CHARS = 300
+
 
 class HopsError(Exception):
     """Root of all errors of this package; its text is one sentence that says what is wrong and what to do."""
@@ -130,3 +135,15 @@ class PeerLostError(CollectiveError):
 
 class UnsupportedError(UsageError):
     """Something that cannot be done truthfully under data parallelism, refused with what to do instead."""
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of an error's text, or its type's name: libraries add pages of configuration."""
+    try:
+        text = str(error).strip()
+    except Exception as broken:  # noqa: BLE001 (any library's error whose __str__ fails is still to be named)
+        text = f"its text cannot be made: {type(broken).__name__}"
+    if not text:
+        return type(error).__name__
+    sentence = _END_OF_SENTENCE.split(text.splitlines()[0], maxsplit=1)[0].rstrip(" .:")
+    return sentence if len(sentence) <= _SENTENCE_CHARS else f"{sentence[: _SENTENCE_CHARS - 1]}…"

@@ -14,6 +14,7 @@ from hops_magic.cells.parcel import PackedBundle, Parcel, Parts, write_parcel
 from hops_magic.cells.program import Outcome, Program
 from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, dumps, failure_of, loads
 from hops_magic.cells.watch import Changes, Watch
+from hops_magic.errors import first_sentence
 
 __all__ = ["Packed", "Unpacked", "Watch", "pack", "unpack"]
 
@@ -232,7 +233,7 @@ class _Arriving:
             try:
                 arrived = _decoded(self.parcel, bundle, self._namespace)
             except Exception as error:  # noqa: BLE001 (unpickling runs code of any library; the other values still come)
-                reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {error}"
+                reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {first_sentence(error)}"
                 own = set(bundle.names) - bundle.helpers - bundle.companions - {_VALUE}
                 self.left_behind.update(dict.fromkeys(sorted(own), reason))
                 continue

@@ -25,7 +25,7 @@ class DescribedError:
 
 @dataclass(frozen=True)
 class CollapsedError:
-    """The errors of several ranks as one: ``message`` is one line, ``traceback`` is shown above it."""
+    """The errors of several ranks as one: ``message`` has one line for each, ``traceback`` is shown above them."""
 
     message: str
     traceback: str
@@ -82,10 +82,9 @@ def collapse(errors: Sequence[RankError], world_size: int | None = None) -> Coll
         ranks = rank_names([error.rank for error in group])
         alone = world_size == 1
         said = "" if alone else f"{ranks}{': same error' if len(group) > 1 else ''}"
-        lines.append(f"{name}: {message}".rstrip(": ") + (f"  [{said}]" if said else ""))
-        shown.append(group[0].traceback.rstrip("\n"))
-    if len(groups) == 1:
-        shown = [_without_last_line(shown[0], *next(iter(groups)))]
+        lines.append(f"{name}: {message.rstrip()}".rstrip(": ") + (f"  [{said}]" if said else ""))
+        rendered = _without_last_line(group[0].traceback.rstrip(), name, message.rstrip())
+        shown.append(rendered if len(groups) == 1 else f"[{ranks}]\n{rendered}".rstrip("\n"))
     return CollapsedError("\n".join(lines), "\n\n".join(shown))
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from hops_magic.cells.tracebacks import collapse
+from hops_magic.errors import first_sentence
 from hops_magic.runs.events import RankError
 
 
@@ -78,7 +79,25 @@ def test_the_message_is_said_once(notebook):
 def test_different_errors_are_all_said():
     collapsed = collapse([error(0), error(1, "other"), error(3)], world_size=4)
     assert collapsed.message.splitlines() == ["ValueError: m  [ranks 0, 3: same error]", "ValueError: other  [rank 1]"]
-    assert collapsed.traceback == "trace m\n\ntrace other"
+    assert collapsed.traceback == "[ranks 0, 3]\ntrace m\n\n[rank 1]\ntrace other"
+
+
+def test_of_different_errors_each_message_is_said_once_though_it_ends_in_newlines():
+    errors = [
+        RankError(rank=rank, name="ValueError", message=said, traceback=f"Cell In[1], line 2\n  f()\nValueError: {said}\n")
+        for rank, said in enumerate(["bad shape\n\n", "bad type\n"])
+    ]
+    collapsed = collapse(errors, world_size=2)
+    assert collapsed.message == "ValueError: bad shape  [rank 0]\nValueError: bad type  [rank 1]"
+    assert collapsed.traceback == "[rank 0]\nCell In[1], line 2\n  f()\n\n[rank 1]\nCell In[1], line 2\n  f()"
+
+
+def test_of_a_librarys_long_error_the_first_sentence_is_kept():
+    keras = "Could not locate class 'Own'. Make sure custom classes are decorated. Full object config: {'a': 1}"
+    assert first_sentence(TypeError(keras)) == "Could not locate class 'Own'"
+    assert first_sentence(ValueError("\nCannot save:\n\nlayers: ...")) == "Cannot save"
+    assert first_sentence(ValueError("v1.5 is e.g. too old")) == "v1.5 is e.g. too old"
+    assert first_sentence(KeyError()) == "KeyError"
 
 
 def test_symptoms_of_a_lost_peer_are_hidden_behind_a_cause():

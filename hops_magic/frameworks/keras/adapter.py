@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hops_magic.errors import UnsupportedError
+from hops_magic.errors import UnsupportedError, first_sentence
 from hops_magic.frameworks.ablating import current_ablation
 from hops_magic.frameworks.context import RankContext
 
@@ -110,4 +110,4 @@ def _keep_model(context: RankContext, model: Any) -> None:
     try:
         save_model(model, context.checkpoint_dir.parent / "model" / "model.keras")
     except Exception as error:  # noqa: BLE001 (a model of the user's that cannot be saved must not fail the run)
-        context.emit(Warned(message=f"the model is not recorded, it cannot be saved: {error}"))
+        context.emit(Warned(message=f"the model is not recorded, it cannot be saved: {first_sentence(error)}"))
