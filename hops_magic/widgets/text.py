@@ -165,19 +165,25 @@ class LinePainter:
             line += f" on {words.count(run.world_size, 'rank')}"
         if run.state.is_final and run.elapsed_s is not None:
             line += f" after {run.elapsed_s:.1f} s"
-        return f"{line} ({one_line(run.reason)})" if run.reason else line
+        reason = _reason(run)
+        return f"{line} ({reason})" if reason else line
 
     def _epoch_lines(self, run: Run, *, is_last: bool) -> Iterator[str]:
-        for series, epochs in sorted(words.epoch_table(run).items()):
+        table = words.epoch_table(run)
+        newest_series = max(table, default=0)
+        for series, epochs in sorted(table.items()):
             printed, last_newest = self._epochs.get(series, (0, 0))
             newest = max(epochs)
             if newest < last_newest:
                 # a restart went back: what it repeats is told again
                 printed = newest - 1
             for epoch in sorted(epochs):
-                if epoch <= printed or (epoch == newest and not (is_last or self._is_past(run, epoch))):
+                is_current = series == newest_series
+                # the ranks' progress is that of the newest fit: an older one is over
+                if epoch <= printed or (epoch == newest and is_current and not (is_last or self._is_past(run, epoch))):
                     continue
-                yield self._epoch_line(run, epoch, epochs[epoch])
+                fit = f"fit {series} " if len(table) > 1 else ""
+                yield fit + self._epoch_line(run, epoch, epochs[epoch], is_current=is_current)
                 printed = epoch
             self._epochs[series] = (printed, newest)
 
@@ -185,9 +191,9 @@ class LinePainter:
         view = run.ranks.get(0)
         return view is not None and view.epoch >= epoch and (view.step > 0 or run.state.is_final)
 
-    def _epoch_line(self, run: Run, epoch: int, values: dict[str, float]) -> str:
+    def _epoch_line(self, run: Run, epoch: int, values: dict[str, float], *, is_current: bool) -> str:
         view = run.ranks.get(0)
-        total = f"/{view.epochs}" if view is not None and view.epochs else ""
+        total = f"/{view.epochs}" if is_current and view is not None and view.epochs else ""
         parts = [f"epoch {epoch}{total}", *(f"{name} {words.figure(value)}" for name, value in values.items())]
         speed = words.throughput(run)
         parts += [f"{speed:,.0f} examples/s"] if speed is not None else []
@@ -205,13 +211,20 @@ def epilogue(run: Run) -> list[str]:
     return [f"{group.ranks}: {one_line(group.headline, 400)}" for group in words.errors(run)]
 
 
+def _reason(run: Run) -> str:
+    """Why the run is in its state, on one line; nothing where the epilogue says the same of each rank."""
+    reason = one_line(run.reason)
+    told = run.state.is_final and any(reason.startswith(one_line(group.headline)[:-1]) for group in words.errors(run))
+    return "" if told else reason
+
+
 def _details(run: Run, now: float, remaining_s: float | None) -> Iterator[str]:
     """The parts of a status line, the most telling first: what does not fit is left out."""
     if waiting := words.queue(run):
         yield waiting
         return
-    if run.state.is_final and run.reason:
-        yield one_line(run.reason)
+    if run.state.is_final and (reason := _reason(run)):
+        yield reason
     if not run.state.is_final:
         yield words.progress(run)
     if run.started_at is not None:

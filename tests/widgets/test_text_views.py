@@ -97,6 +97,31 @@ def test_epochs_that_a_restart_repeats_are_told_again() -> None:
     ]
 
 
+def test_epochs_of_several_fits_are_told_apart() -> None:
+    def second(number: int) -> list[ev.Event]:
+        return [
+            ev.Metrics(rank=0, step=number, scope="epoch", series=2, values={"loss": 0.25}),
+            ev.Progress(rank=0, epoch=number, epochs=5, step=0),
+        ]
+
+    lines = lines_of(epoch(1, loss=1), epoch(2, loss=0.5), epoch(3, loss=0.5), second(1), second(2))
+    assert lines[1:] == [
+        "epoch 1/3  loss 1  2,000 examples/s",
+        "epoch 2/3  loss 0.5  2,000 examples/s",
+        "fit 1 epoch 3  loss 0.5  2,000 examples/s",
+        "fit 2 epoch 1/5  loss 0.25  2,000 examples/s",
+        "fit 2 epoch 2/5  loss 0.25  2,000 examples/s",
+    ]
+
+
+def test_why_a_run_failed_is_said_once_whoever_watches() -> None:
+    raised = ev.RankError(rank=1, name="ValueError", message="bad\n", traceback="...")
+    failed = ev.StateChanged(at=112.5, state=RunState.FAILED, reason="ValueError: bad  [rank 1]")
+    assert lines_of([STARTED, raised, failed]) == ["digits: failed after 12.5 s", "rank 1: ValueError: bad"]
+    lost = ev.StateChanged(at=112.5, state=RunState.FAILED, reason="worker w1 was lost")
+    assert lines_of([STARTED, lost])[-1] == "digits: failed after 12.5 s (worker w1 was lost)"
+
+
 def terminal(run: Run, columns: int = 100) -> str:
     stream = io.StringIO()
     painter = TerminalPainter(stream, clock=lambda: 112.0, columns=lambda: columns)
