@@ -19,6 +19,7 @@ from hops_magic.cells.modules import ShippedFinder, ShippedModule
 from hops_magic.cells.shell import RankShell
 from hops_magic.cells.syntax import SHELL_NAME
 from hops_magic.cells.travel import loads
+from hops_magic.errors import CaptureError, first_sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +190,21 @@ def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[
         stream: bytes | memoryview = bundle.stream
         if bundle.stream_buffer:
             stream = open_buffer(bundle.stream_buffer)
-        value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers])
+        try:
+            value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers])
+        except Exception as error:  # noqa: BLE001 (the making of a value runs code of any library)
+            raise _unmade(bundle.names, error) from None
         arrived = dict(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
         names.update(arrived)
         # at once: the making of later values may call functions that read these
         namespace.update(arrived)
     return Taken(names=names, namespace=namespace, mapped=tuple(mapped))
+
+
+def _unmade(names: tuple[str, ...], error: Exception) -> CaptureError:
+    them = "it" if len(names) == 1 else "them"
+    said = f"{type(error).__name__}: {first_sentence(error)}"
+    return CaptureError(f"{', '.join(names)} cannot be rebuilt on the rank, {said}: make {them} inside the cell")
 
 
 def _run(program: Program, namespace: dict[str, Any]) -> Any:

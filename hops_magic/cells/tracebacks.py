@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hops_magic.cells.program import Program
+from hops_magic.errors import CaptureError
 from hops_magic.runs.events import RankError
 
 _OWN_FOLDER = f"{Path(__file__).resolve().parents[1]}/"
@@ -39,6 +40,9 @@ def describe_error(error: BaseException, program: Program) -> DescribedError:
         message = str(error)
     except Exception as broken:  # noqa: BLE001 (an exception of the user's whose __str__ fails is still to be shown)
         message = f"<its text cannot be made: {type(broken).__name__}>"
+    if isinstance(error, CaptureError):
+        # a sentence about what was taken along, from before the cell ran: every frame is this package's
+        return DescribedError(type(error).__name__, message, f"{type(error).__name__}: {message}")
     described = traceback.TracebackException.from_exception(error, max_group_depth=5)
     _without_own_frames(described)
     rendered = "".join(described.format())

@@ -57,6 +57,20 @@ def test_unusual_errors(notebook, source, name, words):
     assert words in error.traceback
 
 
+def test_a_value_that_cannot_be_rebuilt_on_a_rank_is_named_in_one_sentence(notebook):
+    notebook.cell("""
+class A:
+    def __reduce__(self): return (int, ("no number",))
+a = A()""")
+    raised = notebook.run("print(a)").error
+    assert raised.name == "CaptureError"
+    assert raised.message.startswith("a cannot be rebuilt on the rank, ValueError: invalid literal for int()")
+    assert raised.message.endswith("make it inside the cell")
+    assert raised.traceback == f"CaptureError: {raised.message}"
+    failed = RankError(rank=0, name=raised.name, message=raised.message, traceback=raised.traceback)
+    assert collapse([failed], world_size=1).traceback == ""
+
+
 def error(rank, message="m", name="ValueError", **more):
     return RankError(rank=rank, name=name, message=message, traceback=f"trace {message}", **more)
 
