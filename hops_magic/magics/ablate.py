@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from hops_magic.engine.submit import StudyHandle
 from hops_magic.errors import UsageError
+from hops_magic.magics.bodies import require_body
 from hops_magic.magics.distributed import say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown, parser_for
@@ -39,6 +40,7 @@ class AblateMagics(Magics):
             options = parse_options(line)
         except HelpShown:
             return None
+        require_body("%%ablate", cell)
         prepared = prepare_ablation(cell, self.shell.user_ns, options, surroundings_of(self.shell))
         if options.dry_run:
             return prepared.trial.captured.report

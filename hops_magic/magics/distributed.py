@@ -12,6 +12,7 @@ from IPython.core.magic import Magics, magics_class
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.errors import UsageError
+from hops_magic.magics.bodies import accept_without_body, require_body
 from hops_magic.options import HelpShown, parser_for
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.training import Surroundings, Trained, prepare
@@ -36,6 +37,7 @@ class DistributedMagics(Magics):
 
     def register(self) -> None:
         """Register the magics; beside another extension that owns ``%%distributed``, as ``%%hops_distributed`` only."""
+        accept_without_body(self.shell)
         manager = self.shell.magics_manager
         other = self.shell.find_cell_magic("distributed")
         manager.register_function(self.distributed, "cell", "hops_distributed")
@@ -52,6 +54,7 @@ class DistributedMagics(Magics):
             options = parse_options(line)
         except HelpShown:
             return None
+        require_body("%%distributed", cell)
         namespace = self.shell.user_ns
         prepared = prepare(cell, namespace, options, self.surroundings())
         if options.dry_run:

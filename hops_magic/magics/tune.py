@@ -12,6 +12,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from hops_magic.engine.submit import StudyHandle
 from hops_magic.errors import UsageError
+from hops_magic.magics.bodies import require_body
 from hops_magic.magics.distributed import say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown, parser_for
@@ -73,6 +74,7 @@ class TuneMagics(Magics):
     def _prepare(self, line: str, cell: str) -> PreparedStudy:
         namespace = self.shell.user_ns
         space, options = parse_line(line, namespace)
+        require_body("%%tune", cell)
         search = _named(options.search, _SEARCHES, "--search", namespace, ("ask", "tell"))
         stop = _named(options.stop, _RULES, "--stop", namespace, ("report", "ended"))
         return prepare_study(cell, namespace, space, options, surroundings_of(self.shell), search=search, stop=stop)

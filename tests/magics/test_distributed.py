@@ -83,6 +83,10 @@ def test_a_dry_run_shows_what_would_travel_and_starts_nothing(kernel, trained):
         ("%%distributed -n 2 --gpus-per-rank 2\nimport keras", "-n 4 with one GPU per rank trains the same"),
         ("handle = open('/tmp/hops-test-file', 'w')", None),
         ("%%distributed\nhandle.write('x')", "handle.*open file"),
+        ("%%distributed", "%%distributed needs a body: write the code below the first line"),
+        ("%%distributed -n 2\n\n  \n", "%%distributed needs a body"),
+        ("%%tune lr=uniform(0, 1)", "%%tune needs a body"),
+        ("%%ablate --flags a", "%%ablate needs a body"),
     ],
 )
 def test_bad_input_gets_one_sentence(kernel, cell, sentence):
@@ -92,6 +96,21 @@ def test_bad_input_gets_one_sentence(kernel, cell, sentence):
         return
     assert re.search(sentence, executed.error, re.DOTALL), executed.error
     assert "Traceback" not in executed.error
+
+
+@pytest.mark.parametrize("magic", ["distributed", "hops_distributed", "tune", "ablate"])
+def test_help_needs_no_body(kernel, magic):
+    executed = kernel.run(f"%%{magic} -h")
+    assert not executed.error, executed.error
+    assert "--name" in executed.all
+
+
+def test_a_value_that_cannot_be_rebuilt_on_a_rank_is_one_sentence(kernel):
+    kernel.run("class Odd:\n    def __reduce__(self): return (int, ('no number',))\nodd = Odd()")
+    executed = kernel.run("%%distributed -n 2 --framework none\nprint(odd)")
+    assert "odd cannot be rebuilt on the rank, ValueError" in executed.error
+    assert "hops_magic/" not in executed.error
+    assert "File " not in executed.error
 
 
 def test_an_error_of_the_cell_is_shown_once_with_the_cells_line(kernel):
