@@ -26,7 +26,7 @@ from hops_magic.engine.rank_host import RankHost, rank_host
 from hops_magic.errors import ClusterError, HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
-from hops_magic.runs.states import RunState
+from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, recalled
 
 logger = logging.getLogger(__name__)
@@ -140,6 +140,9 @@ class StudyServices:
                 await command.end("the study has ended")
             await self.everywhere("clean", run_id=self.run_id)
             await self.worker.scheduler.hops_release(run_id=self.run_id)
+        # a study that failed has cut its trials off
+        running = [trial.number for trial in self.study.trials.values() if not trial.state.is_final]
+        self.say(*(_cut_off(number) for number in running))
         await self.publisher.close(final, self._result)
         self.host.supervisors.pop(self.run_id, None)
 
@@ -338,6 +341,10 @@ def drop_trial_files(job: Job, *, keep_model: bool) -> None:
     if not keep_model:
         shutil.rmtree(job.home / "model", ignore_errors=True)
         (job.home / RESULT_NAME).unlink(missing_ok=True)
+
+
+def _cut_off(number: int) -> ev.TrialEnded:
+    return ev.TrialEnded(at=time.time(), trial=number, state=TrialState.STOPPED, reason="the study ended")
 
 
 def _failed(reason: str) -> ev.StateChanged:

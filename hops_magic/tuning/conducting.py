@@ -258,7 +258,11 @@ class Conductor:
             return
         if live.best is None or self.plan.direction.is_better(value, live.best):
             live.best = value
-        reason = self.rule.report(live.number, step, self.plan.direction.loss(value))
+        try:
+            reason = self.rule.report(live.number, step, self.plan.direction.loss(value))
+        except Exception as error:  # noqa: BLE001 (a rule may be the user's own: whatever it raises ends the study, not its host)
+            self._finish(RunState.FAILED, f"the stopping rule failed: {type(error).__name__}: {error}")
+            return
         if reason:
             self._stop_live(live, reason)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from hops_magic.errors import HopsError, UsageError
 from hops_magic.tuning.search import NotYet, Outcome, Point, Search
 
 
@@ -95,11 +97,24 @@ class Suggestions:
         heard.set()
 
     def _ask(self, number: int) -> Point | None:
-        return self._search.result().ask(number)
+        with _failures(f"proposing trial {number}"):
+            return self._search.result().ask(number)
 
     def _tell(self, number: int, point: Point, outcome: Outcome) -> None:
-        self._search.result().tell(number, point, outcome)
+        with _failures(f"learning from trial {number}"):
+            self._search.result().tell(number, point, outcome)
 
     def _check(self) -> None:
         while self._told and self._told[0].done():
             self._told.pop(0).result()
+
+
+@contextlib.contextmanager
+def _failures(doing: str) -> Iterator[None]:
+    """Say that it was the search, perhaps the user's own, which failed."""
+    try:
+        yield
+    except (HopsError, NotYet):
+        raise
+    except Exception as error:
+        raise UsageError(f"the search failed in {doing}: {type(error).__name__}: {error}") from error

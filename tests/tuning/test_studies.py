@@ -133,6 +133,33 @@ def test_an_object_of_ones_own_searches_and_stops(tune):
     assert study.summary.reason == "every point of the space has been tried"
 
 
+def test_a_search_or_a_rule_that_fails_is_named(tune):
+    class Broken:
+        def __init__(self, breaks):
+            self.breaks = breaks
+
+        def ask(self, number):
+            if self.breaks == "ask" and number:
+                raise KeyError("lost")
+            return {"x": number / 10}
+
+        def tell(self, number, point, outcome):
+            if self.breaks == "tell":
+                raise ValueError("no")
+
+        def report(self, trial, step, loss):
+            raise ZeroDivisionError("rule")
+
+        def ended(self, trial, state):
+            pass
+
+    for breaks, sentence in [("ask", "the search failed in proposing trial 1: KeyError"), ("tell", "learning from trial 0")]:
+        with pytest.raises(RunFailedError, match=sentence):
+            tune("x", PARABOLA, trials=9, parallel=1, search=Broken(breaks), stop="none")
+    with pytest.raises(RunFailedError, match="the stopping rule failed: ZeroDivisionError: rule"):
+        tune(EPOCHS, PARABOLA, {"epochs": 50, "pause": 0.05}, trials=9, parallel=1, stop=Broken("report"))
+
+
 def test_an_error_fails_its_trial_and_the_study_goes_on(tune):
     source = "if x > 0.5:\n    raise ValueError(f'too large: {x}')\nx"
     study = tune(source, {"x": grid([0.1, 0.9, 0.2])}, trials=3, search="grid", parallel=1)
