@@ -161,6 +161,26 @@ answer = 42
     assert kernel.ask("answer") == "42"
 
 
+def test_a_registered_model_is_loaded_by_its_name(kernel):
+    kernel.run(DATA)
+    executed = kernel.run(CELL.replace("--name digits", "--name kept --register digit-reader"))
+    assert not executed.error, executed.error
+    assert "digit-reader" in kernel.run("%models").all
+    loaded = kernel.run("%models load digit-reader --as loaded")
+    assert not loaded.error, loaded.error
+    assert kernel.ask("bool(np.allclose(loaded.predict(x_train, verbose=0), model.predict(x_train, verbose=0)))") == "True"
+
+
+def test_a_detached_keras_model_comes_with_attach(kernel):
+    kernel.run(DATA)
+    executed = kernel.run(CELL.replace("--name digits", "--name later --detach").replace("model", "late_model"))
+    assert "later" in executed.text
+    attached = kernel.run("%attach later")
+    assert not attached.error, attached.error
+    assert kernel.ask("int(late_model.optimizer.iterations.numpy())") == str(5 * 13)
+    assert kernel.ask("len(history.history['val_loss'])") == "5"
+
+
 def test_loading_twice_changes_nothing(kernel):
     executed = kernel.run("%load_ext hops_magic\n%reload_ext hops_magic")
     assert not executed.error
