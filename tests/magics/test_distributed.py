@@ -222,6 +222,21 @@ def test_a_run_whose_cluster_is_gone_does_not_stay_live_in_the_record(env, place
         other.close()
 
 
+def test_a_registry_that_cannot_be_written_is_one_sentence_and_the_cell_does_not_run(env, places, tmp_path):
+    (tmp_path / "file").touch()
+    mine = {"HOPS_HOME": str(places["home"] / "unrecorded"), "HOPS_TRACKING_URI": f"sqlite:///{tmp_path}/file/runs.db"}
+    other = Kernel({**env, **mine}, places["work"])
+    try:
+        other.run("%load_ext hops_magic")
+        executed = other.run("%%distributed -n 1 --framework none\nimport pathlib\npathlib.Path('it-ran').touch()")
+        assert re.search("file cannot be written .*: make it writable, or set HOPS_TRACKING_URI", executed.error)
+        assert len(executed.error.splitlines()) == 1
+        assert not (places["work"] / "it-ran").exists()
+    finally:
+        other.run("%cluster stop --force")
+        other.close()
+
+
 OWN_PARTS = """
 @keras.saving.register_keras_serializable("own")
 class Squash(keras.layers.Layer):
