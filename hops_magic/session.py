@@ -14,7 +14,14 @@ from urllib.parse import urlsplit
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.errors import OptionError, UsageError
-from hops_magic.registry import STUDY_FILE, check_reachable_from, open_registry, recorder_for, study_recorder_for
+from hops_magic.registry import (
+    STUDY_FILE,
+    check_reachable_from,
+    check_writable,
+    open_registry,
+    recorder_for,
+    study_recorder_for,
+)
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.runs.study import Study
@@ -79,6 +86,7 @@ class Session:
         self, prepared: Prepared, namespace: MutableMapping[str, Any], *, cluster: Cluster | None = None, show: bool = True
     ) -> Trained | RunHandle:
         """Start a prepared program; follow it to its end and bring its values back, unless it is detached."""
+        check_writable(self.settings)  # before a cluster is started for a run that cannot be recorded
         cluster = cluster or self.clusters.current()
         check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
         handle = start(cluster, prepared, recorder_for(self.settings, prepared, cluster))
@@ -154,6 +162,7 @@ class Session:
         """Start a prepared study; follow it to its end and bring the best values back, unless it is detached."""
         from hops_magic.tuning.preparing import begin_study
 
+        check_writable(self.settings)  # before a cluster is started for a run that cannot be recorded
         cluster = cluster or self.clusters.current()
         check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
         if prepared.options.resume:

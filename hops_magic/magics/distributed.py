@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, magics_class
 
-from hops_magic.cells.capture import CellOrigin
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import accept_without_body, require_body
+from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown, parser_for
 from hops_magic.runs.options import DistributedOptions
-from hops_magic.training import Surroundings, Trained, prepare
+from hops_magic.training import Trained, prepare
 from hops_magic.widgets.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from hops_magic.session import Session
-
-FIRST_LINE = 2
-"""Jupyter counts the line of the magic as 1."""
 
 
 @magics_class
@@ -56,7 +51,7 @@ class DistributedMagics(Magics):
             return None
         require_body("%%distributed", cell)
         namespace = self.shell.user_ns
-        prepared = prepare(cell, namespace, options, self.surroundings())
+        prepared = prepare(cell, namespace, options, surroundings_of(self.shell))
         if options.dry_run:
             return prepared.captured.report
         ended = self.session.run(prepared, namespace)
@@ -84,20 +79,6 @@ class DistributedMagics(Magics):
                 for run in self.session.live_runs()
             ],
             empty="no runs on this cluster",
-        )
-
-    def surroundings(self) -> Surroundings:
-        """Tell where the cell stands: its number, its notebook, the cells before it."""
-        shell = self.shell
-        history = shell.history_manager.input_hist_raw
-        # some versions of IPython have counted on already when a cell runs, others have not; the history holds it in all
-        number = len(history) - 1
-        notebook = os.environ.get("JPY_SESSION_NAME") or str(shell.user_ns.get("__vsc_ipynb_file__", ""))
-        return Surroundings(
-            origin=CellOrigin(label=f"In[{number}]", first_line=FIRST_LINE),
-            folder=Path.cwd(),
-            notebook=notebook,
-            history=dict(enumerate(history)),
         )
 
     def _show(self, trained: Trained) -> Any:
