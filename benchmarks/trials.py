@@ -68,9 +68,9 @@ def table() -> Table:
     for name, label, empty_count, keras_count in CONTESTANTS:
         print(label, flush=True)
         empty = [rival(name, "empty", slots, empty_count) for slots in (1, 2)]
-        keras = [rival(name, "keras", 2, keras_count)] if keras_count else [float("nan")]
+        keras = [rival(name, "keras", 2, keras_count)] if keras_count else []
         rows[label] = [*empty, *keras]
-    result.rows = [[label, *rates] for label, rates in rows.items()]
+    result.rows = [[label, *rates, *[""] * (3 - len(rates))] for label, rates in rows.items()]
     mine, ray, reused = rows["`%%tune`"], rows["Ray Tune"], rows["Ray Tune, `reuse_actors`"]
     against = (f"{a / b:.0f} x" if b else "" for a, b in zip(mine, ray, strict=True))
     against_reused = (f"{a / b:.1f} x" for a, b in zip(mine, reused, strict=True))
