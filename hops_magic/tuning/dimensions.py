@@ -126,4 +126,5 @@ class Dimension:
         """Return the error for a value that this dimension does not have."""
         if self.kind is Kind.CATEGORICAL:
             return UsageError(f"{label} has options 0 to {len(self.weights) - 1}")
-        return UsageError(f"{label} must be a number from {self.low:g} to {self.high:g}")
+        kind = "whole number" if self.is_whole else "number"
+        return UsageError(f"{label} must be a {kind} from {self.low:g} to {self.high:g}")

@@ -28,7 +28,7 @@ class Distribution:
     dimension: Dimension
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{argument:g}' for argument in self.arguments)})"
+        return f"{self.name}({', '.join(map(repr, self.arguments))})"
 
     __repr__ = __str__
 
@@ -256,12 +256,19 @@ class Space:
         """
         unused = set(known)
         by_name = dict(self.items)
+        told = dict(known)
 
         def look_up(label: str, dimension: Dimension) -> Any:
-            if label not in known:
+            if label not in told:
                 raise UsageError(f"--start-with {dict(known)}: {label} is missing")
             unused.discard(label)
-            return _raw(known[label], label, dimension, by_name.get(label))
+            value, part = told[label], by_name.get(label)
+            if isinstance(part, Choice) and isinstance(value, Mapping):
+                index = _matching(part, value, label)
+                # what is drawn inside the option is told with it
+                told.update({f"{label}[{index}].{key}": inner for key, inner in value.items()})
+                return index
+            return _raw(value, label, dimension, part)
 
         _, point = self.walk(look_up)
         constants = {name for name, part in self.items if not _is_searched(part) and known.get(name, part) == part}
@@ -394,6 +401,16 @@ def _evaluate(part: Any, path: str, draw: Draw) -> Any:
     return part
 
 
+def _matching(part: Choice, value: Mapping[str, Any], label: str) -> int:
+    """Return the option that a dictionary is a value of: with its keys, and with its constants."""
+    for index, option in enumerate(part.options):
+        if isinstance(option, Mapping) and set(option) == set(value):
+            constants = {key: inner for key, inner in option.items() if not _is_searched(inner)}
+            if all(value[key] == inner for key, inner in constants.items()):
+                return index
+    raise UsageError(f"--start-with: {label} must be one of {list(part.options)!r}, got {dict(value)!r}")
+
+
 def _raw(value: Any, label: str, dimension: Dimension, part: Any) -> Any:
     """Return the raw coordinate of a value that a user gave."""
     if isinstance(part, Choice):
@@ -407,14 +424,23 @@ def _raw(value: Any, label: str, dimension: Dimension, part: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
     inside = 0 <= value < len(dimension.weights) if dimension.weights else dimension.low <= value <= dimension.high
-    if not inside:
+    if not inside or (dimension.is_whole and not float(value).is_integer()):
         raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
     return value
 
 
 def _text(part: Any) -> str:
+    """Return a part of a space as text, the same in every process."""
     if isinstance(part, Mapping):
         return "{" + ", ".join(f"{key!r}: {_text(inner)}" for key, inner in part.items()) + "}"
+    if isinstance(part, Choice):
+        return f"{'grid' if part.is_grid else 'choice'}([{', '.join(map(_text, part.options))}])"
+    if isinstance(part, list | tuple):
+        return f"[{', '.join(map(_text, part))}]"
     if _is_graph(part):
         return str(part)
-    return getattr(part, "__name__", None) or repr(part)
+    if hasattr(part, "__qualname__"):
+        return f"{part.__module__}.{part.__qualname__}"
+    # the text of an object that says nothing of itself holds its address
+    says_nothing = type(part).__repr__ is object.__repr__  # type: ignore[comparison-overlap]
+    return type(part).__qualname__ if says_nothing else repr(part)

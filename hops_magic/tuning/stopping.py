@@ -90,6 +90,8 @@ class Median:
         self._best: dict[int, float] = {}
         self._sum: dict[int, tuple[float, int]] = {}
         self._means: dict[int, dict[int, float]] = {}
+        self._courses: dict[int, tuple[list[int], list[float]]] = {}
+        self._leaping: set[int] = set()
 
     def report(self, trial: int, step: int, loss: float) -> str:
         """Take a report."""
@@ -98,9 +100,15 @@ class Median:
             return ""
         total, count = self._sum.get(trial, (0.0, 0))
         self._sum[trial] = (total + loss, count + 1)
+        mean = (total + loss) / (count + 1)
         means = self._means.setdefault(step, {})
-        others = [mean for other, mean in means.items() if other != trial]
-        means[trial] = (total + loss) / (count + 1)
+        others = [known for other, known in means.items() if other != trial] + self._passed(trial, step)
+        means[trial] = mean
+        steps, course = self._courses.setdefault(trial, ([], []))
+        if step > (steps[-1] if steps else self.grace - 1) + 1:
+            self._leaping.add(trial)
+        steps.append(step)
+        course.append(mean)
         if len(others) < self.others:
             return ""
         median = statistics.median(others)
@@ -110,6 +118,16 @@ class Median:
             f"median: its best, {self._show(best)}, is worse than {self._show(median)}, "
             f"the median of {len(others)} other trials' means over steps {self.grace} to {step}"
         )
+
+    def _passed(self, trial: int, step: int) -> list[float]:
+        """Return the means of other trials that have gone beyond a step without a report at it."""
+        found = []
+        for other in self._leaping - {trial}:
+            steps, course = self._courses[other]
+            at = bisect.bisect_right(steps, step) - 1
+            if at >= 0 and steps[at] != step and steps[-1] > step:
+                found.append(course[at])
+        return found
 
     def ended(self, trial: int, state: TrialState) -> None:
         """Keep what the trial reported: stopped trials count among the others."""
@@ -249,6 +267,9 @@ def make_rule(
         close = get_close_matches(name, RULES, n=1)
         raise OptionError("stop", f"must be one of {', '.join(RULES)}", name, f"did you mean {close[0]}?" if close else "")
     show = show or _shown
+    for option, number, least in (("--grace", grace, 1), ("--reduction", reduction, 2), ("--max-steps", max_steps, 1)):
+        if number is not None and number < least:
+            raise OptionError(option, f"must be at least {least}", number)
     if name in ("asha", "hyperband"):
         longest, first = max_steps or MAX_STEPS, grace or ASHA_GRACE
         if first >= longest:

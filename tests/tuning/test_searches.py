@@ -173,3 +173,9 @@ def test_hyperopts_own_spaces_work_with_every_search(make):
         values = space.values(point)
         assert set(values["net"]) == ({"k"} if values["net"]["k"] == 0 else {"k", "w", "u"})
         assert 0 <= values["n"] < 7
+
+
+def test_a_grid_knows_a_value_by_what_the_cell_sees():
+    space = Space.of({"n": randint(0, 3)})
+    search = make_search("grid", space, seed=0, start_with=[{"n": 2.0}])
+    assert [search.ask(number) for number in range(4)] == [{"n": 2.0}, {"n": 0}, {"n": 1}, None]

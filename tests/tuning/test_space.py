@@ -88,6 +88,21 @@ def test_descriptions_tell_what_differs():
     ]
 
 
+def test_descriptions_are_exact_and_the_same_in_every_process():
+    assert Space.of({"n": randint(0, 1234567)}).describe() != Space.of({"n": randint(0, 1234568)}).describe()
+    described = Space.of({"f": choice([abs, pickle.dumps, object(), {"m": uniform(0, 1)}])}).describe()["f"]
+    assert described == "choice([builtins.abs, _pickle.dumps, object, {'m': uniform(0, 1)}])"
+
+
+def test_known_values_of_nested_options_and_whole_numbers():
+    space = Space.of({"o": choice([{"k": "adam"}, {"k": "sgd", "m": uniform(0, 1)}]), "n": randint(0, 9)})
+    assert space.point({"o": {"k": "sgd", "m": 0.5}, "n": 3}) == {"o": 1, "o[1].m": 0.5, "n": 3}
+    with pytest.raises(UsageError, match="o must be one of"):
+        space.point({"o": {"k": "rms"}, "n": 3})
+    with pytest.raises(UsageError, match="n must be a whole number from 0 to 8, got 2"):
+        space.point({"o": {"k": "adam"}, "n": 2.5})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

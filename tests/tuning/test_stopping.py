@@ -46,6 +46,16 @@ def test_median_ignores_trials_that_did_not_reach_the_step():
     assert feed(rule, [(3, 1, 2.0)]) == [(3, 1)]
 
 
+def test_median_counts_trials_that_passed_a_step_without_a_report_at_it():
+    rule = Median(grace=1, others=2)
+    # two that report even steps: means .5 after step 2, .4 after step 4
+    table = [(trial, step, loss) for trial in (0, 1) for step, loss in ((2, 0.5), (4, 0.3))]
+    assert feed(rule, table) == []
+    assert feed(rule, [(2, 1, 9.0)]) == []  # nobody had said anything by step 1
+    assert feed(rule, [(2, 3, 9.0)]) == [(2, 3)]  # at step 3 both are at .5
+    assert feed(rule, [(2, 5, 9.0)]) == []  # nobody has come so far
+
+
 def test_asha_by_hand():
     # rungs at 1, 3 (reduction 3, 9 steps); 1/3 of a rung goes on
     rule = Asha(grace=1, reduction=3, max_steps=9)
@@ -132,6 +142,8 @@ def test_rules_by_name():
         ({"name": "medain"}, "did you mean median?"),
         ({"name": "median", "reduction": 3}, "--reduction has no meaning with --stop median"),
         ({"name": "asha", "grace": 9, "max_steps": 9}, "--grace must be less than the steps of a trial"),
+        ({"name": "asha", "reduction": 1}, "--reduction must be at least 2"),
+        ({"name": "hyperband", "grace": 0}, "--grace must be at least 1"),
     ]:
         with pytest.raises(OptionError, match=message):
             make_rule(**options)

@@ -14,6 +14,7 @@ class GridSearch:
 
     def __init__(self, space: Space, start_with: Sequence[Point] = ()) -> None:
         self._first = [dict(point) for point in start_with]
+        self._dimensions = space.dimensions()
         self._points = space.points()
         self._seen: set[str] = set()
 
@@ -31,11 +32,15 @@ class GridSearch:
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Remember a point that need not be proposed again."""
         del number, outcome
-        self._seen.add(json.dumps(dict(point), sort_keys=True))
+        self._seen.add(self._key(point))
 
     def _take(self, point: Point) -> Point | None:
-        key = json.dumps(dict(point), sort_keys=True)
+        key = self._key(point)
         if key in self._seen:
             return None
         self._seen.add(key)
         return point
+
+    def _key(self, point: Point) -> str:
+        # 2 and 2.0 are the same value
+        return json.dumps({label: self._dimensions[label].cast(raw) for label, raw in point.items()}, sort_keys=True)
