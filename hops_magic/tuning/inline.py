@@ -46,6 +46,8 @@ def split_line(line: str) -> list[str]:
 
 
 def _unquoted(word: str) -> str:
+    if word[0] in "'\"" and word.find(word[0], 1) == len(word) - 1:
+        return word[1:-1]
     if any(bracket in word for bracket in _CLOSING) or "=" in word:
         return word
     return "".join(shlex.split(word))

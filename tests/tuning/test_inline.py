@@ -20,6 +20,13 @@ def test_words_end_at_blanks_outside_of_brackets_and_quotes():
         "--start-with",
         '{"lr": 0.1, "act": "tanh"}',
     ]
+    assert split_line("""--start-with '{"lr": 0.1}' --budget "30 m" x=choice(["a b"])""") == [
+        "--start-with",
+        '{"lr": 0.1}',
+        "--budget",
+        "30 m",
+        'x=choice(["a b"])',
+    ]
     with pytest.raises(UsageError, match=r"\) is missing"):
         split_line("lr=uniform(0, 1")
 
