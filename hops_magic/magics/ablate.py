@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from hops_magic.engine.submit import StudyHandle
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import require_body
 from hops_magic.magics.distributed import say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown, parser_for
-from hops_magic.tuning.ablation import AblateOptions
+from hops_magic.tuning.ablation import AblateOptions, AblationStudy
 from hops_magic.tuning.preparing import prepare_ablation
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class AblateMagics(Magics):
         if options.dry_run:
             return prepared.trial.captured.report
         ended = self.session.run_study(prepared, self.shell.user_ns)
-        if isinstance(ended, StudyHandle):
+        if not isinstance(ended, AblationStudy):
             return say_detached(ended.run_id, prepared.name)
         return None  # the view has shown what each component is worth
 

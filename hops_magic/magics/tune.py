@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from hops_magic.engine.submit import StudyHandle
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import require_body
 from hops_magic.magics.distributed import say_detached
@@ -56,10 +55,8 @@ class TuneMagics(Magics):
                 sys.stdout.write(f"{name}: {described}\n")
             return prepared.trial.captured.report
         ended = self.session.run_study(prepared, self.shell.user_ns)
-        if isinstance(ended, StudyHandle):
-            return say_detached(ended.run_id, prepared.name)
         if not isinstance(ended, TunedStudy):
-            return ended
+            return say_detached(ended.run_id, prepared.name)
         for name, reason in ended.left_behind.items():
             sys.stderr.write(f"{name} stayed on the cluster: {reason}\n")
         return None

@@ -233,6 +233,11 @@ class AblationStudy:
         return self.summary.name
 
     @property
+    def run_id(self) -> str:
+        """Id on the cluster and in the registry."""
+        return self.summary.run_id
+
+    @property
     def base(self) -> float:
         """Mean of the metric over the base trials."""
         values = [t.value for t in self.summary.trials.values() if not t.point.get("left_out") and t.value is not None]

@@ -27,7 +27,13 @@ def dask_cluster(home, tmp_path_factory):
 
     scratch = tmp_path_factory.mktemp("tuning-scratch")
     with (
-        dask.config.set({"temporary-directory": str(scratch), "distributed.worker.daemon": False}),
+        dask.config.set(
+            {
+                "temporary-directory": str(scratch),
+                "distributed.worker.daemon": False,
+                "distributed.worker.profile.enabled": False,
+            }
+        ),
         LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
     ):
         yield cluster
