@@ -44,6 +44,8 @@ _CLOSE_WITHIN_S = 10.0
 CONFIG: Mapping[str, Any] = {
     # cells run in processes of their own: sampling the worker's threads a hundred times a second would show nothing
     "distributed.worker.profile.enabled": False,
+    # nor need an idle cluster wake up fifty times a second to see whether its loops are late
+    "distributed.admin.tick.interval": "500ms",
     # a paused or restarted worker would take its ranks along; what Dask itself holds still goes to disk
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from hops_magic.widgets.study_rendering import study_html
 from hops_magic.widgets.study_text import study_text
 from hops_magic.widgets.study_wire import StudyFeed, opened_trial
 from hops_magic.widgets.view import Painter
+
+log = logging.getLogger(__name__)
 
 _BUNDLE = Path(__file__).parent / "static" / "study.js"
 _WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
@@ -65,7 +68,11 @@ class _Weigh:
         is_due = is_last or time.monotonic() - self._at > _IMPORTANCE_EVERY_S
         if self._importance is not None and is_due and ended >= _ENOUGH_FOR_IMPORTANCE and ended != self._known:
             self._at, self._known = time.monotonic(), ended
-            self.shares = self._importance(study)
+            try:
+                self.shares = self._importance(study)
+            # what is only an aside must not end the view
+            except Exception:
+                log.warning("the importance of study %s cannot be told", study.run_id, exc_info=True)
         return self.shares
 
 
@@ -127,7 +134,15 @@ class StudyWidgetPainter:
             self._send()
             opened, self._opened = self._opened, []
         for number in opened:
-            self._widget.send(opened_trial(number, study, self._fetch_trial(number)))
+            self._widget.send(opened_trial(number, study, self._fetched(number)))
+
+    def _fetched(self, number: int) -> Run | None:
+        """Return what a trial said; None where the worker that knows is busy or gone."""
+        try:
+            return self._fetch_trial(number)
+        except Exception:
+            log.warning("trial %s of study %s cannot be fetched", number, self._study.run_id, exc_info=True)
+            return None
 
     def finish(self, study: Study) -> None:
         """Send what changed, then put the static picture in the widget's place so that the saved notebook has it."""
@@ -154,8 +169,8 @@ class StudyWidgetPainter:
             self._insert_best()
         self._wake.set()
         if self._is_finished:
-            # a page that was loaded again after the end, when that thread is gone
-            self.paint(self._study)
+            # a page that was loaded again after the end, when that thread is gone; fetching a trial may take a moment
+            threading.Thread(target=self.paint, args=(self._study,), daemon=True).start()
 
     def _insert_best(self) -> None:
         """Put the best values into a new cell below, which appears when this one has ended."""

@@ -51,7 +51,7 @@ def _header(study: Study, now: float) -> str:
     if study.started_at is not None:
         facts.append(words.duration((study.ended_at or now) - study.started_at))
     pace, left = study_words.per_minute(study, now), study_words.remaining_s(study, now)
-    facts += [f"{pace:.3g} trials a minute"] if pace is not None else []
+    facts += [f"{words.figure(pace)} trials a minute"] if pace is not None else []
     facts += [f"{words.duration(left)} left"] if left is not None else []
     facts += [one_line(study.reason, 300)] if study.reason else []
     head = (

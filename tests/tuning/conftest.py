@@ -32,6 +32,7 @@ def dask_cluster(home, tmp_path_factory):
                 "temporary-directory": str(scratch),
                 "distributed.worker.daemon": False,
                 "distributed.worker.profile.enabled": False,
+                "distributed.admin.tick.interval": "500ms",
             }
         ),
         LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
