@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -318,7 +319,7 @@ class Space:
     def describe(self) -> dict[str, str]:
         """Return the space as text by variable, equal for equal spaces."""
         if self.whole is not None:
-            return {"space": str(self.whole)}
+            return {"space": _text(self.whole)}
         return {name: _text(part) for name, part in self.items}
 
     @staticmethod
@@ -438,7 +439,8 @@ def _text(part: Any) -> str:
     if isinstance(part, list | tuple):
         return f"[{', '.join(map(_text, part))}]"
     if _is_graph(part):
-        return str(part)
+        # functions in a graph are told with their addresses, which the next process has elsewhere
+        return re.sub(r" at 0x[0-9a-f]+", "", str(part))
     if hasattr(part, "__qualname__"):
         return f"{part.__module__}.{part.__qualname__}"
     # the text of an object that says nothing of itself holds its address

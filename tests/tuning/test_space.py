@@ -94,6 +94,17 @@ def test_descriptions_are_exact_and_the_same_in_every_process():
     assert described == "choice([builtins.abs, _pickle.dumps, object, {'m': uniform(0, 1)}])"
 
 
+def test_hyperopts_spaces_are_described_without_addresses():
+    from hyperopt import hp
+
+    for space in (Space.of({"f": hp.choice("f", [wait, abs])}), Space.of(hp.choice("f", [{"f": wait}, {"f": abs}]))):
+        assert "0x" not in str(space.describe())
+
+
+def wait():
+    """A function of the notebook."""
+
+
 def test_known_values_of_nested_options_and_whole_numbers():
     space = Space.of({"o": choice([{"k": "adam"}, {"k": "sgd", "m": uniform(0, 1)}]), "n": randint(0, 9)})
     assert space.point({"o": {"k": "sgd", "m": 0.5}, "n": 3}) == {"o": 1, "o[1].m": 0.5, "n": 3}
