@@ -379,7 +379,7 @@ def test_the_study_and_its_trials_are_recorded(tune, session):
 
 def test_a_trial_that_lasts_is_in_the_record_while_it_runs(begin, session):
     handle = begin(EPOCHS, {"x": grid([0.5])}, {"epochs": 400, "pause": 0.05}, trials=1, search="grid", name="lasting")
-    wait_until(lambda: session.registry.children(session.registry.run("lasting")), "the trial's record", 30)
+    wait_until(lambda: session.registry.runs(parent=handle.run_id), "the trial's record")
     session.reconcile()
     (child,) = session.registry.children(session.registry.run("lasting"))
     assert child.state is RunState.RUNNING
