@@ -11,8 +11,8 @@ help:  ## list the targets
 .venv/.ready: requirements.lock pyproject.toml
 	test -x $(PY) || python3 -m venv .venv
 	.venv/bin/pip install -q 'uv>=0.5'
-	.venv/bin/uv pip sync -q --compile-bytecode requirements.lock
-	.venv/bin/uv pip install -q --no-deps -e .
+	.venv/bin/uv pip sync -q --python $(PY) --compile-bytecode requirements.lock
+	.venv/bin/uv pip install -q --python $(PY) --no-deps -e .
 	touch $@
 
 lock: .venv/.ready  ## resolve the dependencies anew into requirements.lock
