@@ -222,9 +222,11 @@ class RankHost(WorkerPlugin):
         modules = _needed_modules(job)
         if modules is not None:
             nursery = self._light.get(modules) or self._light.setdefault(modules, Nursery((*_ALWAYS, *modules), self._env))
-        if job.trial is not None and job.trial.standby:
+        if job.trial is not None:
+            # known even if none is to be held ready: a warm process of a study's own ends with the study
             self._standing_by[job.buffers_id] = nursery
-            nursery.stand_by(job.trial.standby)
+            if job.trial.standby:
+                nursery.stand_by(job.trial.standby)
         return nursery
 
     def _stop_waiting_for(self, run_id: str) -> None:
