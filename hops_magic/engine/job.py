@@ -168,6 +168,14 @@ class RankSpec:
         return data
 
 
+def described(beginning: Run | Study) -> dict[str, Any]:
+    """Return what the cluster's tables say of a run or study."""
+    info = {"name": beginning.name, "experiment": beginning.experiment, "created_at": beginning.created_at}
+    if isinstance(beginning, Study):
+        return {**info, "world_size": beginning.workers_per_trial, "kind": "study"}
+    return {**info, "world_size": beginning.world_size}
+
+
 def run_folder(run_id: str) -> Path:
     """Folder of a run under ``HOPS_HOME`` of this machine: checkpoints, journal, result."""
     return home_folder() / "runs" / run_id

@@ -14,13 +14,14 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distributed import Worker, get_worker, secede
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
-from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, run_folder
+from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder
 from hops_magic.engine.journal import Journal, read_journal
 from hops_magic.engine.rank_host import RankHost, rank_host
 from hops_magic.errors import ClusterError, HopsError
@@ -149,10 +150,9 @@ class StudyServices:
     async def _take_over(self) -> bool:
         """Make this supervisor known; False if the study is over."""
         self.host.supervisors[self.run_id] = self
-        beginning = self.job.beginning
-        info = {"name": beginning.name, "experiment": beginning.experiment, "created_at": beginning.created_at}
-        info |= {"world_size": beginning.workers_per_trial, "kind": "study"}
-        left = await self.worker.scheduler.hops_register(run_id=self.run_id, supervisor=self.worker.address, info=info)
+        left = await self.worker.scheduler.hops_register(
+            run_id=self.run_id, supervisor=self.worker.address, info=described(self.job.beginning)
+        )
         if left["is_final"]:
             self.host.supervisors.pop(self.run_id, None)
             return False
@@ -335,12 +335,12 @@ class TrialCommand:
         return {"worker": rank["worker"], "host": rank["host"], "path": str(self.job.home / RESULT_NAME)}
 
 
-def drop_trial_files(job: Job, *, keep_model: bool) -> None:
+def drop_trial_files(folder: Path, *, keep_model: bool) -> None:
     """Delete what a trial that is over leaves beside its journal: checkpoints, and values and model if another is better."""
-    shutil.rmtree(job.home / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not keep_model:
-        shutil.rmtree(job.home / "model", ignore_errors=True)
-        (job.home / RESULT_NAME).unlink(missing_ok=True)
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        (folder / RESULT_NAME).unlink(missing_ok=True)
 
 
 def _cut_off(number: int) -> ev.TrialEnded:

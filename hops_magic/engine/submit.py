@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
@@ -12,7 +12,7 @@ from distributed import Client, get_worker
 
 from hops_magic.engine.buffers import node_identity, write_buffer
 from hops_magic.engine.channel import Follower
-from hops_magic.engine.job import Job, StudyJob, trial_folder
+from hops_magic.engine.job import Job, StudyJob, described, trial_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.rank_host import rank_host
@@ -154,16 +154,7 @@ def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHa
     job = replace(
         job, buffers={d: b.nbytes for d, b in buffers.items()}, buffer_source=_bring(client, job.run_id, buffers, state)
     )
-    info = {"name": job.name, "experiment": job.experiment, "world_size": job.options.workers, "created_at": job.created_at}
-    snapshot = pickle.dumps(job.beginning())
-    client.sync(client.scheduler.hops_submitted, run_id=job.run_id, info=info, snapshot=snapshot)
-    # one worker supervises as long as it lives: it has imported the registry's library and opened the store
-    usual = min(state["slots"])
-    future = client.submit(
-        supervise, job, key=TASK_PREFIX + job.run_id, pure=False, priority=10, workers=[usual], allow_other_workers=True
-    )
-    # published, the task outlives this kernel
-    client.publish_dataset(future, name=_dataset(job.run_id))
+    _begin(client, state, job.beginning(), supervise, job)
     handle = RunHandle(client, job.run_id)
     handle.follower.open()
     return handle
@@ -181,29 +172,30 @@ def submit_study(client: Client, job: StudyJob, buffers: Mapping[str, memoryview
     """
     state = cluster_state(client)
     _check_slots(job.trial, state, "workers_per_trial")
-    beginning = job.beginning
-    run_id = beginning.run_id
+    run_id = job.beginning.run_id
     sizes = {digest: data.nbytes for digest, data in buffers.items()}
     trial = replace(job.trial, buffers=sizes, buffer_source=_bring(client, run_id, buffers, state), data_of=run_id)
-    job = replace(job, trial=trial)
     # a study that is continued has been here before
     client.sync(client.scheduler.hops_forget, run_id=run_id)
-    info: dict[str, Any] = {"name": beginning.name, "experiment": beginning.experiment, "kind": "study"}
-    info |= {"world_size": beginning.workers_per_trial, "created_at": beginning.created_at}
-    client.sync(client.scheduler.hops_submitted, run_id=run_id, info=info, snapshot=pickle.dumps(beginning))
-    future = client.submit(
-        supervise_study,
-        job,
-        key=TASK_PREFIX + run_id,
-        pure=False,
-        priority=10,
-        workers=[min(state["slots"])],
-        allow_other_workers=True,
-    )
-    client.publish_dataset(future, name=_dataset(run_id), override=True)
+    _begin(client, state, job.beginning, supervise_study, replace(job, trial=trial))
     handle = StudyHandle(client, run_id)
     handle.follower.open()
     return handle
+
+
+def _begin(
+    client: Client, state: dict[str, Any], beginning: Run | Study, supervise: Callable[[Any], None], job: Any
+) -> None:
+    """Make a run or study known to the cluster and start its supervisor there."""
+    run_id = beginning.run_id
+    client.sync(client.scheduler.hops_submitted, run_id=run_id, info=described(beginning), snapshot=pickle.dumps(beginning))
+    # one worker supervises as long as it lives: it has imported the registry's library and opened the store
+    usual = min(state["slots"])
+    future = client.submit(
+        supervise, job, key=TASK_PREFIX + run_id, pure=False, priority=10, workers=[usual], allow_other_workers=True
+    )
+    # published, the task outlives this kernel
+    client.publish_dataset(future, name=_dataset(run_id), override=True)
 
 
 def slots_of(client: Client) -> int:

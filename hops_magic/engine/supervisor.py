@@ -17,7 +17,7 @@ from distributed import Worker, get_worker, secede
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
-from hops_magic.engine.job import RESULT_NAME, Job, run_folder
+from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
 from hops_magic.engine.rank_host import RankHost, rank_host
 from hops_magic.errors import ClusterError
 from hops_magic.runs import events as ev
@@ -109,9 +109,9 @@ class Supervisor:
         """Make this supervisor known; return the number of the attempt to begin with, None if the run is over."""
         run_id = self.job.run_id
         self.host.supervisors[run_id] = self
-        info = {"name": self.job.name, "experiment": self.job.experiment, "world_size": self.job.options.workers}
-        info["created_at"] = self.job.created_at
-        left = await self.worker.scheduler.hops_register(run_id=run_id, supervisor=self.worker.address, info=info)
+        left = await self.worker.scheduler.hops_register(
+            run_id=run_id, supervisor=self.worker.address, info=described(self.job.beginning())
+        )
         if left["is_final"]:
             # Dask computes a lost result again; a run that has ended must not be run again
             self.host.supervisors.pop(run_id, None)

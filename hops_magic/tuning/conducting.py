@@ -9,11 +9,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.engine.attempt import AttemptEnd, Verdict
-from hops_magic.engine.job import Job, TrialJob, run_folder
+from hops_magic.engine.job import Job, TrialJob, run_folder, trial_folder
 from hops_magic.engine.studies import Gang, StudyServices, TrialCommand, drop_trial_files
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState, TrialState
@@ -53,7 +54,7 @@ class Conductor:
     """One study in progress. Everything happens in the event loop of the worker where it lives."""
 
     def __init__(self, plan: StudyPlan, services: StudyServices) -> None:
-        self.plan, self.services = plan, services
+        self.plan, self.options, self.services = plan, plan.options, services
         self.rule, self.limits = plan.make_rule(), plan.make_limits()
         self._again: deque[_Live] = deque()
         self._live: dict[int, tuple[_Live, TrialCommand]] = {}
@@ -69,7 +70,7 @@ class Conductor:
         self._suggestions = Suggestions(
             plan.make_search,
             first=1 + max(self.study.trials, default=-1),
-            limit=plan.trials,
+            limit=plan.options.trials,
             # enough for several places that become free in the same moment
             ahead=max(1, math.ceil(plan.parallel / 4)),
         )
@@ -100,7 +101,7 @@ class Conductor:
             return replace(self._final, at=time.time())
         if services.stopping.is_set():
             return ev.StateChanged(at=time.time(), state=RunState.STOPPED, reason=services.stop_reason)
-        reason = self.plan.when_exhausted if len(self.study.trials) < self.plan.trials else ""
+        reason = self.plan.when_exhausted if len(self.study.trials) < self.options.trials else ""
         return ev.StateChanged(at=time.time(), state=RunState.DONE, reason=reason)
 
     # -- what is known from before -------------------------------------------------------------------------------------
@@ -121,21 +122,28 @@ class Conductor:
             self._report_curve(trial)
 
     def _learn(self, trial: Trial) -> None:
-        self._ended += 1
         self._report_curve(trial)
-        self.rule.ended(trial.number, trial.state)
-        loss = None if trial.value is None or not trial.has_value else self.plan.direction.loss(trial.value)
-        self._suggestions.tell(
-            trial.number, trial.point, Outcome(state=trial.state, loss=loss, step=trial.step, reached=trial.reached)
-        )
-        if loss is not None:
-            self._losses.append(loss)
-            if trial.state is TrialState.DONE and (self._best is None or loss < self._best[0]):
-                self._best = (loss, trial.number)
+        self._count(trial.number, trial.point, trial.state, trial.value, step=trial.step, reached=trial.reached)
+
+    def _count(
+        self, number: int, point: Point, state: TrialState, value: float | None, *, step: int, reached: tuple[str, ...]
+    ) -> bool:
+        """Let search, rule and limits know of a trial that is over; return whether it is the best so far."""
+        self._ended += 1
+        self.rule.ended(number, state)
+        loss = None if value is None or state is TrialState.FAILED else self.options.direction.loss(value)
+        self._suggestions.tell(number, point, Outcome(state=state, loss=loss, step=step, reached=reached))
+        if loss is None:
+            return False
+        self._losses.append(loss)
+        if state is not TrialState.DONE or (self._best is not None and loss >= self._best[0]):
+            return False
+        self._best = (loss, number)
+        return True
 
     def _report_curve(self, trial: Trial) -> None:
         for step, value in zip(trial.curve.steps, trial.curve.values, strict=True):
-            self.rule.report(trial.number, step, self.plan.direction.loss(value))
+            self.rule.report(trial.number, step, self.options.direction.loss(value))
 
     # -- places --------------------------------------------------------------------------------------------------------
 
@@ -200,20 +208,20 @@ class Conductor:
             end = await command.run()
         finally:
             self._live.pop(live.number, None)
-        if end.verdict is Verdict.LOST and live.crashes < self.plan.retries and not self.services.stopping.is_set():
+        if end.verdict is Verdict.LOST and live.crashes < self.options.retries and not self.services.stopping.is_set():
             live.crashes, live.attempt, live.again = live.crashes + 1, live.attempt + 1, end.reason
             live.errors, live.stop_reason = [], ""
             self._again.append(live)
             return
-        await self._end(live, job, command, end)
+        await self._end(live, command, end)
 
     def _job(self, live: _Live) -> Job:
-        has_more = self._ended + len(self._live) + 1 < self.plan.trials
+        has_more = self._ended + len(self._live) + 1 < self.options.trials
         trial = TrialJob(
             number=live.number,
             values=live.values,
             ablation=self.plan.ablation(live.point),
-            keeps=self.plan.keeps,
+            keeps=self.options.keeps,
             standby=self.plan.standby if has_more else 0,
         )
         template = self.services.job.trial
@@ -227,6 +235,9 @@ class Conductor:
 
     def _trial_id(self, number: int) -> str:
         return f"{self.services.run_id}-{number}"
+
+    def _folder(self, number: int) -> Path:
+        return trial_folder(self.services.run_id, number)
 
     def _hear(self, live: _Live, event: ev.Event) -> None:
         if isinstance(event, ev.Metrics) and event.scope != "batch" and event.rank == 0:
@@ -248,18 +259,18 @@ class Conductor:
         live.step = max(live.step, step)
         live.said.update(event.values)
         self.services.say(ev.TrialReported(at=event.at, trial=live.number, step=step, values=event.values))
-        value = event.values.get(self.plan.metric)
+        value = event.values.get(self.options.metric)
         if value is None or live.stop_reason:
             return
         live.last = value
         if not math.isfinite(value):
             live.is_broken = True
-            self._stop_live(live, f"{self.plan.metric} was {value} at step {step}")
+            self._stop_live(live, f"{self.options.metric} was {value} at step {step}")
             return
-        if live.best is None or self.plan.direction.is_better(value, live.best):
+        if live.best is None or self.options.direction.is_better(value, live.best):
             live.best = value
         try:
-            reason = self.rule.report(live.number, step, self.plan.direction.loss(value))
+            reason = self.rule.report(live.number, step, self.options.direction.loss(value))
         except Exception as error:  # noqa: BLE001 (a rule may be the user's own: whatever it raises ends the study, not its host)
             self._finish(RunState.FAILED, f"the stopping rule failed: {type(error).__name__}: {error}")
             return
@@ -277,25 +288,17 @@ class Conductor:
 
     # -- the end of a trial --------------------------------------------------------------------------------------------
 
-    async def _end(self, live: _Live, job: Job, command: TrialCommand, end: AttemptEnd) -> None:
+    async def _end(self, live: _Live, command: TrialCommand, end: AttemptEnd) -> None:
         ended = self._judged(live, end)
         self.services.say(ended)
-        self._ended += 1
-        self.rule.ended(live.number, ended.state)
-        loss = None
-        if ended.value is not None and ended.state is not TrialState.FAILED:
-            loss = self.plan.direction.loss(ended.value)
-            self._losses.append(loss)
-        outcome = Outcome(state=ended.state, loss=loss, step=live.step, reached=live.reached)
-        self._suggestions.tell(live.number, live.point, outcome)
-        is_best = loss is not None and ended.state is TrialState.DONE and (self._best is None or loss < self._best[0])
-        if is_best and loss is not None:
-            before, self._best = self._best, (loss, live.number)
-            if self.plan.keeps:
-                self._offer(live, command)
-                if before is not None:
-                    await self._drop(before[1], keep_model=False)
-        await asyncio.to_thread(drop_trial_files, job, keep_model=is_best and self.plan.keeps)
+        before = self._best
+        is_best = self._count(live.number, live.point, ended.state, ended.value, step=live.step, reached=live.reached)
+        if is_best and self.options.keeps:
+            self._offer(live, command)
+            if before is not None:
+                await asyncio.to_thread(drop_trial_files, self._folder(before[1]), keep_model=False)
+        keep_model = is_best and self.options.keeps
+        await asyncio.to_thread(drop_trial_files, self._folder(live.number), keep_model=keep_model)
         self._check_limits(ended)
 
     def _judged(self, live: _Live, end: AttemptEnd) -> ev.TrialEnded:
@@ -308,7 +311,7 @@ class Conductor:
         elif end.verdict is Verdict.DONE and value is None:
             state, reason = TrialState.FAILED, self._never_said(live)
         elif end.verdict is Verdict.DONE and value is not None and not math.isfinite(value):
-            state, reason = TrialState.FAILED, f"{self.plan.metric} was {value} at the end"
+            state, reason = TrialState.FAILED, f"{self.options.metric} was {value} at the end"
         elif end.verdict is Verdict.DONE:
             state, reason = TrialState.DONE, ""
         else:
@@ -332,17 +335,17 @@ class Conductor:
 
     def _value(self, live: _Live) -> float | None:
         """The value that counts: what the cell returned, or else the last or best report."""
-        if self.plan.metric in live.returned:
-            return live.returned[self.plan.metric]
+        if self.options.metric in live.returned:
+            return live.returned[self.options.metric]
         if set(live.returned) == {"value"}:
             return live.returned["value"]
-        return live.best if self.plan.score == "best" else live.last
+        return live.best if self.options.score == "best" else live.last
 
     def _never_said(self, live: _Live) -> str:
         said = ", ".join(sorted(live.said | set(live.returned))) or "no metric at all"
         return (
-            f"{self.plan.metric} was never reported; the cell said {said}: name one of those, report it with "
-            f"hops.report({self.plan.metric}=...), or make it the cell's last expression"
+            f"{self.options.metric} was never reported; the cell said {said}: name one of those, report it with "
+            f"hops.report({self.options.metric}=...), or make it the cell's last expression"
         )
 
     def _check_limits(self, ended: ev.TrialEnded) -> None:
@@ -352,12 +355,12 @@ class Conductor:
             self._finish(RunState.DONE, reason)
 
     def _check_fail_fast(self, ended: ev.TrialEnded) -> None:
-        never_said = ended.reason.startswith(f"{self.plan.metric} was never reported")
+        never_said = ended.reason.startswith(f"{self.options.metric} was never reported")
         if never_said and not any(trial.curve.count or trial.has_value for trial in self.study.trials.values()):
             self._finish(RunState.FAILED, ended.reason)
         self._first_errors[ended.reason] += 1
         count = self._first_errors[ended.reason]
-        if self.plan.fail_fast and count == self._ended == self.plan.fail_fast:
+        if self.options.fail_fast and count == self._ended == self.options.fail_fast:
             self._finish(RunState.FAILED, f"the first {count} trials failed with the same error: {ended.reason}")
 
     # -- the end of the study ------------------------------------------------------------------------------------------
@@ -375,10 +378,10 @@ class Conductor:
             command.stop(self.services.stop_reason)
 
     async def _watch_clock(self) -> None:
-        if self.plan.budget_s is None:
+        if self.options.budget_s is None:
             return
         while not (reason := self.limits.reason([], time.time() - self._began)):
-            await asyncio.sleep(min(1.0, self.plan.budget_s / 10))
+            await asyncio.sleep(min(1.0, self.options.budget_s / 10))
         self._finish(RunState.DONE, reason)
 
     def _offer(self, live: _Live, command: TrialCommand) -> None:
@@ -387,16 +390,10 @@ class Conductor:
         if live.result is not None:
             self.services.say(live.result)
 
-    async def _drop(self, number: int, *, keep_model: bool) -> None:
-        template = self.services.job.trial
-        job = replace(template, trial=TrialJob(number=number, values={}))
-        await asyncio.to_thread(drop_trial_files, job, keep_model=keep_model)
-
     async def _keep_best(self) -> None:
         """Make the best trial's model the study's, for the record takes it from there."""
-        if not self.plan.keeps or self._best is None:
+        if not self.options.keeps or self._best is None:
             return
-        template = self.services.job.trial
-        model = replace(template, trial=TrialJob(number=self._best[1], values={})).home / "model"
+        model = self._folder(self._best[1]) / "model"
         if model.is_dir():
             await asyncio.to_thread(shutil.move, model, run_folder(self.services.run_id) / "model")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.runs.study import Direction
+from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.search import Point, Search
 
 if TYPE_CHECKING:
@@ -24,38 +23,30 @@ class StudyPlan:
 
     Attributes
     ----------
+    options : TuneOptions
+        What was asked for.
     search : str or Search
         Name of a built-in search, or an object of the user's own.
     stop : str or Rule
         Name of a built-in rule, or an object of the user's own.
     start_with : tuple of Point
         Known points to be tried first.
+    seed : int
+        The one that was asked for, or drawn.
     parallel : int
         Trials at once.
     standby : int
         Processes that each worker holds ready.
     """
 
-    metric: str
-    direction: Direction
-    score: str
+    options: TuneOptions
     space: Space | NoSpace
     search: str | Search
     stop: str | Rule
     start_with: tuple[Point, ...]
     seed: int
-    trials: int
     parallel: int
     standby: int
-    retries: int
-    fail_fast: int
-    keeps: bool
-    grace: int | None = None
-    reduction: int | None = None
-    max_steps: int | None = None
-    patience: int | None = None
-    budget_s: float | None = None
-    target: float | None = None
 
     def make_search(self) -> Search:
         """Return the search, which is made where the study lives."""
@@ -74,20 +65,22 @@ class StudyPlan:
             return self.stop
         from hops_magic.tuning.stopping import make_rule
 
+        asked = self.options
         return make_rule(
-            self.stop, grace=self.grace, reduction=self.reduction, max_steps=self.max_steps, show=self.show_loss()
+            self.stop, grace=asked.grace, reduction=asked.reduction, max_steps=asked.max_steps, show=self.show_loss
         )
 
     def make_limits(self) -> Limits:
         """Return what ends the study before its last trial."""
         from hops_magic.tuning.stopping import Limits
 
-        target = None if self.target is None else self.direction.loss(self.target)
-        return Limits(patience=self.patience, budget_s=self.budget_s, target=target)
+        asked = self.options
+        target = None if asked.target is None else asked.direction.loss(asked.target)
+        return Limits(patience=asked.patience, budget_s=asked.budget_s, target=target, show=self.show_loss)
 
-    def show_loss(self) -> Callable[[float], str]:
-        """Return how a loss is written: as the metric that the user knows."""
-        return _Shown(self.direction)
+    def show_loss(self, loss: float) -> str:
+        """Return a loss as the metric that the user knows."""
+        return f"{self.options.direction.loss(loss):.4g}"
 
     @property
     def when_exhausted(self) -> str:
@@ -113,14 +106,6 @@ class StudyPlan:
         from hops_magic.tuning.conducting import Conductor
 
         return await Conductor(self, services).run()
-
-
-@dataclass(frozen=True)
-class _Shown:
-    direction: Direction
-
-    def __call__(self, loss: float) -> str:
-        return f"{self.direction.loss(loss):.4g}"
 
 
 def plain(value: Any) -> Any:

@@ -120,23 +120,7 @@ def prepare_study(
     UsageError
         For impossible options, or a program that cannot travel.
     """
-    _ = options.metric
-    trial_options = DistributedOptions(
-        workers=options.workers_per_trial,
-        gpus_per_rank=options.gpus_per_trial,
-        framework=options.framework,
-        checkpoint_s=options.checkpoint_s,
-        seed=options.seed,
-        name=options.name,
-        experiment=options.experiment,
-        register=options.register,
-        detach=options.detach,
-        no_out=not options.keep_model,
-    )
-    visible = {name: value for name, value in namespace.items() if name not in space.names}
-    trial = prepare(source, visible, trial_options, surroundings, provided=space.names)
-    if options.name is None:
-        trial = replace(trial, name=f"study-{trial.name}")
+    trial = _trial(source, namespace, options, surroundings, provided=space.names, kind="study")
     start_with = _points(options.start_with, space)
     _check_grid(options, space)
     return PreparedStudy(
@@ -167,21 +151,7 @@ def prepare_ablation(
         fail_fast=0,
         **{name: value for name, value in as_dict(options).items() if name in _SHARED},
     )
-    _ = asked.metric
-    trial_options = DistributedOptions(
-        workers=options.workers_per_trial,
-        gpus_per_rank=options.gpus_per_trial,
-        framework=options.framework,
-        seed=options.seed,
-        name=options.name,
-        experiment=options.experiment,
-        detach=options.detach,
-        no_out=True,
-    )
-    visible = {name: value for name, value in namespace.items() if name not in options.flags}
-    trial = prepare(source, visible, trial_options, surroundings, provided=options.flags)
-    if options.name is None:
-        trial = replace(trial, name=f"ablation-{trial.name}")
+    trial = _trial(source, namespace, asked, surroundings, provided=options.flags, kind="ablation")
     return PreparedStudy(
         trial=trial,
         space=NoSpace(),
@@ -191,6 +161,34 @@ def prepare_ablation(
         start_with=(),
         ablation=AblationSpec(features=options.features, layers=options.layers, flags=options.flags),
     )
+
+
+def _trial(
+    source: str,
+    namespace: Mapping[str, Any],
+    options: TuneOptions,
+    surroundings: Surroundings,
+    *,
+    provided: tuple[str, ...],
+    kind: str,
+) -> Prepared:
+    """Capture the program of every trial; names that are provided are not taken from the notebook."""
+    _ = options.metric  # before anything else: what to tune for must be named
+    trial_options = DistributedOptions(
+        workers=options.workers_per_trial,
+        gpus_per_rank=options.gpus_per_trial,
+        framework=options.framework,
+        checkpoint_s=options.checkpoint_s,
+        seed=options.seed,
+        name=options.name,
+        experiment=options.experiment,
+        register=options.register,
+        detach=options.detach,
+        no_out=not options.keep_model,
+    )
+    visible = {name: value for name, value in namespace.items() if name not in provided}
+    trial = prepare(source, visible, trial_options, surroundings, provided=provided)
+    return trial if options.name else replace(trial, name=f"{kind}-{trial.name}")
 
 
 def _hidden(space: Space, namespace: Mapping[str, Any], surroundings: Surroundings) -> tuple[str, ...]:
@@ -358,26 +356,14 @@ def _plan(prepared: PreparedStudy, *, parallel: int, workers: int) -> StudyPlan:
     options = prepared.options
     kind = functools.partial(AblationPlan, spec=prepared.ablation) if prepared.ablation else StudyPlan
     return kind(
-        metric=options.metric,
-        direction=options.direction,
-        score=options.score,
+        options=options,
         space=prepared.space,
         search=prepared.search,
         stop=prepared.stop,
         start_with=prepared.start_with,
         seed=prepared.trial.seed,
-        trials=options.trials,
         parallel=parallel,
         standby=-(-parallel * options.workers_per_trial // workers),
-        retries=options.retries,
-        fail_fast=options.fail_fast,
-        keeps=options.keeps,
-        grace=options.grace,
-        reduction=options.reduction,
-        max_steps=options.max_steps,
-        patience=options.patience,
-        budget_s=options.budget_s,
-        target=options.target,
     )
 
 

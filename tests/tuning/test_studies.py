@@ -199,6 +199,22 @@ def test_target_and_patience_end_the_study(tune):
     assert 4 <= len(study.trials) <= 5
 
 
+def test_a_target_to_maximize_is_told_as_the_user_knows_it(tune):
+    space = {"x": grid([0.2, 0.9, 0.3])}
+    study = tune("x", space, trials=3, search="grid", minimize=None, maximize="score", target=0.5, parallel=1)
+    assert study.summary.reason == "the target of 0.5 is reached"
+
+
+def test_a_single_trial_leaves_no_warm_process_behind(tune, session):
+    def children():
+        pids = session.clusters.current().client.run(os.getpid).values()
+        return {child.pid for pid in pids for child in psutil.Process(pid).children()}
+
+    before = children()
+    tune("x", PARABOLA, trials=1)
+    wait_until(lambda: children() <= before, "the end of the study's own warm process")
+
+
 def test_known_points_are_tried_first(tune):
     study = tune("x", PARABOLA, trials=3, start_with="[{'x': 0.125}, {'x': 0.5}]", parallel=1)
     assert [study.summary.trials[n].values["x"] for n in (0, 1)] == [0.125, 0.5]
