@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import require_body
-from hops_magic.magics.distributed import say_detached
+from hops_magic.magics.commands import parse_options, say_detached
 from hops_magic.magics.surroundings import surroundings_of
-from hops_magic.options import HelpShown, parser_for
+from hops_magic.options import HelpShown
 from hops_magic.tuning.ablation import AblateOptions, AblationStudy
 from hops_magic.tuning.preparing import prepare_ablation
 
@@ -36,7 +35,7 @@ class AblateMagics(Magics):
     def ablate(self, line: str, cell: str) -> Any:
         """Leave out one component of the cell at a time; ``%%ablate -h`` lists the options."""
         try:
-            options = parse_options(line)
+            options = parse_options(AblateOptions, "%%ablate", line, _ABOUT)
         except HelpShown:
             return None
         require_body("%%ablate", cell)
@@ -53,19 +52,4 @@ class AblateMagics(Magics):
         """Show the options; an ablation needs a cell."""
         if line.strip() not in ("", "-h", "--help"):
             raise UsageError("%ablate needs a cell: write %%ablate on the first line and the code below it")
-        parse_options("-h")
-
-
-def parse_options(line: str) -> AblateOptions:
-    """Parse the magic's line.
-
-    Raises
-    ------
-    UsageError
-        For an unknown option or an impossible value.
-    """
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"%%ablate: {error} in {line!r}") from None
-    return AblateOptions(**vars(parser_for(AblateOptions, "%%ablate", _ABOUT).parse_args(words)))
+        parse_options(AblateOptions, "%%ablate", "-h", _ABOUT)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from hops_magic.errors import UsageError
-from hops_magic.options import HelpShown, MagicParser
+from hops_magic.options import HelpShown, MagicParser, parser_for
 
+Options = TypeVar("Options")
 Command = Callable[[list[str]], Any]
 
 
@@ -45,6 +47,27 @@ def run_line(prog: str, line: str, commands: Mapping[str, Command], default: Com
         return commands[words[0]](words[1:])
     except HelpShown:
         return None
+
+
+def parse_options(kind: type[Options], prog: str, line: str, about: str = "") -> Options:
+    """Parse a magic's line into its options.
+
+    Raises
+    ------
+    UsageError
+        For an unknown option or an impossible value.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{prog}: {error} in {line!r}") from None
+    make: Callable[..., Options] = kind
+    return make(**vars(parser_for(kind, prog, about).parse_args(words)))
+
+
+def say_detached(run_id: str, name: str) -> None:
+    """Say how to find a detached run again."""
+    sys.stdout.write(f"run {name} goes on without this cell: %attach {run_id} follows it\n")
 
 
 def parser(prog: str, description: str, epilog: str = "") -> MagicParser:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, magics_class
 
-from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import accept_without_body, require_body
+from hops_magic.magics.commands import parse_options, say_detached
 from hops_magic.magics.surroundings import surroundings_of
-from hops_magic.options import HelpShown, parser_for
+from hops_magic.options import HelpShown
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.training import Trained, prepare
 from hops_magic.widgets.tables import Cell, Column, Table
@@ -46,7 +45,7 @@ class DistributedMagics(Magics):
     def distributed(self, line: str, cell: str) -> Any:
         """Run the cell's body on the ranks of the cluster; ``%%distributed -h`` lists the options."""
         try:
-            options = parse_options(line)
+            options = parse_options(DistributedOptions, "%%distributed", line)
         except HelpShown:
             return None
         require_body("%%distributed", cell)
@@ -93,25 +92,5 @@ class DistributedMagics(Magics):
         return None
 
 
-def parse_options(line: str) -> DistributedOptions:
-    """Parse the magic's line.
-
-    Raises
-    ------
-    UsageError
-        For an unknown option or an impossible value.
-    """
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"%%distributed: {error} in {line!r}") from None
-    return DistributedOptions(**vars(parser_for(DistributedOptions, "%%distributed").parse_args(words)))
-
-
 def _is_ours(magic: Any) -> bool:
     return bool(type(getattr(magic, "__self__", None)).__name__ == DistributedMagics.__name__)
-
-
-def say_detached(run_id: str, name: str) -> None:
-    """Say how to find a detached run again."""
-    sys.stdout.write(f"run {name} goes on without this cell: %attach {run_id} follows it\n")

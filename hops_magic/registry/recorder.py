@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import shutil
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hops_magic.errors import NotFoundError, RegistryError
+from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run
 from hops_magic.registry.ending import end_tags, error_text
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Row
 from hops_magic.registry.store import Store
+from hops_magic.registry.writing import BATCH, EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
 
-logger = logging.getLogger(__name__)
-
-BATCH = 1_000
-FLUSH_EVERY_S = 1.0
 SUMMARY_EVERY_S = 5.0
-RETRY_UP_TO_S = 30.0
 DRAIN_WITHIN_S = 20.0
 MAX_WAITING_ROWS = 500_000
 
@@ -59,30 +51,19 @@ class RecorderSpec:
         return recorder
 
 
-class Recorder:
-    """One run's way into the registry. A thread of its own writes, so that whoever says events never waits.
-
-    When the registry fails in the middle, rows are kept and tried again; what is still missing at the end is in the journal.
-    """
+class Recorder(EventWriter):
+    """One run's way into the registry. What is still missing at the end, if the registry fails, is in the journal."""
 
     def __init__(self, store: Store, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(store, folder)
         self.register_as: str | None = None
         """Name under which the model of a run that is done is registered."""
-        self.problem: RegistryError | None = None
-        """Why the last attempt to write failed; None while all is well."""
-        self.record_id = ""
-        self._store, self._client = store, store.client
-        self._changed = threading.Condition()
-        self._inbox: list[ev.Event] = []
-        self._closing = False
         self._rows: list[Row] = []
         self._dropped = 0
         self._state: tuple[RunState, str] | None = None
         self._errors: list[ev.RankError] = []
         self._summary_at = 0.0
         self._metrics = MetricRows(time.time())
-        self._thread = threading.Thread(target=self._write_often, name="hops-recorder", daemon=True)
 
     def start(self, record: RunRecord) -> None:
         """Make the run's record, or go on with the one that an earlier supervisor began.
@@ -97,14 +78,7 @@ class Recorder:
         with self._store.failures(f"recording run {record.name}"):
             existing = find_run(self._client, record.run_id)
         self.record_id = existing or begin(self._store, record, environment_facts())
-        self._thread.start()
-
-    def events(self, events: Sequence[ev.Event]) -> None:
-        """Take events in order; returns at once."""
-        with self._changed:
-            self._inbox.extend(events)
-            if len(self._inbox) >= BATCH:
-                self._changed.notify()
+        self._begin_writing()
 
     def finish(self, run: Run) -> None:
         """Write all that is left, the end of the run and its files.
@@ -114,50 +88,20 @@ class Recorder:
         RegistryError
             If something could not be written; the sentence says where it is kept instead.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
+        self._end_writing()
         self._drain()
         with self._store.failures(f"recording the end of run {run.name}"):
             self._write_end(run)
             self._store.analyze()
         if self.register_as and run.state is RunState.DONE:
-            self._register(run, self.register_as)
+            self._register(run.run_id, self.register_as)
         if self._dropped:
             raise RegistryError(
                 f"{self._dropped:,} values of metrics of run {run.name} could not be written in time: "
                 f"they are in {self.folder / layout.JOURNAL}"
             )
 
-    def _register(self, run: Run, name: str) -> None:
-        from hops_magic.registry.registry import Registry
-
-        try:
-            Registry(self._store).register(run.run_id, name)
-        except NotFoundError as error:
-            raise RegistryError(f"no model was registered as {name}: {error}") from error
-
     # -- the writing thread ----------------------------------------------------------------------------------------
-
-    def _write_often(self) -> None:
-        delay_s = FLUSH_EVERY_S
-        while True:
-            with self._changed:
-                if not self._closing:
-                    self._changed.wait(delay_s)
-                events, self._inbox = self._inbox, []
-                closing = self._closing
-            self._take(events)
-            if closing:
-                return
-            try:
-                self._write()
-                delay_s = FLUSH_EVERY_S
-            except RegistryError as error:
-                logger.warning("%s; trying again", error)
-                self.problem = error
-                delay_s = min(2 * delay_s, RETRY_UP_TO_S)
 
     def _take(self, events: Sequence[ev.Event]) -> None:
         self._rows += self._metrics.rows(events)
@@ -249,13 +193,8 @@ class Recorder:
         self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
         if (errors := self._errors or list(run.errors)) and run.errors:
             self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
-        model = self.folder / layout.MODEL_FOLDER
-        if model.is_dir():
-            self._client.log_artifacts(self.record_id, str(model), layout.MODEL_FOLDER)
-            shutil.rmtree(model)
+        self._write_model()
         output = self.folder / layout.OUTPUT_FOLDER
         if output.is_dir():
             self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
-        journal = self.folder / layout.JOURNAL
-        with contextlib.suppress(FileNotFoundError):
-            self._client.log_artifact(self.record_id, str(journal))
+        self._write_journal()

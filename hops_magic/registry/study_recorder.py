@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import logging
-import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hops_magic.errors import NotFoundError, RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
@@ -21,19 +18,16 @@ from hops_magic.registry.ending import end_tags
 from hops_magic.registry.records import RunKind, RunRecord, environment_facts
 from hops_magic.registry.rows import MetricSummary, Row
 from hops_magic.registry.store import Store
+from hops_magic.registry.writing import EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study, Trial, advance_study_all
 from hops_magic.settings import Settings
 
-logger = logging.getLogger(__name__)
-
-WRITE_EVERY_S = 1.0
 RECORD_RUNNING_AFTER_S = 5.0
 METRICS_AT_ONCE = 1_000
 TRIALS_AT_ONCE = 100
-RETRY_UP_TO_S = 30.0
 MAX_OUTPUT_CHARS = 1 << 20
 
 
@@ -71,40 +65,27 @@ class StudyRecorderSpec:
 
 @dataclass
 class _Child:
-    """What of a trial has been written."""
+    """A trial that the record has; ``has_params`` once its hyperparameters are written."""
 
     record_id: str
-    metrics: int = 0
+    has_params: bool = True
 
 
-@dataclass
-class _Said:
-    """Metrics of a trial that are not written yet."""
-
-    rows: list[Row] = field(default_factory=list)
-
-
-class StudyRecorder:
-    """A study's way into the registry. A thread of its own writes, so that whoever says events never waits.
+class StudyRecorder(EventWriter):
+    """A study's way into the registry.
 
     A short trial is written once, when it has ended; one that lasts is there while it runs.
     """
 
     def __init__(self, store: Store, folder: Path, record: RunRecord, beginning: Study) -> None:
-        self.folder, self.record = folder, record
-        self.record_id = ""
-        self.problem: RegistryError | None = None
-        """Why the last attempt to write failed; None while all is well."""
-        self._store, self._client = store, store.client
+        super().__init__(store, folder)
+        self.record = record
         self._study = beginning
-        self._changed = threading.Condition()
-        self._inbox: list[ev.Event] = []
-        self._closing = False
-        self._said: dict[int, _Said] = {}
+        self._rows: dict[int, list[Row]] = {}
+        """Metrics of trials that are not written yet."""
         self._children: dict[str, _Child] = {}
         self._unwritten: dict[int, None] = {}
         self._state = RunState.SUBMITTED
-        self._thread = threading.Thread(target=self._write_often, name="hops-study-recorder", daemon=True)
 
     def start(self, description: Mapping[str, Any]) -> None:
         """Make the study's record, or go on with the one of an earlier supervisor.
@@ -122,12 +103,7 @@ class StudyRecorder:
             if existing:
                 self._find_children()
                 self._client.log_text(self.record_id, layout.as_json(dict(self.record.options)), layout.OPTIONS)
-        self._thread.start()
-
-    def events(self, events: Sequence[ev.Event]) -> None:
-        """Take events in order; returns at once."""
-        with self._changed:
-            self._inbox.extend(events)
+        self._begin_writing()
 
     def finish(self, study: Study) -> None:
         """Write all that is left, the end of the study and its files.
@@ -137,14 +113,10 @@ class StudyRecorder:
         RegistryError
             If something could not be written.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
+        self._end_writing()
         self._study = study
         # what an earlier supervisor left unwritten is known from the summary
-        known = {child for child, written in self._children.items() if written.metrics >= 0}
-        self._unwritten |= {t.number: None for t in study.ended() if self._id_of(t.number) not in known}
+        self._unwritten |= {t.number: None for t in study.ended() if self._id_of(t.number) not in self._children}
         with self._store.failures(f"recording the trials of study {study.name}"):
             self._write_trials(everything=True)
         with self._store.failures(f"recording the end of study {study.name}"):
@@ -152,42 +124,25 @@ class StudyRecorder:
             self._store.analyze()
         register_as = self.record.options.get("register")
         if register_as and study.state is RunState.DONE:
-            self._register(study, str(register_as))
+            self._register(study.run_id, str(register_as))
 
     # -- the writing thread --------------------------------------------------------------------------------------------
-
-    def _write_often(self) -> None:
-        delay_s = WRITE_EVERY_S
-        while True:
-            with self._changed:
-                if not self._closing:
-                    self._changed.wait(delay_s)
-                events, self._inbox = self._inbox, []
-                closing = self._closing
-            self._take(events)
-            if closing:
-                return
-            try:
-                with self._store.failures("recording trials"):
-                    self._write_state()
-                    self._write_trials(everything=False)
-                self.problem, delay_s = None, WRITE_EVERY_S
-            except RegistryError as error:
-                logger.warning("%s; trying again", error)
-                self.problem = error
-                delay_s = min(2 * delay_s, RETRY_UP_TO_S)
 
     def _take(self, events: Sequence[ev.Event]) -> None:
         self._study = advance_study_all(self._study, events)
         for event in events:
             if isinstance(event, ev.TrialReported):
-                said = self._said.setdefault(event.trial, _Said())
                 at_ms = int(event.at * 1000)
-                said.rows += [
+                self._rows.setdefault(event.trial, []).extend(
                     Row(layout.key_of(name), float(value), at_ms, int(event.step)) for name, value in event.values.items()
-                ]
+                )
             if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
+
+    def _write(self) -> None:
+        with self._store.failures("recording trials"):
+            self._write_state()
+            self._write_trials(everything=False)
 
     def _write_state(self) -> None:
         state = self._study.state
@@ -213,11 +168,11 @@ class StudyRecorder:
     def _write_finished(self, trials: Sequence[Trial]) -> None:
         """Write trials that have begun and ended since the last time, all at once."""
         written = [self._finished(trial) for trial in trials]
-        write_many(self._store, self._experiment_id(), written)
+        write_many(self._store, self._experiment_id, written)
         for trial, run in zip(trials, written, strict=True):
-            self._children[self._id_of(trial.number)] = _Child(run.record_id, metrics=1)
+            self._children[self._id_of(trial.number)] = _Child(run.record_id)
             self._unwritten.pop(trial.number, None)
-            self._said.pop(trial.number, None)
+            self._rows.pop(trial.number, None)
             self._write_trial_files(run.record_id, trial)
 
     def _finished(self, trial: Trial) -> FinishedRun:
@@ -230,22 +185,17 @@ class StudyRecorder:
             user=record.user,
             params=params_of(record),
             tags={**start_tags(record, self.record_id), **self._trial_tags(trial)},
-            metrics=self._rows_of(trial),
+            metrics=self._rows.get(trial.number, ()),
         )
-
-    def _rows_of(self, trial: Trial) -> list[Row]:
-        return self._said.get(trial.number, _Said()).rows
 
     def _write_trial(self, trial: Trial) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         child = self._children.get(self._id_of(trial.number)) or self._begin_trial(trial)
-        said = self._said.get(trial.number, _Said())
-        rows, said.rows = said.rows, []
+        rows = self._rows.get(trial.number, [])
         params = []
-        if child.metrics <= 0:
+        if not child.has_params:
             params = [Param(*item) for item in params_of(self._trial_record(trial)).items()]
-            child.metrics = 1
         tags = self._trial_tags(trial)
         metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in rows]
         while metrics or params or tags:
@@ -254,21 +204,23 @@ class StudyRecorder:
                 child.record_id, metrics=batch, params=params, tags=[RunTag(*tag) for tag in tags.items()]
             )
             params, tags = [], {}
+        # only now: what the registry did not take is tried again, and MLflow takes equal points once
+        child.has_params = True
+        self._rows.pop(trial.number, None)
         if trial.state.is_final:
             self._write_trial_files(child.record_id, trial)
-            self._said.pop(trial.number, None)
             status = layout.status_of(RunState(trial.state.value))
             self._client.set_terminated(child.record_id, status=status, end_time=int((trial.ended_at or 0) * 1000))
 
     def _begin_trial(self, trial: Trial) -> _Child:
         record = self._trial_record(trial)
         run = self._client.create_run(
-            self._experiment_id(),
+            self._experiment_id,
             start_time=int(trial.started_at * 1000),
             run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
             tags=start_tags(record, self.record_id),
         )
-        child = self._children[record.run_id] = _Child(str(run.info.run_id))
+        child = self._children[record.run_id] = _Child(str(run.info.run_id), has_params=False)
         return child
 
     def _trial_record(self, trial: Trial) -> RunRecord:
@@ -350,23 +302,11 @@ class StudyRecorder:
         self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=kept)
         ended_ms = int((study.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(study.state), end_time=ended_ms)
-        model = self.folder / layout.MODEL_FOLDER
-        if model.is_dir():
-            self._client.log_artifacts(self.record_id, str(model), layout.MODEL_FOLDER)
-            shutil.rmtree(model)
-        with contextlib.suppress(FileNotFoundError):
-            self._client.log_artifact(self.record_id, str(self.folder / layout.JOURNAL))
-
-    def _register(self, study: Study, name: str) -> None:
-        from hops_magic.registry.registry import Registry
-
-        try:
-            Registry(self._store).register(study.run_id, name)
-        except NotFoundError as error:
-            raise RegistryError(f"no model was registered as {name}: {error}") from error
+        self._write_model()
+        self._write_journal()
 
     def _find_children(self) -> None:
-        experiment = self._experiment_id()
+        experiment = self._experiment_id
         token = None
         while True:
             page = self._client.search_runs(
@@ -376,15 +316,14 @@ class StudyRecorder:
                 page_token=token,
             )
             for run in page:
-                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = _Child(str(run.info.run_id), metrics=1)
+                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = _Child(str(run.info.run_id))
             token = page.token
             if not token:
                 return
 
+    @functools.cached_property
     def _experiment_id(self) -> str:
-        if not hasattr(self, "_experiment"):
-            self._experiment = str(self._client.get_run(self.record_id).info.experiment_id)
-        return self._experiment
+        return str(self._client.get_run(self.record_id).info.experiment_id)
 
     def _id_of(self, number: int) -> str:
         return f"{self.record.run_id}-{number}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from hops_magic.tuning.search import Outcome, Point
 from hops_magic.tuning.searches.engine import Engine
+from hops_magic.tuning.searches.tried import Tried
 from hops_magic.tuning.space import Space
 
 ENGINE_TRIES, RANDOM_TRIES = 4, 30
@@ -33,7 +33,7 @@ class Distinct:
     def __init__(self, engine: Engine, space: Space, seed: int, start_with: Sequence[Point] = ()) -> None:
         self._engine, self._space, self._seed = engine, space, seed
         self._first = list(start_with)
-        self._seen: set[str] = set()
+        self._tried = Tried(space)
         self._rest: list[dict[str, Any]] | None = None
 
     def ask(self, number: int) -> Point | None:
@@ -41,28 +41,28 @@ class Distinct:
         point = self._new_point(number)
         if point is None:
             return None
-        self._seen.add(self._key(point))
+        self._tried.add(point)
         self._engine.begin(number, point)
         return point
 
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Learn from a trial."""
-        self._seen.add(self._key(point))
+        self._tried.add(point)
         self._engine.tell(number, point, outcome)
 
     def _new_point(self, number: int) -> dict[str, Any] | None:
         while self._first:
             known = dict(self._first.pop(0))
-            if self._key(known) not in self._seen:
+            if known not in self._tried:
                 return known
         for attempt in range(ENGINE_TRIES):
             point = self._engine.propose(number, attempt)
-            if self._key(point) not in self._seen:
+            if point not in self._tried:
                 return point
         random = np.random.default_rng([self._seed, number])
         for _ in range(RANDOM_TRIES):
             point = self._space.sample(random)
-            if self._key(point) not in self._seen:
+            if point not in self._tried:
                 return point
         return self._untried(random)
 
@@ -72,16 +72,5 @@ class Distinct:
         if self._rest is None:
             # many points of the space have been tried by now, so that it is small enough to be counted
             self._rest = list(self._space.points())
-        self._rest = [point for point in self._rest if self._key(point) not in self._seen]
+        self._rest = [point for point in self._rest if point not in self._tried]
         return self._rest[int(random.integers(len(self._rest)))] if self._rest else None
-
-    def _key(self, point: Point) -> str:
-        # what the cell sees counts: raw coordinates may differ and mean the same
-        cast = {label: dimension.cast(point[label]) for label, dimension in self._dimensions.items() if label in point}
-        return json.dumps(cast, sort_keys=True)
-
-    @property
-    def _dimensions(self) -> dict[str, Any]:
-        if not hasattr(self, "_known_dimensions"):
-            self._known_dimensions = self._space.dimensions()
-        return self._known_dimensions

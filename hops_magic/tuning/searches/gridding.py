@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from hops_magic.tuning.search import Outcome, Point
+from hops_magic.tuning.searches.tried import Tried
 from hops_magic.tuning.space import Space
 
 
@@ -14,9 +14,8 @@ class GridSearch:
 
     def __init__(self, space: Space, start_with: Sequence[Point] = ()) -> None:
         self._first = [dict(point) for point in start_with]
-        self._dimensions = space.dimensions()
         self._points = space.points()
-        self._seen: set[str] = set()
+        self._tried = Tried(space)
 
     def ask(self, number: int) -> Point | None:
         """Propose the next point; None after the last."""
@@ -32,15 +31,10 @@ class GridSearch:
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Remember a point that need not be proposed again."""
         del number, outcome
-        self._seen.add(self._key(point))
+        self._tried.add(point)
 
     def _take(self, point: Point) -> Point | None:
-        key = self._key(point)
-        if key in self._seen:
+        if point in self._tried:
             return None
-        self._seen.add(key)
+        self._tried.add(point)
         return point
-
-    def _key(self, point: Point) -> str:
-        # 2 and 2.0 are the same value
-        return json.dumps({label: self._dimensions[label].cast(raw) for label, raw in point.items()}, sort_keys=True)
