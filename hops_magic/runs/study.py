@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -129,13 +130,13 @@ class Study:
     restarts: tuple[str, ...] = ()
     result: ev.ResultReady | None = None
 
-    @property
+    @functools.cached_property
     def counts(self) -> Mapping[TrialState, int]:
         """How many trials are in each state."""
         found = Counter(trial.state for trial in self.trials.values())
         return {state: found.get(state, 0) for state in TrialState}
 
-    @property
+    @functools.cached_property
     def best(self) -> Trial | None:
         """The trial with the best value: of those that came to their end, else of those that were stopped."""
         for state in (TrialState.DONE, TrialState.STOPPED):

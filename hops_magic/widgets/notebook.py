@@ -17,7 +17,7 @@ from hops_magic.widgets.view import Painter
 from hops_magic.widgets.wire import Feed
 
 _BUNDLE = Path(__file__).parent / "static" / "run.js"
-_WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
+WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 
 
 def notebook_painter(
@@ -77,7 +77,7 @@ class WidgetPainter:
         self._is_heard_while_busy = route(self._widget, self._on_message).works_while_busy
         self._has_heard = False
         self._told_all_at = 0.0
-        bundle = {_WIDGET_TYPE: _view_of(self._widget), "text/plain": static_text(run)}
+        bundle = {WIDGET_TYPE: view_of(self._widget), "text/plain": static_text(run)}
         self._handle = display(bundle, raw=True, display_id=True)
 
     def paint(self, run: Run) -> None:
@@ -137,7 +137,8 @@ def _static_bundle(run: Run, report_html: str, note: str) -> dict[str, str]:
     return {"text/html": static_html(run, report_html=report_html, note=note), "text/plain": static_text(run)}
 
 
-def _view_of(widget: Any) -> dict[str, Any]:
+def view_of(widget: Any) -> dict[str, Any]:
+    """What a front end needs to show a widget."""
     return {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 from hops_magic.runs.run import RankView, Run
 from hops_magic.runs.states import RunState
-from hops_magic.widgets import words
+from hops_magic.widgets import markup, words
 from hops_magic.widgets.charts import charts
 from hops_magic.widgets.pictures import HEIGHT, WIDTH, chart_png, data_uri
 from hops_magic.widgets.plain import clean, one_line
@@ -16,9 +16,6 @@ from hops_magic.widgets.wire import display_of
 
 MAX_OUTPUT_CHARS = 20_000
 MAX_EPOCHS = 100
-_COLOURS = {RunState.DONE: "#2e8b57", RunState.FAILED: "#c9372c", RunState.STOPPED: "#b7791f"}
-_FAINT = "opacity:.7"
-_MONO = "margin:4px 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;font-size:12px"
 
 
 def static_text(run: Run) -> str:
@@ -39,27 +36,26 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
     """
     parts = [
         _header(run),
-        _note(note),
-        *(_callout("#c9372c", f"{group.ranks}: {group.headline}", group.traceback) for group in words.errors(run)),
-        *(_callout("#b7791f", f"Restarted: {reason}") for reason in run.restarts),
-        *(_callout("#b7791f", message) for message in run.warnings),
+        markup.note(note),
+        *(markup.callout("#c9372c", f"{group.ranks}: {group.headline}", group.traceback) for group in words.errors(run)),
+        *(markup.callout("#b7791f", f"Restarted: {reason}") for reason in run.restarts),
+        *(markup.callout("#b7791f", message) for message in run.warnings),
         _charts(run),
-        _folded(f"Epochs ({max(map(len, table.values()))})", _epochs(run)) if (table := words.epoch_table(run)) else "",
-        _folded(words.count(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
+        markup.folded(f"Epochs ({max(map(len, table.values()))})", _epochs(run))
+        if (table := words.epoch_table(run))
+        else "",
+        markup.folded(words.count(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
         *_displays(run),
         *_outputs(run),
-        _folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
-        _note(" · ".join(filter(None, (one_line(run.run_id), run.experiment and f"experiment {one_line(run.experiment)}")))),
+        markup.folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
+        markup.note(
+            " · ".join(filter(None, (one_line(run.run_id), run.experiment and f"experiment {one_line(run.experiment)}")))
+        ),
     ]
-    style = (
-        "max-width:1100px;overflow-wrap:anywhere;"
-        "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
-    )
-    return f'<div style="{style}">{"".join(parts)}</div>'
+    return markup.page(parts)
 
 
 def _header(run: Run) -> str:
-    colour = _COLOURS.get(run.state, "#3b82d6")
     facts = [words.count(run.world_size, "rank"), words.queue(run), words.progress(run)]
     if run.elapsed_s is not None:
         facts.append(words.duration(run.elapsed_s))
@@ -67,14 +63,10 @@ def _header(run: Run) -> str:
         facts.append(f"checkpoint of epoch {run.checkpoint.epoch}")
     facts += [one_line(run.reason)] if run.reason else []
     metrics = " &nbsp; ".join(
-        f'<span style="{_FAINT}">{_text(one_line(name, 40))}</span> <b>{words.figure(value)}</b>'
+        f'<span style="{markup.FAINT}">{markup.text(one_line(name, 40))}</span> <b>{words.figure(value)}</b>'
         for name, value in words.latest_metrics(run).items()
     )
-    first = (
-        f'<span style="color:{colour}">●</span> <b>{_text(one_line(words.title(run), 60))}</b> '
-        f'<span style="color:{colour}">{run.state.value}</span> '
-        f'<span style="{_FAINT}">· {" · ".join(_text(fact) for fact in facts if fact)}</span>'
-    )
+    first = markup.headline(run.state, words.title(run), facts)
     return f'<div>{first}</div><div style="margin:2px 0 6px">{metrics}</div>'
 
 
@@ -126,14 +118,7 @@ def _rank_row(view: RankView) -> list[str]:
 
 def _table(names: list[str], rows: list[list[str]]) -> str:
     used = [index for index in range(len(names)) if any(row[index] for row in rows)]
-    head = _cells("th", [names[index] for index in used])
-    body = "".join(_cells("td", [row[index] for index in used]) for row in rows)
-    return f'<table style="border-collapse:collapse;margin:4px 0"><thead>{head}</thead><tbody>{body}</tbody></table>'
-
-
-def _cells(tag: str, texts: list[str]) -> str:
-    style = "padding:1px 12px 1px 0;text-align:right"
-    return "<tr>" + "".join(f'<{tag} style="{style}">{_text(text)}</{tag}>' for text in texts) + "</tr>"
+    return markup.table([names[index] for index in used], [[row[index] for index in used] for row in rows])
 
 
 def _displays(run: Run) -> Iterator[str]:
@@ -145,43 +130,25 @@ def _displays(run: Run) -> Iterator[str]:
         elif "text/html" in data:
             body = sanitize(data["text/html"])
         else:
-            body = f'<pre style="{_MONO}">{_text(clean(data.get("text/plain", "")))}</pre>'
+            body = f'<pre style="{markup.MONO}">{markup.text(clean(data.get("text/plain", "")))}</pre>'
         yield f'<div style="margin:6px 0;overflow:auto">{body}</div>'
 
 
 def _outputs(run: Run) -> Iterator[str]:
     for rank, view in sorted(run.ranks.items()):
         if view.output:
-            yield _folded(f"Output of rank {rank}", _output(view), is_open=rank == 0)
+            yield markup.folded(f"Output of rank {rank}", _output(view), is_open=rank == 0)
 
 
 def _output(view: RankView) -> str:
     cleaned = [(stream, clean(text)) for stream, text in view.output]
     excess = sum(len(text) for _, text in cleaned) - MAX_OUTPUT_CHARS
     is_cut = excess > 0 or view.output_chars > sum(len(text) for _, text in view.output)
-    spans = [f'<span style="{_FAINT}">… earlier output is in the run\'s record</span>\n'] if is_cut else []
+    spans = [f'<span style="{markup.FAINT}">… earlier output is in the run\'s record</span>\n'] if is_cut else []
     for stream, text in cleaned:
         kept, excess = text[max(0, excess) :], excess - len(text)
         if kept:
-            spans.append(f'<span style="color:#c9372c">{_text(kept)}</span>' if stream == "stderr" else _text(kept))
-    return f'<pre style="{_MONO}">{"".join(spans)}</pre>'
-
-
-def _callout(colour: str, headline: str, detail: str = "") -> str:
-    style = f"border-left:3px solid {colour};padding:2px 8px;margin:4px 0;overflow-wrap:anywhere"
-    body = f'<pre style="{_MONO}">{_text(clean(detail))}</pre>' if detail else ""
-    first = _text(one_line(headline, 500))
-    return f'<div style="{style}">{f"<details><summary>{first}</summary>{body}</details>" if body else first}</div>'
-
-
-def _note(note: str) -> str:
-    return f'<div style="{_FAINT};font-size:11px">{_text(note)}</div>' if note else ""
-
-
-def _folded(title: str, body: str, *, is_open: bool = False) -> str:
-    state = " open" if is_open else ""
-    return f'<details style="margin:2px 0"{state}><summary style="cursor:pointer">{_text(title)}</summary>{body}</details>'
-
-
-def _text(text: str) -> str:
-    return escape(text, quote=False)
+            spans.append(
+                f'<span style="color:#c9372c">{markup.text(kept)}</span>' if stream == "stderr" else markup.text(kept)
+            )
+    return f'<pre style="{markup.MONO}">{"".join(spans)}</pre>'

@@ -12,16 +12,16 @@ from typing import Any
 
 from hops_magic.runs.run import Run
 from hops_magic.runs.study import Study
+from hops_magic.widgets.notebook import WIDGET_TYPE, view_of
 from hops_magic.widgets.routing import route
 from hops_magic.widgets.study_rendering import study_html
 from hops_magic.widgets.study_text import study_text
-from hops_magic.widgets.study_wire import StudyFeed, opened_trial
+from hops_magic.widgets.study_wire import MAX_TRIALS_AT_ONCE, StudyFeed, opened_trial
 from hops_magic.widgets.view import Painter
 
 log = logging.getLogger(__name__)
 
 _BUNDLE = Path(__file__).parent / "static" / "study.js"
-_WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 _IMPORTANCE_EVERY_S = 3.0
 _ENOUGH_FOR_IMPORTANCE = 8
 
@@ -124,7 +124,7 @@ class StudyWidgetPainter:
         self._is_heard_while_busy = route(self._widget, self._on_message).works_while_busy
         self._has_heard = False
         self._told_all_at = 0.0
-        bundle = {_WIDGET_TYPE: _view_of(self._widget), "text/plain": study_text(study)}
+        bundle = {WIDGET_TYPE: view_of(self._widget), "text/plain": study_text(study)}
         self._handle = display(bundle, raw=True, display_id=True)
 
     def paint(self, study: Study) -> None:
@@ -196,7 +196,9 @@ class StudyWidgetPainter:
             "best_code": best_as_code(self._study),
         }
         while (update := self._feed.next(self._study, now=time.time(), extra=extra)) is not None:
-            self._widget.send(dict(update))
+            self._widget.send(update)
+            if len(update.get("trials", ())) < MAX_TRIALS_AT_ONCE:
+                return
 
     def _tell_all_again(self) -> None:
         # the browser cannot make itself heard before the cell ends: it may have missed the beginning
@@ -218,10 +220,6 @@ def static_bundle(study: Study, importance: Mapping[str, float], report_html: st
     """The study as a notebook keeps it."""
     html = study_html(study, now=time.time(), report_html=report_html, importance=importance)
     return {"text/html": html, "text/plain": study_text(study)}
-
-
-def _view_of(widget: Any) -> dict[str, Any]:
-    return {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +10,9 @@ from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Study
 from hops_magic.tuning.ablation import effects_of
 from hops_magic.widgets import charts
-from hops_magic.widgets.pictures import _axes, _font, _Place
+from hops_magic.widgets.pictures import HEIGHT, INK, SCALE, WIDTH, Place, axes, font_of, png_of
 from hops_magic.widgets.plain import one_line
 
-WIDTH, HEIGHT = 340, 196
-_SCALE = 2
-_INK = (128, 132, 140, 255)
 _BLUE, _FAINT, _STOPPED = (59, 130, 214, 255), (59, 130, 214, 110), (184, 121, 31, 70)
 _MAX_CURVES = 400
 _MOST_EFFECTS = 30
@@ -58,22 +54,20 @@ def curves_png(study: Study) -> bytes:
 def _picture(title: str, lines: Sequence[tuple[Points, tuple[int, ...], float]], dots: Points, unit: str) -> bytes:
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGBA", (WIDTH * _SCALE, HEIGHT * _SCALE), (0, 0, 0, 0))
+    image = Image.new("RGBA", (WIDTH * SCALE, HEIGHT * SCALE), (0, 0, 0, 0))
     draw: Any = ImageDraw.Draw(image, "RGBA")
-    draw.text((0, 2 * _SCALE), title, fill=_INK, font=_font(13))
+    draw.text((0, 2 * SCALE), title, fill=INK, font=font_of(13))
     points = [point for line, _, _ in lines for point in line] + list(dots)
     if points:
-        place = _Place(*_bounds(points))
-        _axes(draw, place, unit)
+        place = Place(*_bounds(points))
+        axes(draw, place, unit)
         for x, y in (place.at(step, min(max(value, place.low), place.high)) for step, value in dots):
             draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=_FAINT)
         for line, colour, width in lines:
             spots = [place.at(step, min(max(value, place.low), place.high)) for step, value in line]
             if len(spots) > 1:
-                draw.line(spots, fill=colour, width=round(width * _SCALE), joint="curve")
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return file.getvalue()
+                draw.line(spots, fill=colour, width=round(width * SCALE), joint="curve")
+    return png_of(image)
 
 
 def _bounds(points: Points) -> tuple[float, float, float, float]:
@@ -91,10 +85,10 @@ def effects_png(study: Study) -> bytes:
 
     effects = [effect for effect in effects_of(study) if effect.difference is not None][:_MOST_EFFECTS]
     height = 40 + 20 * len(effects)
-    image = Image.new("RGBA", (2 * WIDTH * _SCALE, height * _SCALE), (0, 0, 0, 0))
+    image = Image.new("RGBA", (2 * WIDTH * SCALE, height * SCALE), (0, 0, 0, 0))
     draw: Any = ImageDraw.Draw(image, "RGBA")
     draw.text(
-        (0, 2 * _SCALE), f"{one_line(study.metric, 40)} without the component, less with it", fill=_INK, font=_font(13)
+        (0, 2 * SCALE), f"{one_line(study.metric, 40)} without the component, less with it", fill=INK, font=font_of(13)
     )
     ends = [end for e in effects for end in (e.difference, e.low, e.high) if end is not None and math.isfinite(end)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
@@ -102,19 +96,17 @@ def effects_png(study: Study) -> bytes:
     names = 180
 
     def across(value: float) -> float:
-        return (names + (value - low) / extent * (2 * WIDTH - names - 20)) * _SCALE
+        return (names + (value - low) / extent * (2 * WIDTH - names - 20)) * SCALE
 
     for row, effect in enumerate(effects):
-        y = (36 + 20 * row) * _SCALE
-        draw.text(((names - 8) * _SCALE, y), one_line(effect.component, 26), fill=_INK, font=_font(11), anchor="rm")
+        y = (36 + 20 * row) * SCALE
+        draw.text(((names - 8) * SCALE, y), one_line(effect.component, 26), fill=INK, font=font_of(11), anchor="rm")
         difference = effect.difference or 0.0
         is_harm = study.direction.loss(difference) > 0
         colour = (59, 130, 214, 255) if is_harm else (184, 121, 31, 255)
         left, right = sorted((across(0.0), across(difference)))
-        draw.rectangle([left, y - 5 * _SCALE, max(right, left + 1), y + 5 * _SCALE], fill=colour)
+        draw.rectangle([left, y - 5 * SCALE, max(right, left + 1), y + 5 * SCALE], fill=colour)
         if effect.low is not None and effect.high is not None:
-            draw.line([(across(effect.low), y), (across(effect.high), y)], fill=_INK, width=_SCALE)
-    draw.line([(across(0.0), 26 * _SCALE), (across(0.0), (height - 4) * _SCALE)], fill=_INK, width=_SCALE)
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return file.getvalue()
+            draw.line([(across(effect.low), y), (across(effect.high), y)], fill=INK, width=SCALE)
+    draw.line([(across(0.0), 26 * SCALE), (across(0.0), (height - 4) * SCALE)], fill=INK, width=SCALE)
+    return png_of(image)

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
-from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Study, Trial
 from hops_magic.tuning.ablation import effects_of, words_of
-from hops_magic.widgets import study_words, words
-from hops_magic.widgets.pictures import data_uri
-from hops_magic.widgets.plain import clean, one_line
+from hops_magic.widgets import markup, study_words, words
+from hops_magic.widgets.pictures import HEIGHT, WIDTH, data_uri
+from hops_magic.widgets.plain import one_line
 from hops_magic.widgets.sanitize import sanitize
-from hops_magic.widgets.study_pictures import HEIGHT, WIDTH, best_png, curves_png, effects_png
+from hops_magic.widgets.study_pictures import best_png, curves_png, effects_png
 
-_COLOURS = {RunState.DONE: "#2e8b57", RunState.FAILED: "#c9372c", RunState.STOPPED: "#b7791f"}
-_FAINT = "opacity:.7"
-_STYLE = (
-    "max-width:1100px;overflow-wrap:anywhere;"
-    "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
-)
 _LEADERS = 10
 _MAX_NAMES = 12
 
@@ -28,22 +21,21 @@ def study_html(study: Study, *, now: float, report_html: str = "", importance: M
     """The study as a piece of a page, with inline styles only."""
     parts = [
         _header(study, now),
-        *(_callout("#b7791f", message) for message in (*study.warnings, *(f"Restarted: {r}" for r in study.restarts))),
+        *(markup.callout("#b7791f", message) for message in (*study.warnings, *(f"Restarted: {r}" for r in study.restarts))),
         *(
-            _callout("#c9372c", f"{study_words.trials(numbers)} failed: {reason}", _error_of(study, numbers))
+            markup.callout("#c9372c", f"{study_words.trials(numbers)} failed: {reason}", _error_of(study, numbers))
             for reason, numbers in list(study_words.failures(study).items())[:3]
         ),
         _effects(study) if study.is_ablation else _pictures(study),
         _bars(importance or {}),
         _leaders(study),
-        _folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
-        f'<div style="{_FAINT};font-size:11px">{_text(one_line(f"{study.run_id} · experiment {study.experiment}"))}</div>',
+        markup.folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
+        markup.note(one_line(f"{study.run_id} · experiment {study.experiment}")),
     ]
-    return f'<div style="{_STYLE}">{"".join(parts)}</div>'
+    return markup.page(parts)
 
 
 def _header(study: Study, now: float) -> str:
-    colour = _COLOURS.get(study.state, "#3b82d6")
     aim = f"{study.direction.value} {one_line(study.metric, 40)}"
     facts = [aim, study_words.queue(study), study_words.counts(study)]
     if study.places and not study.state.is_final:
@@ -54,15 +46,11 @@ def _header(study: Study, now: float) -> str:
     facts += [f"{words.figure(pace)} trials a minute"] if pace is not None else []
     facts += [f"{words.duration(left)} left"] if left is not None else []
     facts += [one_line(study.reason, 300)] if study.reason else []
-    head = (
-        f'<div><span style="color:{colour}">●</span> <b>{_text(one_line(study_words.title(study), 60))}</b> '
-        f'<span style="color:{colour}">{study.state.value}</span> '
-        f'<span style="{_FAINT}">· {" · ".join(_text(fact) for fact in facts if fact)}</span></div>'
-    )
+    head = f"<div>{markup.headline(study.state, study_words.title(study), facts)}</div>"
     best = study.best
     if best is None or study.is_ablation:
         return head
-    shown = f"{_text(study_words.best(study))}</b> <code>{_text(study_words.values(best.values))}</code>"
+    shown = f"{markup.text(study_words.best(study))}</b> <code>{markup.text(study_words.values(best.values))}</code>"
     return f'{head}<div style="margin:2px 0 6px"><b>{shown}</div>'
 
 
@@ -99,11 +87,11 @@ def _bars(importance: Mapping[str, float]) -> str:
         return ""
     bar = "display:inline-block;background:#3b82d6;height:9px"
     rows = "".join(
-        f'<tr><td style="padding:1px 12px 1px 0;text-align:right">{_text(one_line(name, 40))}</td>'
+        f'<tr><td style="padding:1px 12px 1px 0;text-align:right">{markup.text(one_line(name, 40))}</td>'
         f'<td style="text-align:left"><span style="{bar};width:{160 * share:.0f}px"></span> {share:.0%}</td></tr>'
         for name, share in list(importance.items())[:_MAX_NAMES]
     )
-    return _folded("Importance", f'<table style="border-collapse:collapse">{rows}</table>', is_open=True)
+    return markup.folded("Importance", f'<table style="border-collapse:collapse">{rows}</table>', is_open=True)
 
 
 def _leaders(study: Study) -> str:
@@ -114,7 +102,7 @@ def _leaders(study: Study) -> str:
     head = ["trial", "state", study.metric, *names, "step", "seconds"]
     rows = [_row(trial, names) for trial in leaders]
     title = f"The best {len(leaders)} of {words.count(len(study.trials), 'trial')}"
-    return _folded(title, _table(head, rows), is_open=True)
+    return markup.folded(title, _table(head, rows), is_open=True)
 
 
 def _row(trial: Trial, names: list[str]) -> list[str]:
@@ -129,34 +117,9 @@ def _row(trial: Trial, names: list[str]) -> list[str]:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    style = "padding:1px 12px 1px 0;text-align:right"
-
-    def line(tag: str, cells: list[str]) -> str:
-        return "<tr>" + "".join(f'<{tag} style="{style}">{_text(one_line(cell, 60))}</{tag}>' for cell in cells) + "</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    top = line("th", head)
-    return f'<table style="border-collapse:collapse;margin:4px 0"><thead>{top}</thead><tbody>{body}</tbody></table>'
+    cut = [[one_line(cell, 60) for cell in row] for row in (head, *rows)]
+    return markup.table(cut[0], cut[1:])
 
 
 def _error_of(study: Study, numbers: list[int]) -> str:
     return study.trials[numbers[0]].error
-
-
-def _callout(colour: str, headline: str, detail: str = "") -> str:
-    style = f"border-left:3px solid {colour};padding:2px 8px;margin:4px 0;overflow-wrap:anywhere"
-    first = _text(one_line(headline, 500))
-    mono = "margin:4px 0;white-space:pre-wrap;max-height:24em;overflow:auto;font-size:12px"
-    body = (
-        f'<details><summary>{first}</summary><pre style="{mono}">{_text(clean(detail))}</pre></details>' if detail else first
-    )
-    return f'<div style="{style}">{body}</div>'
-
-
-def _folded(title: str, body: str, *, is_open: bool = False) -> str:
-    state = " open" if is_open else ""
-    return f'<details style="margin:2px 0"{state}><summary style="cursor:pointer">{_text(title)}</summary>{body}</details>'
-
-
-def _text(text: str) -> str:
-    return escape(text, quote=False)

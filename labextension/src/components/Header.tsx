@@ -1,7 +1,7 @@
-import { type ReactNode, useEffect, useState } from 'react';
-import { duration } from '../format';
+import { type ReactNode, useState } from 'react';
 import type { Head } from '../model';
 import { useTranslator } from '../translate';
+import { Clock } from './Clock';
 
 interface Props {
   head: Head;
@@ -22,7 +22,7 @@ export function Header({ head, skew_s, onStop }: Props): ReactNode {
         </bdi>
         <Facts head={head} />
         <span className="hops-spacer" />
-        <Clock head={head} skew_s={skew_s} />
+        <Clock timed={head} skew_s={skew_s} />
         {onStop && !head.is_final && <StopButton head={head} onStop={onStop} />}
       </div>
       <ProgressLine head={head} />
@@ -54,35 +54,6 @@ function Facts({ head }: { head: Head }): ReactNode {
     facts.push(trans.__('attempt %1', head.attempt + 1));
   }
   return <bdi className="hops-facts">{facts.filter(Boolean).join(' · ')}</bdi>;
-}
-
-function Clock({ head, skew_s }: { head: Head; skew_s: number }): ReactNode {
-  const trans = useTranslator();
-  const [now, setNow] = useState(() => Date.now());
-  const isTicking = head.started_at !== null && head.ended_at === null;
-  useEffect(() => {
-    if (!isTicking) {
-      return;
-    }
-    const timer = setInterval(() => {
-      setNow(Date.now());
-    }, 1000);
-    return () => {
-      clearInterval(timer);
-    };
-  }, [isTicking]);
-  if (head.started_at === null) {
-    return null;
-  }
-  const elapsed = (head.ended_at ?? now / 1000 - skew_s) - head.started_at;
-  return (
-    <span className="hops-clock">
-      {duration(elapsed)}
-      {head.remaining_s !== null && !head.is_final && (
-        <span className="hops-faint"> · {trans.__('%1 left', duration(head.remaining_s))}</span>
-      )}
-    </span>
-  );
 }
 
 function StopButton({ head, onStop }: { head: Head; onStop: () => void }): ReactNode {

@@ -1,7 +1,7 @@
-import { type ReactNode, useEffect, useState } from 'react';
-import { duration } from '../../format';
+import { type ReactNode, useState } from 'react';
 import type { StudyHead } from '../../study';
 import { useTranslator } from '../../translate';
+import { Clock } from '../Clock';
 
 interface Props {
   head: StudyHead;
@@ -26,7 +26,7 @@ export function StudyHeader({ head, skew_s, onStop }: Props): ReactNode {
         </bdi>
         <bdi className="hops-facts">{facts(head, ended, trans.__.bind(trans)).join(' · ')}</bdi>
         <span className="hops-spacer" />
-        <Clock head={head} skew_s={skew_s} />
+        <Clock timed={head} skew_s={skew_s} />
         {onStop && !head.is_final && (
           <button
             type="button"
@@ -85,33 +85,5 @@ function Bar({ head, ended }: { head: StudyHead; ended: number }): ReactNode {
       <div className="hops-part-stopped" style={width(head.counts.stopped)} />
       <div className="hops-part-failed" style={width(head.counts.failed)} />
     </div>
-  );
-}
-
-function Clock({ head, skew_s }: { head: StudyHead; skew_s: number }): ReactNode {
-  const trans = useTranslator();
-  const [now, setNow] = useState(() => Date.now());
-  const isTicking = head.started_at !== null && head.ended_at === null;
-  useEffect(() => {
-    if (!isTicking) {
-      return;
-    }
-    const timer = setInterval(() => {
-      setNow(Date.now());
-    }, 1000);
-    return () => {
-      clearInterval(timer);
-    };
-  }, [isTicking]);
-  if (head.started_at === null) {
-    return null;
-  }
-  return (
-    <span className="hops-clock">
-      {duration((head.ended_at ?? now / 1000 - skew_s) - head.started_at)}
-      {head.remaining_s !== null && !head.is_final && (
-        <span className="hops-faint"> · {trans.__('%1 left', duration(head.remaining_s))}</span>
-      )}
-    </span>
   );
 }

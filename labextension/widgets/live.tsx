@@ -1,0 +1,69 @@
+/** What every live widget does: holds what the kernel told, asks for the whole when it missed something, renders. */
+import type { AnyModel, AnyWidget } from '@anywidget/types';
+import type { ReactNode } from 'react';
+import { createRoot } from 'react-dom/client';
+
+/** A value that components follow with `useSyncExternalStore`. */
+export class Store<Shown> {
+  private readonly _listeners = new Set<() => void>();
+
+  constructor(private _shown: Shown) {}
+
+  readonly current = (): Shown => this._shown;
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this._listeners.add(listener);
+    return () => this._listeners.delete(listener);
+  };
+
+  show(shown: Shown): void {
+    this._shown = shown;
+    this._listeners.forEach(listener => {
+      listener();
+    });
+  }
+}
+
+/**
+ * One widget of the kernel, which may have several views on the page.
+ *
+ * @param use - takes a message; `false` if messages before it were missed, `null` if it is none that is counted.
+ */
+export function liveWidget(
+  use: (message: unknown) => boolean | null,
+  styles: string,
+  view: (model: AnyModel) => ReactNode
+): AnyWidget {
+  return {
+    initialize({ model }: { model: AnyModel }) {
+      let isAsking = true;
+      model.on('msg:custom', (message: unknown) => {
+        const isUsed = use(message);
+        if (isUsed === null) {
+          return;
+        }
+        if (!isUsed && !isAsking) {
+          model.send({ type: 'ready' });
+        }
+        isAsking = !isUsed;
+      });
+      model.send({ type: 'ready' });
+    },
+    render({ model, el }: { model: AnyModel; el: HTMLElement }) {
+      const sheet = document.createElement('style');
+      sheet.textContent = styles;
+      const place = document.createElement('div');
+      el.append(sheet, place);
+      const root = createRoot(place);
+      root.render(view(model));
+      return () => {
+        root.unmount();
+      };
+    }
+  };
+}
+
+/** Whether something from the kernel is a message of a type. */
+export function isMessage<T extends { type: string }>(message: unknown, type: T['type']): message is T {
+  return typeof message === 'object' && message !== null && (message as { type?: unknown }).type === type;
+}
