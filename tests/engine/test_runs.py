@@ -200,7 +200,15 @@ answer = "so far"
     assert namespace["answer"] == "so far"
 
 
-def test_an_interrupt_stops_the_run(launch):
+@pytest.fixture
+def interrupts():
+    """Interrupts reach this process, even where it was started in the background, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_stops_the_run(launch, interrupts):
     handle = launch("import time\nwhile True: time.sleep(0.05)", workers=2)
     until(handle, lambda run: run.state is RunState.RUNNING)
     threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
