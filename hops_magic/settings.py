@@ -14,6 +14,8 @@ from hops_magic.errors import UsageError
 HOME = "HOPS_HOME"
 TRACKING = "HOPS_TRACKING_URI"
 ARTIFACTS = "HOPS_ARTIFACTS"
+FEATURES = "HOPS_FEATURES"
+CATALOG = "HOPS_CATALOG"
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
@@ -131,6 +133,34 @@ class Settings:
         """Make sure that the home exists and that nobody else can look into it."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.home
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings:
+    """Where the feature store is.
+
+    Attributes
+    ----------
+    home : Path
+        Private folder of the user; what does not fit into memory spills there.
+    lake : str
+        Folder or URI of the tables (``s3://...``); credentials are read from the environment, as the cloud's own tools do.
+    catalog : str
+        Database of names, commits and statistics; may hold a password.
+    """
+
+    home: Path
+    lake: str
+    catalog: str = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> FeatureSettings:
+        """Read the settings of this process: ``HOPS_FEATURES`` and ``HOPS_CATALOG``."""
+        environ = os.environ if environ is None else environ
+        home = home_folder(environ)
+        place = environ.get(FEATURES, "")
+        lake = place.rstrip("/") if "://" in place else str(Path(place or home / "features").expanduser().absolute())
+        return cls(home=home, lake=lake, catalog=environ.get(CATALOG) or f"sqlite:///{home / 'features.db'}")
 
 
 def redacted(uri: str) -> str:

@@ -1,0 +1,179 @@
+"""From a plan to SQL.
+
+Point-in-time joins use DuckDB's ``ASOF JOIN``. A group's rows are unique by key and event time, so no ties need breaking.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hops_magic.features.errors import FeatureError
+from hops_magic.features.model import COMMITTED_AT, Group
+from hops_magic.features.planner import SPINE, Join, Moment, Output, Plan
+from hops_magic.features.sql import listed, literal, quoted
+
+# number of a spine's row, so that the answer has them in their order
+ROW = "_hops_row"
+_AVAILABLE = "_hops_available"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a request says besides names.
+
+    Attributes
+    ----------
+    max_age : mapping
+        Name of a group to the age at which its values count as unknown; ``"*"`` for all groups.
+    exclude_late : bool
+        Leave out rows that were written after the moment they are asked for.
+    with_keys : bool
+        Put the base's key before the features.
+    limit : int, optional
+        Rows to answer at most.
+    """
+
+    max_age: Mapping[str, datetime.timedelta] = field(default_factory=dict)
+    exclude_late: bool = False
+    with_keys: bool = False
+    limit: int | None = None
+
+    def age_of(self, group: Group) -> datetime.timedelta | None:
+        """Return the age at which a group's values expire."""
+        return self.max_age.get(group.name, self.max_age.get("*"))
+
+    def check(self, plan: Plan) -> None:
+        """Refuse what the plan gives no meaning.
+
+        Raises
+        ------
+        FeatureError
+            If an age is given for a group that is not asked for or has no event time, or there is no moment to compare with.
+        """
+        groups = {group.name: group for group in plan.groups.values()}
+        for name, age in self.max_age.items():
+            if name != "*" and name not in groups:
+                raise FeatureError(f"--max-age names group {name!r}, of which no feature is asked for")
+            if name != "*" and groups[name].event_time is None:
+                raise FeatureError(f"--max-age names group {name!r}, which has no event time: its values have no age")
+            if age <= datetime.timedelta(0):
+                raise FeatureError(f"--max-age of {name} must be longer than nothing, got {age}")
+        if (self.max_age or self.exclude_late) and plan.event_time is None:
+            raise FeatureError(
+                "--max-age and --exclude-late compare with the event time of the rows that are asked for, and these "
+                "have none: "
+                "give a spine with --event-time"
+            )
+
+
+def statement(plan: Plan, terms: Terms | None = None) -> str:
+    """Return the SQL that answers a plan, over views named like the plan's sources."""
+    terms = terms or Terms()
+    parts = [_part(join, plan, terms) for join in plan.joins]
+    sources = [f"{quoted(join.alias)} AS (\n  {part}\n)" for join, part in zip(plan.joins, parts, strict=True)]
+    left = SPINE if plan.spine else "g0"
+    lines = [f"WITH {', '.join(sources)}"] if sources else []
+    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms)))
+    lines.append(f"FROM {quoted(left)}")
+    lines += [_join(join, left, plan, terms) for join in plan.joins]
+    if plan.spine:
+        lines.append(f"ORDER BY {left}.{quoted(ROW)}")
+    if terms.limit is not None:
+        lines.append(f"LIMIT {int(terms.limit)}")
+    return "\n".join(lines)
+
+
+def needed(plan: Plan, terms: Terms | None = None) -> dict[str, list[str]]:
+    """Return the columns that a plan reads, by source: nothing else needs to be fetched."""
+    columns: dict[str, dict[str, None]] = {alias: {} for alias in plan.groups}
+    for output in plan.outputs:
+        columns[output.source][output.column.name] = None
+    for join in plan.joins:
+        for pair in join.on:
+            columns[join.alias][pair.right] = None
+            if pair.source != SPINE:
+                columns[pair.source][pair.left] = None
+        if join.group.event_time:
+            columns[join.alias][join.group.event_time] = None
+            columns[join.alias].update(dict.fromkeys(join.group.primary_key))
+        if terms and terms.exclude_late:
+            columns[join.alias][COMMITTED_AT] = None
+    if plan.base is not None and any(join.moment is Moment.AS_OF for join in plan.joins):
+        assert plan.base.event_time
+        columns["g0"][plan.base.event_time] = None
+    if plan.base is not None and terms and terms.with_keys:
+        columns["g0"].update(dict.fromkeys(plan.base.row_key))
+    return {alias: list(names) for alias, names in columns.items()}
+
+
+def _part(join: Join, plan: Plan, terms: Terms) -> str:
+    """Rows of a group that can be joined."""
+    names = listed(needed(plan, terms)[join.alias])
+    view = quoted(f"{join.alias}_rows")
+    if join.moment is Moment.LATEST:
+        return f"SELECT {names} FROM {view}\n  QUALIFY row_number() OVER ({_by_key(join)} ORDER BY {_time(join)} DESC) = 1"
+    if join.moment is Moment.AS_OF and terms.exclude_late:
+        # A row can be known from the later of its event and its commit. Ordered by that, a row counts only if no row that
+        # was known by then is of a later event: what is left can be joined by one inequality.
+        known = f"greatest({_time(join)}, {quoted(COMMITTED_AT)})"
+        return (
+            f"SELECT * FROM (SELECT {names}, {known} AS {_AVAILABLE} FROM {view})\n"
+            f"  QUALIFY {_time(join)} = max({_time(join)}) OVER ({_by_key(join)} ORDER BY {_AVAILABLE})"
+        )
+    return f"SELECT {names} FROM {view}"
+
+
+def _join(join: Join, left: str, plan: Plan, terms: Terms) -> str:
+    alias = quoted(join.alias)
+    on = [f"{quoted(pair.source)}.{quoted(pair.left)} = {alias}.{quoted(pair.right)}" for pair in join.on]
+    if join.moment is Moment.AS_OF:
+        known = f"{alias}.{_AVAILABLE}" if terms.exclude_late else _time(join, alias)
+        return f"ASOF LEFT JOIN {alias} ON {' AND '.join([*on, f'{_left_time(plan, left)} >= {known}'])}"
+    if join.moment is Moment.ONLY and terms.exclude_late:
+        on.append(f"{_left_time(plan, left)} >= {alias}.{quoted(COMMITTED_AT)}")
+    return f"LEFT JOIN {alias} ON {' AND '.join(on)}"
+
+
+def _by_key(join: Join) -> str:
+    return f"PARTITION BY {listed(join.group.primary_key)}"
+
+
+def _time(join: Join, alias: str = "") -> str:
+    """Event time of a joined group, comparable with any other."""
+    group = join.group
+    assert group.event_time is not None
+    return _moment(f"{alias}." if alias else "", group.event_time, group)
+
+
+def _left_time(plan: Plan, left: str) -> str:
+    assert plan.event_time is not None
+    return _moment(f"{quoted(left)}.", plan.event_time, plan.base)
+
+
+def _moment(prefix: str, name: str, group: Group | None) -> str:
+    column = group.column(name) if group else None
+    # a date stands for its first moment
+    is_date = column is not None and column.type.startswith("date")
+    return f"CAST({prefix}{quoted(name)} AS TIMESTAMPTZ)" if is_date else f"{prefix}{quoted(name)}"
+
+
+def _columns(plan: Plan, terms: Terms) -> list[str]:
+    columns = []
+    if plan.spine:
+        columns += [f"{quoted(SPINE)}.{quoted(name)}" for name in plan.spine.columns]
+    elif terms.with_keys and plan.base is not None:
+        asked = {output.name for output in plan.outputs}
+        columns += [f'"g0".{quoted(name)}' for name in plan.base.row_key if name not in asked]
+    return columns + [_value(output, plan, terms) for output in plan.outputs]
+
+
+def _value(output: Output, plan: Plan, terms: Terms) -> str:
+    value = f"{quoted(output.source)}.{quoted(output.column.name)}"
+    join = next((join for join in plan.joins if join.alias == output.source), None)
+    age = terms.age_of(output.group)
+    if join is not None and join.moment is Moment.AS_OF and age is not None:
+        elapsed = f"{_left_time(plan, SPINE if plan.spine else 'g0')} - {_time(join, quoted(output.source))}"
+        value = f"CASE WHEN {elapsed} <= INTERVAL {literal(f'{age.total_seconds():.6f} seconds')} THEN {value} END"
+    return f"{value} AS {quoted(output.name)}"

@@ -1,0 +1,43 @@
+"""Names and values inside SQL: quoted here, spliced nowhere."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+
+def quoted(name: str) -> str:
+    """Return a name as an identifier, its quotes doubled."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: Any) -> str:
+    """Return a value as a constant of SQL.
+
+    Raises
+    ------
+    TypeError
+        If it is of a type that has no constant.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, datetime.datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+        return f"TIMESTAMPTZ '{moment.astimezone(datetime.UTC).isoformat(sep=' ', timespec='microseconds')}'"
+    if isinstance(value, datetime.date):
+        return f"DATE '{value.isoformat()}'"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"CAST('{value!r}' AS DOUBLE)"
+    if isinstance(value, str):
+        # a NUL ends a statement early
+        return "'" + value.replace("'", "''").replace("\0", "") + "'"
+    raise TypeError(f"no constant of SQL for {type(value).__name__}")
+
+
+def listed(names: tuple[str, ...] | list[str], prefix: str = "") -> str:
+    """Return names as a list of columns: ``g0."a", g0."b"``."""
+    return ", ".join(prefix + quoted(name) for name in names)

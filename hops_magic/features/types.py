@@ -1,0 +1,200 @@
+"""Types of features: what a table may hold, and how a group's columns may change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hops_magic.features.model import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SIGNED = {"uint8": "int16", "uint16": "int32", "uint32": "int64"}
+_WIDENS = {
+    "int8": ("int16", "int32", "int64", "float", "double"),
+    "int16": ("int32", "int64", "float", "double"),
+    "int32": ("int64", "double"),
+    "int64": ("double",),
+    "float": ("double",),
+    "date32[day]": ("timestamp[us, tz=UTC]",),
+}
+_DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
+_LIST = re.compile(r"list<\w+: (.+?)(?: not null)?>")
+
+
+class UnusableTypeError(ValueError):
+    """A type that no table holds; the text says what to do."""
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which values are kept.
+
+    Raises
+    ------
+    UnusableTypeError
+        If there is none.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return stored_type(kind.value_type)
+    if str(kind) in _SIGNED:
+        return pa.type_for_alias(_SIGNED[str(kind)])
+    if pa.types.is_uint64(kind):
+        return pa.int64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_large_string(kind) or str(kind) == "string_view":
+        return pa.string()
+    if pa.types.is_large_binary(kind) or str(kind) == "binary_view" or pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", tz="UTC")
+    if pa.types.is_date64(kind):
+        return pa.date32()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(stored_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(item.name, stored_type(item.type)) for item in kind])
+    for found, remedy in (
+        (pa.types.is_null, "every value is null, so its type is unknown: give it one, e.g. .astype('float64')"),
+        (pa.types.is_time, "times of day: convert them to strings, or to seconds as numbers"),
+        (pa.types.is_duration, "durations: convert them to seconds as numbers, e.g. .dt.total_seconds()"),
+        (pa.types.is_interval, "intervals: convert them to numbers"),
+        (pa.types.is_union, "values of several types: convert them to one"),
+        (pa.types.is_decimal256, "decimals of more than 38 digits: round them"),
+        (pa.types.is_map, "maps: convert them to structs or strings"),
+    ):
+        if found(kind):
+            raise UnusableTypeError(remedy)
+    return kind
+
+
+def arrow_type(text: str) -> pa.DataType:
+    """Return the type that a catalog's text means.
+
+    Raises
+    ------
+    UnusableTypeError
+        If it means none.
+    """
+    import pyarrow as pa
+
+    named = {"timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"), "date32[day]": pa.date32(), "float": pa.float32()}
+    if text in named:
+        return named[text]
+    decimal, listed = _DECIMAL.fullmatch(text), _LIST.fullmatch(text)
+    if decimal:
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    if listed:
+        return pa.list_(arrow_type(listed[1]))
+    if text.startswith("struct<"):
+        return pa.struct([pa.field(name, arrow_type(kind)) for name, kind in _members(text[7:-1])])
+    try:
+        return pa.type_for_alias(text)
+    except ValueError as error:
+        raise UnusableTypeError(f"unknown type {text}") from error
+
+
+def _members(text: str) -> list[tuple[str, str]]:
+    """``a: int64, b: list<item: double>`` -> pairs; commas inside brackets do not separate."""
+    parts, depth, start = [], 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter in "<[(") - (letter in ">])")
+        if letter == "," and depth == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    parts.append(text[start:])
+    pairs = [part.strip().split(": ", 1) for part in parts]
+    return [(name, kind.removesuffix(" not null")) for name, kind in pairs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaChange:
+    """How the columns of incoming rows differ from a group's.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        The group's columns if the change is accepted.
+    added : tuple of str
+        New columns, with their types.
+    missing : tuple of str
+        Columns of the group that the rows lack.
+    widened : tuple of str
+        Columns whose type grows: ``"age: int64 to double"``.
+    clashing : tuple of str
+        Columns whose types cannot be brought together.
+    """
+
+    columns: tuple[Column, ...]
+    added: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+    clashing: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether the rows can be written as they are."""
+        return not (self.added or self.missing or self.widened or self.clashing)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the group could take the rows if its columns were changed."""
+        return not (self.missing or self.clashing)
+
+    def sentence(self) -> str:
+        """Tell the difference."""
+        parts = (
+            ("new", self.added),
+            ("missing", self.missing),
+            ("wider", self.widened),
+            ("of another type", self.clashing),
+        )
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+
+
+def check_types(schema: pa.Schema, columns: Sequence[Column]) -> SchemaChange:
+    """Compare the columns of incoming rows with a group's."""
+    own = {column.name: column for column in columns}
+    wanted, added, widened, clashing = dict(own), [], [], []
+    for item in schema:
+        kind, column = str(item.type), own.get(item.name)
+        if column is None:
+            added.append(f"{item.name} ({kind})")
+            wanted[item.name] = Column(name=item.name, type=kind)
+        elif kind == column.type or column.type in _WIDENS.get(kind, ()):
+            continue
+        elif kind in _WIDENS.get(column.type, ()):
+            widened.append(f"{item.name}: {column.type} to {kind}")
+            wanted[item.name] = replace(column, type=kind)
+        else:
+            clashing.append(f"{item.name} is {kind} in the data and {column.type} in the group")
+    missing = tuple(name for name in own if name not in schema.names)
+    return SchemaChange(
+        columns=tuple(wanted.values()),
+        added=tuple(added),
+        missing=missing,
+        widened=tuple(widened),
+        clashing=tuple(clashing),
+    )
+
+
+def toward(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
+    """Bring whole numbers that came as floats, as pandas makes them where one is missing, back to the group's type."""
+    import pyarrow as pa
+
+    own = {column.name: column for column in columns}
+    for at, item in enumerate(rows.schema):
+        column = own.get(item.name)
+        if column is None or not pa.types.is_floating(item.type) or not column.type.startswith("int"):
+            continue
+        try:
+            whole = rows.column(at).cast(arrow_type(column.type))
+        except pa.ArrowInvalid:
+            continue
+        rows = rows.set_column(at, item.name, whole)
+    return rows

@@ -1,0 +1,403 @@
+"""Writing to a group: every write is checked as a whole first, then one atomic commit."""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.features import checking, engine
+from hops_magic.features.catalog import Catalog
+from hops_magic.features.errors import ConflictError, FeatureError, SchemaMismatchError, UnknownNameError
+from hops_magic.features.lake import LakeTable, Note
+from hops_magic.features.model import COMMITTED_AT, Column, Commit, ForeignKey, Group, Operation
+from hops_magic.features.names import GroupName, parse_group
+from hops_magic.features.sql import listed, literal, quoted
+from hops_magic.features.tables import incoming
+from hops_magic.features.types import SchemaChange, check_types, toward
+from hops_magic.options import check, option
+from hops_magic.settings import FeatureSettings
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from hops_magic.features.validation import Report
+
+MODES = ("auto", "create", "append", "upsert", "version")
+ON_FAIL = ("reject", "quarantine", "warn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveOptions:
+    """Options of a write."""
+
+    mode: str = option(
+        "auto",
+        "create a group, append new rows, upsert by key, or begin a new version; auto creates or upserts",
+        choices=MODES,
+    )
+    key: tuple[str, ...] = option((), "columns of the primary key, when a group is made", metavar="COLUMN,...")
+    event_time: str | None = option(None, "column that says when a row became true, when a group is made", metavar="COLUMN")
+    partition_by: tuple[str, ...] = option((), "columns by whose values files are kept apart", metavar="COLUMN,...")
+    describe: str | None = option(None, "what the group is", metavar="TEXT")
+    tags: tuple[str, ...] = option((), "words to find the group by", metavar="TAG,...")
+    evolve: bool = option(False, "accept new columns, and widen types")
+    on_fail: str | None = option(None, "what to do with rows that break a rule: kept for later writes", choices=ON_FAIL)
+    allow_future: bool = option(False, "accept event times that are still to come")
+    no_stats: bool = option(False, "do not compute statistics of the group after the write")
+    column_descriptions: Mapping[str, str] = option((), "column -> what it is", hidden=True)
+    foreign_keys: tuple[ForeignKey, ...] = option((), "columns that hold another group's key", hidden=True)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a write did.
+
+    Attributes
+    ----------
+    quarantined : int
+        Rows that broke a rule and were put aside.
+    warnings : tuple of str
+        Rules that were broken, where that only warns.
+    """
+
+    group: Group
+    commit: Commit
+    quarantined: int = 0
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Writer:
+    """Writes groups.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        Where the lake is.
+    catalog : Catalog
+        What it knows.
+    clock : callable
+        Returns the time, with its zone.
+    opened : callable
+        Returns a group's table, after the catalog has taken in commits that it missed.
+    """
+
+    def __init__(
+        self,
+        settings: FeatureSettings,
+        catalog: Catalog,
+        clock: Callable[[], datetime.datetime],
+        opened: Callable[[Group], tuple[Group, LakeTable]],
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._clock = clock
+        self._opened = opened
+
+    def save(self, data: Any, reference: str, options: SaveOptions, *, source: str = "", run_id: str = "") -> Written:
+        """Write rows to a group; see ``FeatureStore.save``."""
+        name = parse_group(reference)
+        rows = incoming(data, name=f"the data for {name}")
+        author = getpass.getuser()
+        with self._catalog.writing(name.name), engine.connect(spill=self._spill()) as connection:
+            existing = self._target(name, options)
+            if existing is not None:
+                rows = toward(rows, existing.columns)
+            connection.register("incoming", rows)
+            if existing is None:
+                return self._create(
+                    connection,
+                    rows.schema,
+                    name,
+                    options,
+                    Note(operation=Operation.CREATE, author=author, source=source, run_id=run_id),
+                )
+            group, table = self._opened(existing)
+            operation = Operation.APPEND if options.mode == "append" else Operation.UPSERT
+            note = Note(operation=operation, author=author, source=source, run_id=run_id)
+            return self._change(connection, rows.schema, group, table, options, note)
+
+    def delete(
+        self,
+        reference: str,
+        *,
+        keys: Any = None,
+        where: str | None = None,
+        statistics: bool = True,
+        source: str = "",
+        run_id: str = "",
+    ) -> Written:
+        """Delete rows by key or by a condition; see ``FeatureStore.delete_rows``."""
+        if (keys is None) == (where is None):
+            raise FeatureError("say which rows to delete: either their keys or a condition, e.g. --where 'season < 2010'")
+        name = parse_group(reference)
+        with self._catalog.writing(name.name), engine.connect(spill=self._spill()) as connection:
+            group, table = self._opened(existing_group(self._catalog, name))
+            table.register(connection, "stored")
+            if where is not None:
+                chosen = checking.rows_where(connection, group, where)
+            else:
+                connection.register("incoming", incoming(keys, name=f"the keys for {group.full_name}"))
+                chosen = checking.rows_with_keys(connection, group)
+            if chosen.num_rows == 0:
+                raise FeatureError(f"no row of {group.full_name} matches: nothing was deleted")
+            note = Note(operation=Operation.DELETE, author=getpass.getuser(), source=source, run_id=run_id)
+            table.delete(chosen, note, keys=group.row_key)
+            return self._done(group, SaveOptions(no_stats=not statistics), connection)
+
+    # the parts
+
+    def _target(self, name: GroupName, options: SaveOptions) -> Group | None:
+        """Return the group to change; None if one is to be made."""
+        existing = self._catalog.group(name.name, name.version)
+        latest = self._catalog.group(name.name)
+        if options.mode == "version":
+            return None
+        if options.mode == "create" and existing is not None:
+            raise ConflictError(f"{existing.full_name} exists: say --mode append or upsert to add to it, or --mode version")
+        if options.mode in ("append", "upsert") and existing is None:
+            raise FeatureError(f"there is no group {name}: without --mode it is made (with --key)")
+        if existing is None and name.version is not None and name.version != (latest.version if latest else 0) + 1:
+            following = (latest.version if latest else 0) + 1
+            raise FeatureError(f"the next version of {name.name} is {following}, got {name.version}")
+        return existing
+
+    def _create(
+        self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema, name: GroupName, options: SaveOptions, note: Note
+    ) -> Written:
+        latest = self._catalog.group(name.name)
+        key = options.key or (latest.primary_key if latest else ())
+        event_time = options.event_time or (latest.event_time if latest and not options.key else None)
+        if not key:
+            raise FeatureError(
+                f"a new group needs its primary key: say --key COLUMN; the columns are {', '.join(schema.names[:30])}"
+            )
+        version = (latest.version if latest else 0) + 1
+        now = self._clock()
+        group = Group(
+            name=name.name,
+            version=version,
+            columns=described(_columns(schema, key, event_time), options.column_descriptions, latest),
+            primary_key=tuple(key),
+            event_time=event_time,
+            partition_by=options.partition_by or (latest.partition_by if latest else ()),
+            location=f"{self._settings.lake}/{name.name}/{version}-{secrets.token_hex(4)}",
+            description=options.describe or (latest.description if latest else ""),
+            tags=options.tags or (latest.tags if latest else ()),
+            foreign_keys=options.foreign_keys or (latest.foreign_keys if latest else ()),
+            rules=latest.rules if latest else (),
+            on_fail=options.on_fail or (latest.on_fail if latest else "reject"),
+            created_at=now,
+            updated_at=now,
+            author=note.author,
+        )
+        checking.check_new_group(group)
+        report = self._checked(connection, group, options, now)
+        rows = self._as_stored(connection, group, now)
+        table = LakeTable.create(
+            group.location, rows, note, keys=group.row_key, partition_by=group.partition_by, description=group.description
+        )
+        commit = replace(table.commits()[-1], rows=table.rows)
+        # the catalog makes it visible: a table that it does not name is nobody's
+        self._catalog.add(group, commit)
+        return self._finished(replace(group, rows=commit.rows, commit=commit.number), commit, options, connection, report)
+
+    def _change(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        schema: pa.Schema,
+        group: Group,
+        table: LakeTable,
+        options: SaveOptions,
+        note: Note,
+    ) -> Written:
+        if options.key and options.key != group.primary_key:
+            raise SchemaMismatchError(
+                f"the key of {group.full_name} is {', '.join(group.primary_key)}, got {', '.join(options.key)}: "
+                "say --mode version to begin a version with another key"
+            )
+        change = check_types(schema, group.columns)
+        wanted = self._evolved(group, change, options)
+        now = self._clock()
+        table.register(connection, "stored")
+        report = self._checked(connection, wanted, options, now)
+        if note.operation is Operation.APPEND:
+            checking.check_not_stored(connection, group)
+        if wanted.columns != group.columns:
+            self._rewrite(connection, wanted, group, table, note, now)
+        elif note.operation is Operation.APPEND:
+            table.append(self._as_stored(connection, wanted, now), note, keys=group.row_key)
+        else:
+            table.upsert(self._as_stored(connection, wanted, now).read_all(), note, keys=group.row_key)
+        changed = replace(
+            wanted,
+            description=options.describe or group.description,
+            tags=options.tags or group.tags,
+            foreign_keys=options.foreign_keys or group.foreign_keys,
+            columns=described(wanted.columns, options.column_descriptions, group),
+            on_fail=options.on_fail or group.on_fail,
+        )
+        if changed != group:
+            self._catalog.change(changed)
+        return self._done(changed, options, connection, report)
+
+    def _evolved(self, group: Group, change: SchemaChange, options: SaveOptions) -> Group:
+        if change.fits:
+            return group
+        if not options.evolve or not change.is_possible:
+            hint = ": say --evolve to accept that" if change.is_possible else ": begin a new version with --mode version"
+            raise SchemaMismatchError(f"the data does not have the columns of {group.full_name}: {change.sentence()}{hint}")
+        return replace(group, columns=change.columns)
+
+    def _checked(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        group: Group,
+        options: SaveOptions,
+        now: datetime.datetime,
+    ) -> Report | None:
+        """Make the view ``batch`` of rows that may be written."""
+        checking.make_batch(connection, group)
+        checking.check_keys(connection, group)
+        if not options.allow_future:
+            checking.check_event_times(connection, group, now)
+        return checking.check_rules(
+            connection,
+            group,
+            on_fail=options.on_fail or group.on_fail,
+            has_stored=group.commit >= 0 and bool(group.rows),
+            now=now,
+            put_aside=lambda rows: self._put_aside(group, rows, now),
+        )
+
+    def _as_stored(
+        self, connection: duckdb.DuckDBPyConnection, group: Group, now: datetime.datetime
+    ) -> pa.RecordBatchReader:
+        """Rows of ``batch`` as the table keeps them."""
+        query = f"SELECT {listed(group.column_names)}, {literal(now)} AS {quoted(COMMITTED_AT)} FROM batch"
+        return checking.typed(connection.sql(query).to_arrow_reader(), group)
+
+    def _rewrite(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        wanted: Group,
+        group: Group,
+        table: LakeTable,
+        note: Note,
+        now: datetime.datetime,
+    ) -> None:
+        """Write the whole table with new columns, and the new rows, in one commit."""
+        kept = [quoted(name) if group.column(name) else f"NULL AS {quoted(name)}" for name in wanted.column_names]
+        match = " AND ".join(f"s.{quoted(key)} = b.{quoted(key)}" for key in group.row_key)
+        changed = int(engine.value_of(connection, f"SELECT count(*) FROM stored s SEMI JOIN batch b ON {match}"))
+        added = int(engine.value_of(connection, "SELECT count(*) FROM batch")) - changed
+        query = (
+            f"SELECT {', '.join(kept)}, {quoted(COMMITTED_AT)} FROM stored s ANTI JOIN batch b ON {match} UNION ALL "
+            f"SELECT {listed(wanted.column_names)}, {literal(now)} FROM batch"
+        )
+        evolving = replace(note, operation=Operation.EVOLVE, rows_added=added, rows_changed=changed)
+        table.overwrite(checking.typed(connection.sql(query).to_arrow_reader(), wanted), evolving, keys=group.row_key)
+
+    def _put_aside(self, group: Group, rows: pa.Table, now: datetime.datetime) -> None:
+        import pyarrow as pa
+
+        stamped = rows.append_column(COMMITTED_AT, pa.array([now] * rows.num_rows, pa.timestamp("us", tz="UTC")))
+        note = Note(operation=Operation.APPEND, author=getpass.getuser())
+        location = quarantine_of(group)
+        if LakeTable.exists(location):
+            LakeTable(location).append_any(stamped.to_reader(), note)
+        else:
+            LakeTable.create(location, stamped.to_reader(), note, keys=())
+
+    def _done(
+        self,
+        group: Group,
+        options: SaveOptions,
+        connection: duckdb.DuckDBPyConnection,
+        report: Report | None = None,
+    ) -> Written:
+        current, table = self._opened(group)
+        commit = self._catalog.commits(current)[-1]
+        table.compact_if_needed()
+        return self._finished(current, commit, options, connection, report)
+
+    def _finished(
+        self,
+        group: Group,
+        commit: Commit,
+        options: SaveOptions,
+        connection: duckdb.DuckDBPyConnection,
+        report: Report | None,
+    ) -> Written:
+        if not options.no_stats:
+            from hops_magic.features import statistics
+
+            LakeTable(group.location, commit.number).register(connection, "written")
+            found = statistics.compute(connection, "written", group.columns)
+            self._catalog.save_statistics(group, commit.number, found.to_json())
+        if report is None or report.ok:
+            return Written(group=group, commit=commit)
+        if (options.on_fail or group.on_fail) == "quarantine":
+            return Written(group=group, commit=commit, quarantined=report.failing_rows)
+        return Written(group=group, commit=commit, warnings=(report.sentence(),))
+
+    def _spill(self) -> Path:
+        folder = self._settings.home / "tmp"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+def existing_group(catalog: Catalog, name: GroupName) -> Group:
+    """Return a group that must be there.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is not.
+    """
+    from hops_magic.features.names import nearest
+
+    group = catalog.group(name.name, name.version)
+    if group is None:
+        latest = catalog.group(name.name)
+        if latest is not None:
+            raise UnknownNameError("version", str(name), (latest.full_name,))
+        raise UnknownNameError("group", str(name), nearest(name.name, catalog.names()[0]))
+    return group
+
+
+def quarantine_of(group: Group) -> str:
+    """Where a group's rows are that broke a rule."""
+    return f"{group.location}-quarantine"
+
+
+def _columns(schema: pa.Schema, key: Sequence[str], event_time: str | None) -> tuple[Column, ...]:
+    fixed = {*key, event_time}
+    return tuple(Column(name=item.name, type=str(item.type), nullable=item.name not in fixed) for item in schema)
+
+
+def described(columns: Sequence[Column], said: Mapping[str, str], before: Group | None) -> tuple[Column, ...]:
+    """Return columns with their descriptions: those said now, else those of an earlier version.
+
+    Raises
+    ------
+    UnknownNameError
+        If a column is described that is not there.
+    """
+    said = dict(said)
+    unknown = sorted(set(said) - {column.name for column in columns})
+    if unknown:
+        raise UnknownNameError("column", unknown[0])
+    earlier = {column.name: column.description for column in before.columns} if before else {}
+    return tuple(
+        replace(column, description=said.get(column.name, column.description or earlier.get(column.name, "")))
+        for column in columns
+    )

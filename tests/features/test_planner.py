@@ -1,0 +1,171 @@
+"""Which group answers a name, which is the base, and how the others are joined to it."""
+
+import pytest
+
+from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
+from hops_magic.features.model import Column, ForeignKey, Group
+from hops_magic.features.planner import Moment, Spine, plan
+
+
+def group(name, key, features, *, version=1, event_time=None, foreign_keys=()):
+    names = [*key, *([event_time] if event_time else []), *features]
+    columns = tuple(Column(name=each, type="int64") for each in names)
+    return Group(
+        name=name,
+        version=version,
+        columns=columns,
+        primary_key=tuple(key),
+        location=f"{name}-{version}",
+        event_time=event_time,
+        foreign_keys=tuple(foreign_keys),
+    )
+
+
+class Known:
+    def __init__(self, *groups):
+        self.all = groups
+
+    def group(self, name, version=None):
+        found = [each for each in self.all if each.name == name and version in (None, each.version)]
+        return max(found, key=lambda each: each.version, default=None)
+
+    def groups_with(self, feature):
+        latest = [self.group(name) for name in sorted({each.name for each in self.all})]
+        return [each for each in latest if each.column(feature)]
+
+    def names(self):
+        return [each.name for each in self.all], [column.name for each in self.all for column in each.columns]
+
+
+TEAMS = group("teams", ["team_id"], ["average_attendance", "budget"])
+PLAYERS = group("players", ["team_id", "player_id"], ["age", "goals"])
+AVERAGES = group("averages", ["team_id"], ["average_player_age"])
+GAMES = group("games", ["game_id"], ["home", "away", "score"], event_time="played")
+LEAGUES = group("leagues", ["league"], ["country"])
+
+
+def joined(found):
+    return [(join.group.name, [(pair.source, pair.left, pair.right) for pair in join.on]) for join in found.joins]
+
+
+def test_features_of_two_groups_are_joined_by_the_key_that_they_share():
+    found = plan(["average_attendance", "average_player_age"], Known(TEAMS, AVERAGES))
+    assert found.base is TEAMS
+    assert joined(found) == [("averages", [("g0", "team_id", "team_id")])]
+    assert [output.name for output in found.outputs] == ["average_attendance", "average_player_age"]
+
+
+def test_the_finest_group_is_the_base_whatever_the_order_of_names():
+    for names in (["budget", "goals"], ["goals", "budget"]):
+        found = plan(names, Known(TEAMS, PLAYERS))
+        assert found.base is PLAYERS
+        assert [output.name for output in found.outputs] == names
+
+
+def test_a_composite_key_is_joined_whole():
+    wages = group("wages", ["team_id", "player_id"], ["wage"])
+    assert joined(plan(["goals", "wage"], Known(PLAYERS, wages))) == [
+        ("wages", [("g0", "team_id", "team_id"), ("g0", "player_id", "player_id")])
+    ]
+
+
+def test_a_declared_foreign_key_joins_keys_of_other_names_and_leads_on():
+    games = group(
+        "games",
+        ["game_id"],
+        ["home", "score"],
+        foreign_keys=[ForeignKey(columns=("home",), group="teams", references=("team_id",))],
+    )
+    teams = group(
+        "teams",
+        ["team_id"],
+        ["budget", "league"],
+        foreign_keys=[ForeignKey(columns=("league",), group="leagues", references=("league",))],
+    )
+    found = plan(["country", "score", "budget"], Known(LEAGUES, games, teams))
+    assert found.base is games
+    assert joined(found) == [("teams", [("g0", "home", "team_id")]), ("leagues", [("g1", "league", "league")])]
+
+
+def test_the_latest_version_is_the_default_and_older_ones_stay_reachable():
+    second = group("teams", ["team_id"], ["average_attendance"], version=2)
+    known = Known(TEAMS, second, AVERAGES)
+    assert plan(["average_attendance"], known).base is second
+    assert plan(["teams@1.average_attendance"], known).base is TEAMS
+    # the name of another group that contains this one's is no collision
+    assert plan(["teams.average_attendance"], Known(TEAMS, group("teams_eu", ["team_id"], ["rate"]))).base is TEAMS
+
+
+def test_a_bare_name_in_several_groups_lists_the_full_names():
+    with pytest.raises(AmbiguousNameError, match=r"'age' is in 2 groups: write one of coaches.age, players.age"):
+        plan(["age"], Known(PLAYERS, group("coaches", ["coach_id"], ["age"])))
+
+
+def test_a_key_can_be_asked_for_beside_features():
+    found = plan(["team_id", "budget", "average_player_age"], Known(TEAMS, AVERAGES, PLAYERS))
+    assert [output.name for output in found.outputs] == ["team_id", "budget", "average_player_age"]
+    assert found.outputs[0].source == "g0"
+    with pytest.raises(AmbiguousNameError):
+        plan(["team_id"], Known(TEAMS, AVERAGES))
+
+
+def test_a_typo_gets_the_nearest_names():
+    with pytest.raises(UnknownNameError, match="did you mean average_attendance"):
+        plan(["average_atendance"], Known(TEAMS))
+    with pytest.raises(UnknownNameError, match="did you mean teams"):
+        plan(["team.budget"], Known(TEAMS))
+    with pytest.raises(UnknownNameError, match=r"no feature 'budgt' in group teams@1: did you mean budget"):
+        plan(["teams.budgt"], Known(TEAMS))
+    with pytest.raises(UnknownNameError, match=r"no version 'teams@3': did you mean teams@1"):
+        plan(["teams@3.budget"], Known(TEAMS))
+
+
+def test_groups_without_a_common_key_show_both_keys_and_the_remedy():
+    with pytest.raises(
+        NoJoinPathError, match=r"teams@1 \(key team_id\) and leagues@1 \(key league\) share no key.*--foreign-key"
+    ):
+        plan(["budget", "country"], Known(TEAMS, LEAGUES))
+
+
+def test_a_join_that_multiplies_rows_is_refused_unless_it_is_meant():
+    coaches = group("coaches", ["team_id", "coach_id"], ["wins"])
+    with pytest.raises(FanoutError, match="--allow-fanout"):
+        plan(["goals", "wins"], Known(PLAYERS, coaches))
+    found = plan(["goals", "wins"], Known(PLAYERS, coaches), allow_fanout=True)
+    assert [join.is_unique for join in found.joins] == [False]
+
+
+def test_all_features_of_a_group_and_columns_of_one_name():
+    other = group("budgets", ["team_id"], ["budget"])
+    found = plan(["teams.*", "budgets.budget", "teams.budget"], Known(TEAMS, other))
+    assert [output.name for output in found.outputs] == ["team_id", "average_attendance", "teams_budget", "budgets_budget"]
+
+
+def test_event_times_decide_which_row_of_a_key_is_joined():
+    ratings = group("ratings", ["game_id"], ["rating"], event_time="rated")
+    assert plan(["score", "rating"], Known(GAMES, ratings)).joins[0].moment is Moment.AS_OF
+    forms = group("forms", ["team_id"], ["form"], event_time="at")
+    assert plan(["budget", "form"], Known(TEAMS, forms)).joins[0].moment is Moment.LATEST
+    assert plan(["budget", "average_player_age"], Known(TEAMS, AVERAGES)).joins[0].moment is Moment.ONLY
+
+
+def test_a_spine_is_what_groups_are_joined_to():
+    spine = Spine(columns=("game_id", "team_id", "ts", "won"), event_time="ts")
+    found = plan(["score", "budget", "team_id"], Known(GAMES, TEAMS, PLAYERS), spine=spine)
+    assert found.base is None
+    assert [(join.group.name, join.moment) for join in found.joins] == [("games", Moment.AS_OF), ("teams", Moment.ONLY)]
+    # its own columns come with it
+    assert [output.name for output in found.outputs] == ["score", "budget"]
+
+
+def test_a_spine_without_a_groups_key_is_refused():
+    with pytest.raises(NoJoinPathError, match="the spine has no team_id, the key of teams@1; its columns are id"):
+        plan(["budget"], Known(TEAMS), spine=Spine(columns=("id",)))
+    with pytest.raises(FanoutError, match="the spine has no player_id"):
+        plan(["goals"], Known(PLAYERS), spine=Spine(columns=("team_id",)))
+
+
+@pytest.mark.parametrize("name", ["", "*", ".x", "a.", "a b.c", "teams@x.y", "teams; drop table x.y", "@1"])
+def test_what_is_no_name_is_told(name):
+    with pytest.raises(FeatureError):
+        plan([name], Known(TEAMS))
