@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from hops_magic.tuning.space import Draw, Space
 
 
-def dimensions(graph: Any) -> Iterator[tuple[str, Dimension]]:
-    """Yield the label and dimension of each ``hp.*`` expression of a graph."""
+def dimensions(graph: Any) -> Iterator[tuple[str, Dimension, Any]]:
+    """Yield the label and dimension of each ``hp.*`` expression of a graph, and the expression itself."""
     from hyperopt.pyll import dfs
 
     choices = _choices(graph)
     for node in dfs(graph):
         if node.name == "hyperopt_param":
-            yield _label(node), _dimension(node, is_choice=id(node) in choices)
+            yield _label(node), _dimension(node, is_choice=id(node) in choices), node
 
 
 def evaluate(graph: Any, draw: Draw) -> Any:

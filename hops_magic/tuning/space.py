@@ -198,13 +198,12 @@ class Space:
     def dimensions(self) -> dict[str, Dimension]:
         """Return every dimension by label, those of options that are not chosen included."""
         found: dict[str, Dimension] = {}
-
-        def note(label: str, dimension: Dimension) -> None:
-            if found.setdefault(label, dimension) != dimension:
+        sources: dict[str, Any] = {}
+        for label, dimension, source in _all_dimensions(self.items if self.whole is None else self.whole):
+            # one expression may be used in several places, and is one hyperparameter then
+            if sources.setdefault(label, source) is not source:
                 raise UsageError(f"two hyperparameters of the space are called {label}: give them different names")
-
-        for label, dimension in _all_dimensions(self.items if self.whole is None else self.whole):
-            note(label, dimension)
+            found[label] = dimension
         return found
 
     def walk(self, draw: Draw) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -255,27 +254,9 @@ class Space:
         UsageError
             Naming what does not fit.
         """
-        unused = set(known)
-        by_name = dict(self.items)
-        told = dict(known)
+        from hops_magic.tuning.known import point_of
 
-        def look_up(label: str, dimension: Dimension) -> Any:
-            if label not in told:
-                raise UsageError(f"--start-with {dict(known)}: {label} is missing")
-            unused.discard(label)
-            value, part = told[label], by_name.get(label)
-            if isinstance(part, Choice) and isinstance(value, Mapping):
-                index = _matching(part, value, label)
-                # what is drawn inside the option is told with it
-                told.update({f"{label}[{index}].{key}": inner for key, inner in value.items()})
-                return index
-            return _raw(value, label, dimension, part)
-
-        _, point = self.walk(look_up)
-        constants = {name for name, part in self.items if not _is_searched(part) and known.get(name, part) == part}
-        if unused - constants:
-            raise UsageError(f"--start-with {dict(known)}: the space has no {', '.join(sorted(unused - constants))}")
-        return point
+        return point_of(self, known)
 
     def points(self) -> Iterator[dict[str, Any]]:
         """Yield every point of a space that can be counted, the last name changing fastest.
@@ -353,33 +334,30 @@ def _is_graph(value: Any) -> bool:
     return type(value).__module__.startswith("hyperopt.pyll")
 
 
-def _is_searched(part: Any) -> bool:
-    return any(True for _ in _dimensions_of(part, ""))
-
-
-def _all_dimensions(root: Any) -> Iterator[tuple[str, Dimension]]:
+def _all_dimensions(root: Any) -> Iterator[tuple[str, Dimension, Any]]:
     if _is_graph(root):
         from hops_magic.tuning.graphs import dimensions
 
         yield from dimensions(root)
         return
     for name, part in root:
-        yield from _dimensions_of(part, name)
+        yield from dimensions_of(part, name)
 
 
-def _dimensions_of(part: Any, path: str) -> Iterator[tuple[str, Dimension]]:
+def dimensions_of(part: Any, path: str) -> Iterator[tuple[str, Dimension, Any]]:
+    """Yield the label and dimension of each distribution in a part of a space, and the distribution or expression itself."""
     if isinstance(part, Distribution):
-        yield path, part.dimension
+        yield path, part.dimension, part
     elif isinstance(part, Choice):
-        yield path, part.dimension
+        yield path, part.dimension, part
         for index, option in enumerate(part.options):
-            yield from _dimensions_of(option, f"{path}[{index}]")
+            yield from dimensions_of(option, f"{path}[{index}]")
     elif isinstance(part, Mapping):
         for key, inner in part.items():
-            yield from _dimensions_of(inner, f"{path}.{key}")
+            yield from dimensions_of(inner, f"{path}.{key}")
     elif isinstance(part, list | tuple):
         for index, inner in enumerate(part):
-            yield from _dimensions_of(inner, f"{path}.{index}")
+            yield from dimensions_of(inner, f"{path}.{index}")
     elif _is_graph(part):
         yield from _all_dimensions(part)
 
@@ -400,34 +378,6 @@ def _evaluate(part: Any, path: str, draw: Draw) -> Any:
 
         return evaluate(part, draw)
     return part
-
-
-def _matching(part: Choice, value: Mapping[str, Any], label: str) -> int:
-    """Return the option that a dictionary is a value of: with its keys, and with its constants."""
-    for index, option in enumerate(part.options):
-        if isinstance(option, Mapping) and set(option) == set(value):
-            constants = {key: inner for key, inner in option.items() if not _is_searched(inner)}
-            if all(value[key] == inner for key, inner in constants.items()):
-                return index
-    raise UsageError(f"--start-with: {label} must be one of {list(part.options)!r}, got {dict(value)!r}")
-
-
-def _raw(value: Any, label: str, dimension: Dimension, part: Any) -> Any:
-    """Return the raw coordinate of a value that a user gave."""
-    if isinstance(part, Choice):
-        for index, option in enumerate(part.options):
-            if type(option) is type(value) and option == value:
-                return index
-        for index, option in enumerate(part.options):
-            if option == value:
-                return index
-        raise UsageError(f"--start-with: {label} must be one of {list(part.options)!r}, got {value!r}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
-    inside = 0 <= value < len(dimension.weights) if dimension.weights else dimension.low <= value <= dimension.high
-    if not inside or (dimension.is_whole and not float(value).is_integer()):
-        raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
-    return value
 
 
 def _text(part: Any) -> str:

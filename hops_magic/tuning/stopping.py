@@ -71,6 +71,25 @@ class Never:
         """Take note of nothing."""
 
 
+@dataclass
+class _Means:
+    """Running means of the trials at one step, in order: a median of thousands is then found at once."""
+
+    by_trial: dict[int, float] = field(default_factory=dict)
+    ordered: list[float] = field(default_factory=list)
+
+    def without(self, trial: int) -> list[float]:
+        """Return the means of all other trials."""
+        if trial in self.by_trial:
+            del self.ordered[bisect.bisect_left(self.ordered, self.by_trial.pop(trial))]
+        return self.ordered
+
+    def put(self, trial: int, mean: float) -> None:
+        """Add a trial that is not there."""
+        self.by_trial[trial] = mean
+        bisect.insort(self.ordered, mean)
+
+
 class Median:
     """Stops a trial whose best loss is strictly worse than the median of the other trials' means up to the same step.
 
@@ -89,7 +108,7 @@ class Median:
         self.grace, self.others, self._show = grace, others, show
         self._best: dict[int, float] = {}
         self._sum: dict[int, tuple[float, int]] = {}
-        self._means: dict[int, dict[int, float]] = {}
+        self._means: dict[int, _Means] = {}
         self._courses: dict[int, tuple[list[int], list[float]]] = {}
         self._leaping: set[int] = set()
 
@@ -101,9 +120,9 @@ class Median:
         total, count = self._sum.get(trial, (0.0, 0))
         self._sum[trial] = (total + loss, count + 1)
         mean = (total + loss) / (count + 1)
-        means = self._means.setdefault(step, {})
-        others = [known for other, known in means.items() if other != trial] + self._passed(trial, step)
-        means[trial] = mean
+        means = self._means.setdefault(step, _Means())
+        others = means.without(trial) + self._passed(trial, step)
+        means.put(trial, mean)
         steps, course = self._courses.setdefault(trial, ([], []))
         if step > (steps[-1] if steps else self.grace - 1) + 1:
             self._leaping.add(trial)
@@ -140,6 +159,12 @@ class _Rung:
     seen: set[int] = field(default_factory=set)
 
 
+def _check_rungs(grace: int, reduction: int) -> None:
+    for name, number, least in (("grace", grace, 1), ("reduction", reduction, 2)):
+        if number < least:
+            raise OptionError(name, f"must be at least {least}", number)
+
+
 class Asha:
     """Asynchronous successive halving, in the variant that stops instead of promoting.
 
@@ -147,11 +172,17 @@ class Asha:
     that of Ray Tune and Syne Tune. Rungs are at ``grace * reduction**k`` below ``max_steps``. The first report at or after
     a rung is recorded there; the trial goes on if it is among the best ``1/reduction`` of that rung, itself included. A
     rung decides from ``reduction`` losses on.
+
+    Raises
+    ------
+    OptionError
+        If ``grace`` or ``reduction`` is so small that the rungs would have no end.
     """
 
     def __init__(
         self, grace: int = ASHA_GRACE, reduction: int = REDUCTION, max_steps: int = MAX_STEPS, show: Show = _shown
     ) -> None:
+        _check_rungs(grace, reduction)
         self.grace, self.reduction, self.max_steps, self._show = grace, reduction, max_steps, show
         self.rungs: list[_Rung] = []
         at = grace
@@ -205,6 +236,7 @@ class Hyperband:
     def __init__(
         self, grace: int = ASHA_GRACE, reduction: int = REDUCTION, max_steps: int = MAX_STEPS, show: Show = _shown
     ) -> None:
+        _check_rungs(grace, reduction)
         count = 1
         while grace * reduction**count < max_steps:
             count += 1

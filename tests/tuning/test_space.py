@@ -186,8 +186,48 @@ def test_a_whole_hyperopt_space_may_choose_between_dictionaries():
         assert set(point) == {"kind", *values} - {"model"}
 
 
+def test_known_values_choose_the_option_whose_ranges_hold_them():
+    near, far = {"k": "sgd", "m": uniform(0, 1)}, {"k": "sgd", "m": uniform(2, 3)}
+    space = Space.of({"o": choice([near, far, {"k": "sgd", "m": choice(["a", {"n": quniform(0, 9, 3)}])}])})
+    assert space.point({"o": {"k": "sgd", "m": 0.5}}) == {"o": 0, "o[0].m": 0.5}
+    assert space.point({"o": {"k": "sgd", "m": 2.5}}) == {"o": 1, "o[1].m": 2.5}
+    assert space.point({"o": {"k": "sgd", "m": "a"}}) == {"o": 2, "o[2].m": 0}
+    inner = space.point({"o": {"k": "sgd", "m": {"n": 6}}})
+    assert space.values(inner) == {"o": {"k": "sgd", "m": {"n": 6}}}
+    for value in (1.5, "b", {"n": 7}):
+        with pytest.raises(UsageError, match="o must be one of"):
+            space.point({"o": {"k": "sgd", "m": value}})
+    # where one option alone has these keys, its range is told
+    with pytest.raises(UsageError, match=r"o\[0\]\.m must be a number from 0 to 1, got 1.5"):
+        Space.of({"o": choice([near, {"k": "adam"}])}).point({"o": {"k": "sgd", "m": 1.5}})
+
+
+def test_known_values_between_multiples_are_refused_with_the_nearest():
+    space = Space.of({"units": quniform(10, 46, 10), "rate": quniform(0, 1, 0.1)})
+    assert space.point({"units": 46, "rate": 0.3}) == {"units": 46, "rate": 0.3}  # bounds that are drawn count
+    assert space.values({"units": 46, "rate": 0.3})["units"] == 46
+    with pytest.raises(UsageError, match="units must be a multiple of 10, got 17: the nearest is 20"):
+        space.point({"units": 17, "rate": 0.3})
+    with pytest.raises(UsageError, match=r"rate must be a multiple of 0\.1, got 0\.33: the nearest is 0\.3"):
+        space.point({"units": 20, "rate": 0.33})
+
+
+def test_one_expression_in_two_places_is_one_hyperparameter():
+    from hyperopt import hp
+
+    x = hp.uniform("x", 0, 1)
+    space = Space.of({"a": x, "b": 2 * x})
+    values = pickle.loads(pickle.dumps(space)).values({"x": 0.25})
+    assert values == {"a": 0.25, "b": 0.5}
+
+
 def test_equal_labels_are_refused():
     from hyperopt import hp
+
+    with pytest.raises(UsageError, match="two hyperparameters of the space are called x"):
+        Space.of({"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 1)})
+    with pytest.raises(UsageError, match="two hyperparameters of the space are called lr"):
+        Space.of(hp.choice("k", [{"lr": hp.uniform("lr", 0, 1)}, {"lr": hp.uniform("lr", 0, 1)}]))
 
     with pytest.raises(UsageError, match="two hyperparameters of the space are called x"):
         Space.of({"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)})

@@ -157,3 +157,18 @@ def test_limits_of_a_study():
     assert limits.reason([0.5, 0.1], 1) == "the target of 0.1 is reached"
     assert limits.reason([0.5], 10) == "its budget of 10 s is used up"
     assert Limits().reason([1.0] * 100, 1e9) == ""
+
+
+def test_rungs_without_end_are_refused():
+    for make in (Asha, Hyperband):
+        with pytest.raises(OptionError, match="reduction must be at least 2, got 1"):
+            make(reduction=1)
+        with pytest.raises(OptionError, match="grace must be at least 1, got 0"):
+            make(grace=0)
+
+
+def test_median_takes_a_step_that_is_reported_again_in_place_of_the_first():
+    rule = Median(grace=1, others=2)
+    assert feed(rule, [(0, 1, 1.0), (0, 1, 3.0), (1, 1, 2.0), (0, 1, 3.0)]) == []  # one other is too few
+    # 0 has the mean of 1, 3 and 3, 1 has 2: their median is 2.17
+    assert feed(rule, [(2, 1, 2.1), (3, 1, 2.2)]) == [(3, 1)]
