@@ -312,7 +312,8 @@ def _told(location: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    text = redacted(" ".join(str(error).split()))
+    # what follows is a stack of the library's own
+    text = redacted(" ".join(str(error).split(" 0: ")[0].split()))
     for mark, reason in (
         ("No space left", "the disk is full"),
         ("os error 28", "the disk is full"),
@@ -322,7 +323,11 @@ def _reason(error: Exception) -> str:
         ("SignatureDoesNotMatch", "the credentials are wrong"),
         ("AccessDenied", "the credentials do not allow it"),
         ("403 Forbidden", "the credentials do not allow it"),
+        ("NoSuchBucket", "there is no such bucket"),
+        ("error sending request", "the server does not answer"),
+        ("File too large", "a file may not grow any more (a quota or limit)"),
         ("Invalid JSON in log", "a file of its log is damaged: restore it from a copy"),
+        ("Json error", "a file of its log is damaged: restore it from a copy"),
     ):
         if mark in text:
             return reason

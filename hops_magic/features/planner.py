@@ -7,7 +7,7 @@ tells the rules to users.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -147,9 +147,10 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
     """
     if not names:
         raise FeatureError("no feature was named: %features get NAME ..., and %features search TEXT finds names")
-    wanted, used = _resolve([parse_feature(name) for name in names], groups, spine)
+    found, used = _resolve([parse_feature(name) for name in names], groups)
     joined = _from_spine(spine, used, allow_fanout) if spine else _from_base(used, allow_fanout)
     by_group = {group.full_name: alias for alias, group in joined.groups.items()}
+    wanted = dict.fromkeys(_key_column(each, joined) if isinstance(each, str) else each for each in found)
     outputs = _named(
         [Output(source=by_group[group.full_name], column=column, name=column.name, group=group) for group, column in wanted]
     )
@@ -158,12 +159,9 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
     return replace(joined, outputs=outputs)
 
 
-def _resolve(
-    requests: Sequence[FeatureName], groups: Groups, spine: Spine | None
-) -> tuple[list[tuple[Group, Column]], list[Group]]:
-    """Find the group of each name: first those that are certain, then keys, which several groups share."""
+def _resolve(requests: Sequence[FeatureName], groups: Groups) -> tuple[list[tuple[Group, Column] | str], list[Group]]:
+    """Find the column of each name; a key that the other names' groups share stays a name, until the base is known."""
     found: list[list[tuple[Group, Column]] | None] = []
-    used: dict[str, Group] = {}
     choices: dict[int, list[Group]] = {}
     for at, request in enumerate(requests):
         candidates = [_group_of(request, groups)] if request.group else groups.groups_with(request.feature)
@@ -171,30 +169,24 @@ def _resolve(
             raise UnknownNameError("feature", request.feature, nearest(request.feature, groups.names()[1]))
         if len(candidates) > 1:
             choices[at] = candidates
-            found.append(None)
-            continue
-        found.append(_columns(request, candidates[0]))
-        used[candidates[0].full_name] = candidates[0]
+        found.append(_columns(request, candidates[0]) if len(candidates) == 1 else None)
+    used = {group.full_name: group for pairs in found for group, _ in pairs or ()}
     for at, candidates in choices.items():
         name = requests[at].feature
-        # a key that the other names' groups share means the same in all of them
-        sharing = [group for group in candidates if group.full_name in used and name in group.row_key]
-        if not sharing and spine is None and all(name in group.primary_key for group in candidates) and used:
-            sharing = [group for group in candidates if group.full_name in used]
-        if not sharing:
+        if not any(group.full_name in used and name in group.row_key for group in candidates):
             raise AmbiguousNameError(name, [f"{group.name}.{name}" for group in candidates])
-        found[at] = _columns(requests[at], _finest(sharing))
-    wanted = [pair for pairs in found for pair in pairs or ()]
-    return list(dict.fromkeys(wanted)), _in_order(wanted)
+    wanted: dict[tuple[Group, Column] | str, None] = {}
+    for at, pairs in enumerate(found):
+        wanted.update(dict.fromkeys(pairs) if pairs is not None else {requests[at].feature: None})
+    return list(wanted), list(used.values())
 
 
-def _finest(groups: Sequence[Group]) -> Group:
-    """The group of which every row has the key's value: the one with the longest key."""
-    return max(groups, key=lambda group: len(group.row_key))
-
-
-def _in_order(wanted: Iterable[tuple[Group, Column]]) -> list[Group]:
-    return list({group.full_name: group for group, _ in wanted}.values())
+def _key_column(name: str, joined: Plan) -> tuple[Group, Column]:
+    """The column of a shared key: the base's, since every row has it there."""
+    group = next(group for group in joined.groups.values() if name in group.row_key)
+    column = group.column(name)
+    assert column is not None
+    return group, column
 
 
 def _group_of(request: FeatureName, groups: Groups) -> Group:

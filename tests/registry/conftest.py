@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from recorded_runs import record
+from services import Postgres, running_postgres
 
 from hops_magic.registry import open_registry
 from hops_magic.registry.registry import Registry
@@ -57,49 +55,7 @@ def recorded(settings: Settings) -> Callable[..., Run]:
     return functools.partial(record, settings)
 
 
-class Postgres:
-    """A PostgreSQL server of the test's own, on a Unix socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.data = folder, folder / "data"
-        self.bin = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-        # PostgreSQL refuses to run as root
-        self.user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-        if self.user:
-            shutil.chown(folder, "postgres", "postgres")
-        self.run("initdb", "-D", str(self.data), "-U", "hops", "-A", "trust", "--no-sync")
-
-    def run(self, program: str, *words: str) -> None:
-        command = [str(self.bin / program), *words]
-        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self.user)
-
-    def start(self) -> None:
-        options = f"-k {self.folder} -c listen_addresses= -c fsync=off"
-        self.run("pg_ctl", "-D", str(self.data), "-w", "-o", options, "-l", str(self.folder / "log"), "start")
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", str(self.data), "-w", "-m", "immediate", "stop")
-
-    @property
-    def uri(self) -> str:
-        return f"postgresql://hops:s3cret@/postgres?host={self.folder}"
-
-
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    # a socket's path must be short, and the server's user must get there
-    folder = Path(tempfile.mkdtemp(prefix="hops-pg-", dir="/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder)
-    server.start()
-    try:
+    with running_postgres() as server:
         yield server
-    finally:
-        subprocess.run(
-            [str(server.bin / "pg_ctl"), "-D", str(server.data), "-m", "immediate", "stop"],
-            check=False,
-            capture_output=True,
-            cwd="/",
-            **server.user,
-        )
-        shutil.rmtree(folder)

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from waiting import wait_until
 
 from hops_magic.engine.submit import StudyHandle, attach, cluster_state
 from hops_magic.errors import OptionError, RunFailedError, UsageError
@@ -31,15 +31,6 @@ def until(handle, fact):
         if fact(study):
             return study
     raise AssertionError(f"the study ended before: {handle.follower.run.state} {handle.follower.run.reason}")
-
-
-def wait_until(fact, what, deadline_s=60):
-    ended = threading.Event()
-    for _ in range(int(deadline_s / 0.05)):
-        if value := fact():
-            return value
-        ended.wait(0.05)
-    raise AssertionError(f"{what} did not happen within {deadline_s} s")
 
 
 def kill_worker(session, address):
