@@ -64,7 +64,7 @@ def figures_of(field: Field, column: Sorted) -> Figures:
     if not len(values):
         return counts
     with np.errstate(all="ignore"):
-        mean, std = _moments(values)
+        mean, std = moments(values)
         begins = np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
         return Figures(
             **{name: getattr(counts, name) for name in ("count", "nulls", "nan", "infinite")},
@@ -99,10 +99,12 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _moments(values: Array) -> tuple[float | None, float | None]:
+def moments(values: Array) -> tuple[float | None, float | None]:
     """Mean and standard deviation; None where doubles overflow."""
     import numpy as np
 
+    if not len(values):
+        return None, None
     mean = float(np.mean(values, dtype=np.float64))
     if not math.isfinite(mean):
         return None, None
