@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import rows_of, value_of
 from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, UnknownNameError
 from hops_magic.features.model import COMMITTED_AT, Group
@@ -159,11 +160,21 @@ def check_rules(
         match = " AND ".join(f"s.{quoted(key)} = b.{quoted(key)}" for key in group.row_key)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW untouched AS SELECT * FROM stored s ANTI JOIN batch b ON {match}")
         stored = "untouched"
-    report = validate(connection, "batch", rules, group.columns, stored=stored, row_key=group.row_key, now=now)
+    report = validate(
+        connection,
+        "batch",
+        rules,
+        group.columns,
+        stored=stored,
+        row_key=group.row_key,
+        now=now,
+        event_time=group.event_time,
+    )
     if report.ok or on_fail == "warn":
         return report
     if on_fail == "reject" or not report.can_split:
-        raise RejectedError(f"nothing was written to {group.full_name}: {report.sentence()}")
+        remedy = ": correct them, or say --on-fail quarantine to put them aside" if report.can_split else ""
+        raise RejectedError(f"nothing was written to {group.full_name}: {report.sentence()}{remedy}")
     good, bad = split(connection, "batch", report)
     if good.num_rows == 0:
         raise RejectedError(f"nothing was written to {group.full_name}, since every row breaks a rule: {report.sentence()}")
@@ -183,13 +194,13 @@ def rows_where(connection: duckdb.DuckDBPyConnection, group: Group, where: str) 
     """
     import duckdb
 
-    if len(connection.extract_statements(f"SELECT ({where})")) != 1:
-        raise FeatureError(f"the condition must be one expression over the group's columns, got {where[:200]!r}")
+    check_condition(connection, where, "stored", whose=group.full_name)
     try:
-        return connection.sql(f"SELECT {listed(group.row_key)} FROM stored WHERE ({where})").to_arrow_table()
-    except (duckdb.BinderException, duckdb.ParserException, duckdb.ConversionException) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise FeatureError(f"the condition {where[:200]!r} cannot be asked of {group.full_name}: {reason}") from error
+        return connection.sql(f"SELECT {listed(group.row_key)} FROM stored WHERE ({where}\n)").to_arrow_table()
+    except duckdb.ConversionException as error:
+        raise FeatureError(
+            f"the condition {where[:200]!r} cannot be asked of {group.full_name}: {first_line(error)}"
+        ) from error
 
 
 def rows_with_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> pa.Table:

@@ -163,6 +163,11 @@ class FeatureStore:
                 on_fail=on_fail or found.on_fail,
             )
             check_new_group(changed)
+            if rules:
+                from hops_magic.features.validation import check_rules
+
+                with engine.connect() as connection:
+                    check_rules(connection, rules, changed.columns, changed.event_time)
             self.catalog.change(changed)
         return changed
 
