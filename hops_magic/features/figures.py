@@ -28,7 +28,7 @@ _MOST_TOP = 10
 class Histogram:
     """Counts between edges, one edge more than counts; a bin has its left edge, the last one both.
 
-    Whole numbers have bins of whole width, fewer than 20 where they span less.
+    There are 20 bins. Whole numbers have bins of whole width, at most 20; one for each number, if they span at most 40.
     """
 
     edges: tuple[Any, ...]
@@ -144,7 +144,8 @@ def _whole_bins(values: Array) -> Histogram:
     import numpy as np
 
     low, high = int(values[0]), int(values[-1])
-    width = -(-(high - low + 1) // BINS)
+    # days of a month in bins of two would end with half a bin
+    width = 1 if high - low < 2 * BINS else -(-(high - low + 1) // BINS)
     if width > 2**53:
         return _equal_bins(values)
     bins = -(-(high - low + 1) // width)

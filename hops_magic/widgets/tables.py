@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 from hops_magic.widgets.plain import clean, one_line
 
@@ -156,11 +156,23 @@ class Code:
         return f'<span style="color:{colour}">{escape(line)}</span>' if colour else escape(line)
 
 
+class Part(Protocol):
+    """A piece of a page."""
+
+    def html(self) -> str:
+        """Return it as a piece of a page."""
+        ...
+
+    def text(self) -> str:
+        """Return it as text."""
+        ...
+
+
 @dataclass(frozen=True)
 class Page:
     """Several pieces, one below the other."""
 
-    parts: Sequence[Table | Code] = field(default_factory=list)
+    parts: Sequence[Part] = field(default_factory=list)
 
     def html(self) -> str:
         """Return the pieces as a piece of a page."""
