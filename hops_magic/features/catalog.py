@@ -89,6 +89,16 @@ class Catalog:
         found = self._groups(query)
         return found[0] if found else None
 
+    def state(self) -> tuple[int, ...]:
+        """Return what is another after each commit, new group or dropped group."""
+        from sqlalchemy import func, select
+
+        query = select(
+            func.count(), func.coalesce(func.max(t.versions.c.id), 0), func.coalesce(func.sum(t.versions.c.commit), 0)
+        )
+        with self._reading() as db:
+            return tuple(int(value) for value in db.execute(query.select_from(t.versions)).one())
+
     def versions(self, name: str) -> list[Group]:
         """Return the versions of a group, newest first."""
         return self._groups(t.versions.select().where(t.versions.c.name == name).order_by(t.versions.c.version.desc()))

@@ -54,6 +54,8 @@ def connect(*, spill: Path | None = None, memory_gib: float | None = None) -> It
             connection.execute("SET TimeZone='UTC'")
             # rows are ordered where their order is promised; elsewhere results stream in bounded memory
             connection.execute("SET preserve_insertion_order=false")
+            # it would be drawn over what the notebook shows
+            connection.execute("SET enable_progress_bar=false")
             yield connection
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise StoreError(_sentence(error)) from error

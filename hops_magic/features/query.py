@@ -6,7 +6,7 @@ Point-in-time joins use DuckDB's ``ASOF JOIN``. A group's rows are unique by key
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hops_magic.features.errors import FeatureError
@@ -17,6 +17,8 @@ from hops_magic.features.sql import listed, literal, quoted
 # number of a spine's row, so that the answer has them in their order
 ROW = "_hops_row"
 _AVAILABLE = "_hops_available"
+# with more features than that, their moments are joined first, and the features by these: an as-of join sorts all it carries
+_WIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +73,12 @@ class Terms:
 def statement(plan: Plan, terms: Terms | None = None) -> str:
     """Return the SQL that answers a plan, over views named like the plan's sources."""
     terms = terms or Terms()
-    parts = [_part(join, plan, terms) for join in plan.joins]
-    sources = [f"{quoted(join.alias)} AS (\n  {part}\n)" for join, part in zip(plan.joins, parts, strict=True)]
+    sources = [f"{quoted(name)} AS (\n  {part}\n)" for join in plan.joins for name, part in _parts(join, plan, terms)]
     left = SPINE if plan.spine else "g0"
     lines = [f"WITH {', '.join(sources)}"] if sources else []
     lines.append("SELECT " + ",\n       ".join(_columns(plan, terms)))
     lines.append(f"FROM {quoted(left)}")
-    lines += [_join(join, left, plan, terms) for join in plan.joins]
+    lines += _joins(plan, terms)
     if plan.spine:
         lines.append(f"ORDER BY {left}.{quoted(ROW)}")
     if terms.limit is not None:
@@ -108,32 +109,68 @@ def needed(plan: Plan, terms: Terms | None = None) -> dict[str, list[str]]:
     return {alias: list(names) for alias, names in columns.items()}
 
 
-def _part(join: Join, plan: Plan, terms: Terms) -> str:
-    """Rows of a group that can be joined."""
-    names = listed(needed(plan, terms)[join.alias])
+def _parts(join: Join, plan: Plan, terms: Terms) -> list[tuple[str, str]]:
+    """Rows of a group that can be joined, by name; of a wide one also their moments alone."""
+    names = needed(plan, terms)[join.alias]
+    if not _is_wide(join, plan):
+        return [(join.alias, _part(join, names, terms))]
+    hidden = [COMMITTED_AT] if terms.exclude_late else []
+    led_by = [pair.left for other in plan.joins for pair in other.on if pair.source == join.alias]
+    narrow = list(dict.fromkeys([*join.group.row_key, *(pair.right for pair in join.on), *led_by, *hidden]))
+    features = f"SELECT {listed([name for name in names if name != COMMITTED_AT])} FROM {quoted(f'{join.alias}_rows')}"
+    return [(f"{join.alias}_at", _part(join, narrow, terms)), (join.alias, features)]
+
+
+def _part(join: Join, names: Sequence[str], terms: Terms) -> str:
+    columns = listed(list(names))
     view = quoted(f"{join.alias}_rows")
     if join.moment is Moment.LATEST:
-        return f"SELECT {names} FROM {view}\n  QUALIFY row_number() OVER ({_by_key(join)} ORDER BY {_time(join)} DESC) = 1"
+        return f"SELECT {columns} FROM {view}\n  QUALIFY row_number() OVER ({_by_key(join)} ORDER BY {_time(join)} DESC) = 1"
     if join.moment is Moment.AS_OF and terms.exclude_late:
         # A row can be known from the later of its event and its commit. Ordered by that, a row counts only if no row that
         # was known by then is of a later event: what is left can be joined by one inequality.
         known = f"greatest({_time(join)}, {quoted(COMMITTED_AT)})"
         return (
-            f"SELECT * FROM (SELECT {names}, {known} AS {_AVAILABLE} FROM {view})\n"
+            f"SELECT * FROM (SELECT {columns}, {known} AS {_AVAILABLE} FROM {view})\n"
             f"  QUALIFY {_time(join)} = max({_time(join)}) OVER ({_by_key(join)} ORDER BY {_AVAILABLE})"
         )
-    return f"SELECT {names} FROM {view}"
+    return f"SELECT {columns} FROM {view}"
 
 
-def _join(join: Join, left: str, plan: Plan, terms: Terms) -> str:
-    alias = quoted(join.alias)
-    on = [f"{quoted(pair.source)}.{quoted(pair.left)} = {alias}.{quoted(pair.right)}" for pair in join.on]
+def _joins(plan: Plan, terms: Terms) -> list[str]:
+    """Joins in the order in which least is carried along: moments, then features; an as-of join sorts its left side too."""
+    sources = {pair.source for join in plan.joins for pair in join.on}
+    first: list[str] = []
+    then: list[str] = []
+    for join in plan.joins:
+        place = first if join.moment is Moment.AS_OF or join.alias in sources else then
+        place.append(_join(join, plan, terms))
+        if _is_wide(join, plan):
+            moment, features = quoted(f"{join.alias}_at"), quoted(join.alias)
+            same = [f"{moment}.{quoted(name)} = {features}.{quoted(name)}" for name in join.group.row_key]
+            then.append(f"LEFT JOIN {features} ON {' AND '.join(same)}")
+    return first + then
+
+
+def _join(join: Join, plan: Plan, terms: Terms) -> str:
+    wide = {other.alias for other in plan.joins if _is_wide(other, plan)}
+
+    def name(alias: str) -> str:
+        return quoted(f"{alias}_at" if alias in wide else alias)
+
+    alias = name(join.alias)
+    on = [f"{name(pair.source)}.{quoted(pair.left)} = {alias}.{quoted(pair.right)}" for pair in join.on]
+    left = SPINE if plan.spine else "g0"
     if join.moment is Moment.AS_OF:
         known = f"{alias}.{_AVAILABLE}" if terms.exclude_late else _time(join, alias)
         return f"ASOF LEFT JOIN {alias} ON {' AND '.join([*on, f'{_left_time(plan, left)} >= {known}'])}"
     if join.moment is Moment.ONLY and terms.exclude_late:
         on.append(f"{_left_time(plan, left)} >= {alias}.{quoted(COMMITTED_AT)}")
     return f"LEFT JOIN {alias} ON {' AND '.join(on)}"
+
+
+def _is_wide(join: Join, plan: Plan) -> bool:
+    return join.moment is Moment.AS_OF and sum(output.source == join.alias for output in plan.outputs) > _WIDE
 
 
 def _by_key(join: Join) -> str:

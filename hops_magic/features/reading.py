@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # beyond that many, keys are joined instead of listed
 _LISTED_KEYS = 1_000
+_KEPT_LOOKUPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,29 +109,25 @@ class Reader:
         self._settings = settings
         self._catalog = catalog
         self._opened = opened
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, _Kept] = {}
 
     @contextlib.contextmanager
     def answering(self, request: Request) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, str, dict[str, Source]]]:
         """Open an engine in which the request's SQL can be run."""
-        spine_rows = self._spine_rows(request)
+        spine = self._spine(request)
         with engine.connect(spill=self._spill()) as connection:
-            spine = self._register_spine(connection, spine_rows, request) if spine_rows is not None else None
-            groups = _AsOf(self._catalog, self._opened, request.as_of)
-            plan = planner.plan(request.names, groups, spine=spine, allow_fanout=request.allow_fanout)
-            request.terms.check(plan)
-            if isinstance(request.as_of, int) and len(plan.groups) > 1:
-                named = ", ".join(group.full_name for group in plan.groups.values())
-                raise FeatureError(f"--as-of {request.as_of} is a commit of one group, and {named} are read: give a time")
-            sources = {alias: groups.source(group) for alias, group in plan.groups.items()}
-            for alias, source in sources.items():
-                view = alias if plan.base is not None and alias == "g0" else f"{alias}_rows"
-                source.table.register(connection, view if request.keys is None else f"{view}_all")
-                if request.keys is not None:
-                    self._narrow(connection, view, plan, alias, spine_rows)
+            plan, sources = self._prepared(connection, request, spine)
+            if spine is not None:
+                connection.register(SPINE, spine.rows)
+            if request.keys is not None and spine is not None:
+                _narrow(connection, plan, spine.rows)
             yield connection, plan, query.statement(plan, request.terms), sources
 
     def table(self, request: Request) -> tuple[pa.Table, Plan, dict[str, Source]]:
         """Return the answer as a table in memory."""
+        if request.keys is not None and request.as_of is None:
+            return self._lookup(request)
         with self.answering(request) as (connection, plan, sql, sources):
             return connection.sql(sql).to_arrow_table(), plan, sources
 
@@ -151,24 +149,89 @@ class Reader:
 
     # the parts
 
-    def _spine_rows(self, request: Request) -> pa.Table | None:
+    def _lookup(self, request: Request) -> tuple[pa.Table, Plan, dict[str, Source]]:
+        """Answer in an engine that is kept: opening one and planning take longer than a look-up."""
+        spine = self._spine(request)
+        assert spine is not None
+        terms = request.terms
+        shape = (
+            request.names,
+            spine.columns,
+            request.allow_fanout,
+            terms.with_keys,
+            terms.limit,
+            *sorted(terms.max_age.items()),
+        )
+        with self._lock:
+            state = self._catalog.state()
+            kept = self._kept.get(shape)
+            if kept is None or kept.state != state:
+                self.forget(shape)
+                stack = contextlib.ExitStack()
+                connection = stack.enter_context(engine.connect(spill=self._spill(), memory_gib=1))
+                connection.execute("SET parquet_metadata_cache=true")
+                plan, sources = self._prepared(connection, request, spine)
+                kept = self._kept[shape] = _Kept(state, connection, plan, sources, stack)
+                while len(self._kept) > _KEPT_LOOKUPS:
+                    self.forget(next(iter(self._kept)))
+            kept.connection.register(SPINE, spine.rows)
+            _narrow(kept.connection, kept.plan, spine.rows)
+            return kept.connection.sql(query.statement(kept.plan, terms)).to_arrow_table(), kept.plan, kept.sources
+
+    def forget(self, shape: Hashable = None) -> None:
+        """Close engines that are kept for look-ups: one, or all."""
+        for each in [shape] if shape is not None else list(self._kept):
+            if each in self._kept:
+                self._kept.pop(each).stack.close()
+
+    def _prepared(
+        self, connection: duckdb.DuckDBPyConnection, request: Request, spine: _SpineRows | None
+    ) -> tuple[Plan, dict[str, Source]]:
+        """Plan a request, and make the tables that it reads known to an engine."""
+        groups = _AsOf(self._catalog, self._opened, request.as_of)
+        asked_for = None if spine is None else Spine(columns=spine.columns, event_time=request.event_time)
+        plan = planner.plan(request.names, groups, spine=asked_for, allow_fanout=request.allow_fanout)
+        request.terms.check(plan)
+        if isinstance(request.as_of, int) and len(plan.groups) > 1:
+            named = ", ".join(group.full_name for group in plan.groups.values())
+            raise FeatureError(f"--as-of {request.as_of} is a commit of one group, and {named} are read: give a time")
+        sources = {alias: groups.source(group) for alias, group in plan.groups.items()}
+        for alias, source in sources.items():
+            view = alias if plan.base is not None and alias == "g0" else f"{alias}_rows"
+            source.table.register(connection, view if request.keys is None else f"{view}_all")
+        return plan, sources
+
+    def _spine(self, request: Request) -> _SpineRows | None:
         if request.keys is not None:
             if request.spine is not None:
                 raise FeatureError(
                     "--keys and --spine exclude each other: keys look up present rows, a spine asks for past ones"
                 )
-            return incoming(request.keys, name="the keys")
+            return _SpineRows.of(incoming(request.keys, name="the keys"), None)
         if request.spine is None:
             if request.event_time is not None:
                 raise FeatureError("--event-time is a column of the spine: give the spine too, --spine NAME")
             return None
-        return incoming(request.spine, name="the spine")
+        return _SpineRows.of(incoming(request.spine, name="the spine"), request.event_time)
 
-    def _register_spine(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table, request: Request) -> Spine:
+    def _spill(self) -> Path:
+        folder = self._settings.home / "tmp"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+@dataclass(frozen=True)
+class _SpineRows:
+    """Rows to find features for, numbered."""
+
+    rows: pa.Table
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rows: pa.Table, event_time: str | None) -> _SpineRows:
         import pyarrow as pa
 
         names = tuple(rows.column_names)
-        event_time = request.event_time
         if event_time is not None:
             if event_time not in names:
                 raise UnknownNameError("column", event_time, nearest(event_time, names), "the spine")
@@ -176,30 +239,33 @@ class Reader:
             if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
                 raise FeatureError(f"--event-time {event_time} of the spine must hold timestamps, got {kind}")
             if pa.types.is_date(kind):
-                at = names.index(event_time)
-                rows = rows.set_column(
-                    at, event_time, rows[event_time].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-                )
-        connection.register(SPINE, rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64())))
-        return Spine(columns=names, event_time=event_time)
+                moments = rows[event_time].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+                rows = rows.set_column(names.index(event_time), event_time, moments)
+        return cls(rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64())), names)
 
-    def _narrow(
-        self, connection: duckdb.DuckDBPyConnection, view: str, plan: Plan, alias: str, keys: pa.Table | None
-    ) -> None:
-        """Let a look-up read only the parts of a table that can hold the keys."""
-        join = next(join for join in plan.joins if join.alias == alias)
+
+@dataclass(frozen=True)
+class _Kept:
+    """An engine that is kept for look-ups of one shape, while the store does not change."""
+
+    state: tuple[Any, ...]
+    connection: duckdb.DuckDBPyConnection
+    plan: Plan
+    sources: dict[str, Source]
+    stack: contextlib.ExitStack
+
+
+def _narrow(connection: duckdb.DuckDBPyConnection, plan: Plan, keys: pa.Table) -> None:
+    """Let a look-up read only the parts of tables that can hold the keys."""
+    for join in plan.joins:
         conditions = [
             f"{quoted(pair.right)} IN ({', '.join(sorted({literal(value) for value in keys[pair.left].to_pylist()}))})"
             for pair in join.on
-            if pair.source == SPINE and keys is not None and 0 < keys.num_rows <= _LISTED_KEYS
+            if pair.source == SPINE and keys.num_rows <= _LISTED_KEYS
         ]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        view = f"{join.alias}_rows"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT * FROM {quoted(view + '_all')}{where}")
-
-    def _spill(self) -> Path:
-        folder = self._settings.home / "tmp"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
 
 
 class _AsOf:
@@ -215,10 +281,14 @@ class _AsOf:
         self._opened = opened
         self._as_of = as_of
         self._sources: dict[str, Source] = {}
+        self._groups: dict[tuple[str, int | None], Group | None] = {}
 
     def group(self, name: str, version: int | None = None) -> Group | None:
-        found = self._catalog.group(name, version)
-        return found if found is None else self._then(found)
+        # a thousand features of one group ask for it a thousand times
+        if (name, version) not in self._groups:
+            found = self._catalog.group(name, version)
+            self._groups[name, version] = found if found is None else self._then(found)
+        return self._groups[name, version]
 
     def groups_with(self, feature: str) -> list[Group]:
         return [self._then(group) for group in self._catalog.groups_with(feature)]

@@ -169,6 +169,7 @@ class FeatureStore:
                 with engine.connect() as connection:
                     check_rules(connection, rules, changed.columns, changed.event_time)
             self.catalog.change(changed)
+        self._reader.forget()
         return changed
 
     def drop(self, group: str) -> list[Group]:

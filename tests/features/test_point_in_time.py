@@ -50,11 +50,14 @@ def oracle(label, rows, *, max_age_h=None, exclude_late=False):
     ),
     max_age_h=strategies.none() | strategies.integers(1, 12),
     exclude_late=strategies.booleans(),
+    # many features of a group are joined in another way than few
+    copies=strategies.sampled_from([0, 9]),
 )
-def test_every_label_gets_what_was_known_at_its_time(tmp_path_factory, labels, writes, max_age_h, exclude_late):
+def test_every_label_gets_what_was_known_at_its_time(tmp_path_factory, labels, writes, max_age_h, exclude_late, copies):
     clock = Clock()
     home = tmp_path_factory.mktemp("home")
     store = FeatureStore(FeatureSettings.from_environment({"HOPS_HOME": str(home)}), clock=clock)
+    names = ["value", *(f"copy_{number}" for number in range(copies))]
     rows = {}
     for number, (written, events) in enumerate(sorted(writes)):
         clock.now = at(written)
@@ -62,17 +65,19 @@ def test_every_label_gets_what_was_known_at_its_time(tmp_path_factory, labels, w
         for (key, hour), value in batch.items():
             # an upsert of a row moves it to the later commit
             rows[key, hour] = {"key": key, "at": at(hour), "value": value, "written": clock.now}
-        columns = {"key": [k for k, _ in batch], "at": [at(h) for _, h in batch], "value": list(batch.values())}
+        columns = {"key": [k for k, _ in batch], "at": [at(h) for _, h in batch]}
+        columns |= dict.fromkeys(names, list(batch.values()))
         store.save(columns, "events", key="key", event_time="at", allow_future=True, statistics=False)
     spine = [
         {"key": key, "at": None if hour is None else at(hour), "label": number} for number, (key, hour) in enumerate(labels)
     ]
     frame = pd.DataFrame(spine).astype({"key": "Int64", "at": "datetime64[us, UTC]"})
     age = datetime.timedelta(hours=max_age_h) if max_age_h else None
-    found = store.get("value", spine=frame, event_time="at", max_age=age, exclude_late=exclude_late, form="arrow")
+    found = store.get(*names, spine=frame, event_time="at", max_age=age, exclude_late=exclude_late, form="arrow")
     expected = [oracle(label, list(rows.values()), max_age_h=age, exclude_late=exclude_late) for label in spine]
     assert found["label"].to_pylist() == list(range(len(spine)))
-    assert found["value"].to_pylist() == expected
+    for name in names:
+        assert found[name].to_pylist() == expected
 
 
 @pytest.fixture

@@ -1,0 +1,198 @@
+"""Joining features: point-in-time and by key, beside SQL written by hand for the same engine; time and peak memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.table import Table
+
+# every contestant runs in a process of its own, so that its peak memory is its own
+_CHILD = """
+import json, os, resource, sys, time
+from benchmarks import feature_joins
+began = time.perf_counter()
+rows = getattr(feature_joins, sys.argv[1])()
+took = time.perf_counter() - began
+print(json.dumps({"took": took, "rows": rows, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+"""
+LABELS, ROWS, KEYS = 1_000_000, 5_000_000, 200_000
+JOINED, JOINED_FEATURES = 1_000_000, 20
+VIEWS, VIEW_FEATURES, VIEW_LABELS = 10, 100, 17_000
+ROUNDS = 3
+
+
+def build() -> None:
+    """Fill the store under ``HOPS_HOME``."""
+    import numpy as np
+    import pyarrow as pa
+
+    from hops_magic.features.store import FeatureStore
+
+    store, rng = FeatureStore(), np.random.default_rng(0)
+
+    def times(count: int) -> pa.Array:
+        return pa.array(rng.integers(1_600_000_000, 1_700_000_000, count) * 1_000_000, pa.timestamp("us", tz="UTC"))
+
+    for number in range(3):
+        rows = pa.table({"key": rng.integers(0, KEYS, ROWS), "at": times(ROWS), **_features(rng, f"pit{number}", 5, ROWS)})
+        store.save(_distinct(rows, "key"), f"pit{number}", key="key", event_time="at", statistics=False)
+    for number in range(5):
+        table = pa.table({"id": np.arange(JOINED), **_features(rng, f"wide{number}", JOINED_FEATURES, JOINED)})
+        store.save(table, f"wide{number}", key="id", statistics=False)
+    for number in range(VIEWS):
+        count = 100_000
+        rows = pa.table(
+            {"user": np.arange(count) % 20_000, "at": times(count), **_features(rng, f"view{number}", VIEW_FEATURES, count)}
+        )
+        store.save(_distinct(rows, "user"), f"view{number}", key="user", event_time="at", statistics=False)
+    home = Path(os.environ["HOPS_HOME"])
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"key": rng.integers(0, KEYS, LABELS), "ts": times(LABELS)}), home / "labels.parquet")
+    pq.write_table(
+        pa.table({"user": rng.integers(0, 20_000, VIEW_LABELS), "ts": times(VIEW_LABELS)}), home / "users.parquet"
+    )
+
+
+def _distinct(drawn, key: str):
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.register("drawn", drawn)
+    return connection.sql(f'SELECT DISTINCT ON ("{key}", "at") * FROM drawn').to_arrow_table()
+
+
+def _features(rng, prefix: str, count: int, rows: int) -> dict:
+    return {f"{prefix}_f{number}": rng.normal(size=rows) for number in range(count)}
+
+
+def _read(name: str):
+    import pyarrow.parquet as pq
+
+    return pq.read_table(Path(os.environ["HOPS_HOME"]) / name)
+
+
+def point_in_time() -> int:
+    from hops_magic.features.store import FeatureStore
+
+    names = [f"pit{number}.pit{number}_f{feature}" for number in range(3) for feature in range(3)]
+    return FeatureStore().get(*names, spine=_read("labels.parquet"), event_time="ts", form="arrow").num_rows
+
+
+def point_in_time_by_hand() -> int:
+    """What somebody who knows DuckDB writes for the same tables: duplicates broken by row_number, order of the labels kept."""
+    import duckdb
+    from deltalake import DeltaTable
+
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone='UTC'")
+    connection.register("labels", _read("labels.parquet"))
+    parts, joins, columns = [], [], []
+    for number in range(3):
+        (folder,) = (Path(os.environ["HOPS_HOME"]) / "features" / f"pit{number}").iterdir()
+        names = ", ".join(f"pit{number}_f{feature}" for feature in range(3))
+        parts.append(f'g{number} AS (SELECT key, "at", {names} FROM read_parquet({DeltaTable(folder).file_uris()}))')
+        joins.append(f'ASOF LEFT JOIN g{number} ON l.key = g{number}.key AND l.ts >= g{number}."at"')
+        columns += [f"g{number}.pit{number}_f{feature}" for feature in range(3)]
+    numbered = "(SELECT *, row_number() OVER () AS n FROM labels) l"
+    sql = f"WITH {', '.join(parts)} SELECT l.key, l.ts, {', '.join(columns)} FROM {numbered} {' '.join(joins)} ORDER BY l.n"
+    return connection.sql(sql).to_arrow_table().num_rows
+
+
+def by_key() -> int:
+    from hops_magic.features.store import FeatureStore
+
+    return (
+        FeatureStore()
+        .get(*[f"wide{n}.wide{n}_f{f}" for n in range(5) for f in range(JOINED_FEATURES)], form="arrow")
+        .num_rows
+    )
+
+
+def by_key_by_hand() -> int:
+    import duckdb
+    from deltalake import DeltaTable
+
+    connection, parts = duckdb.connect(), []
+    for number in range(5):
+        (folder,) = (Path(os.environ["HOPS_HOME"]) / "features" / f"wide{number}").iterdir()
+        parts.append(f"read_parquet({DeltaTable(folder).file_uris()}) w{number}")
+    joins = " ".join(f"LEFT JOIN {part} ON w0.id = w{number}.id" for number, part in enumerate(parts) if number)
+    columns = ", ".join(f"w{n}.wide{n}_f{f}" for n in range(5) for f in range(JOINED_FEATURES))
+    return connection.sql(f"SELECT {columns} FROM {parts[0]} {joins}").to_arrow_table().num_rows
+
+
+def thousand_features() -> int:
+    from hops_magic.features.store import FeatureStore
+
+    names = [f"view{number}.view{number}_f{feature}" for number in range(VIEWS) for feature in range(VIEW_FEATURES)]
+    return FeatureStore().get(*names, spine=_read("users.parquet"), event_time="ts", form="arrow").num_rows
+
+
+def one_of_fifty() -> int:
+    from hops_magic.features.store import FeatureStore
+
+    return FeatureStore().get("wide0.wide0_f3", form="arrow").num_rows
+
+
+def measured(name: str) -> dict:
+    done = subprocess.run([sys.executable, "-c", _CHILD, name], capture_output=True, text=True, check=False, timeout=1_800)
+    if done.returncode:
+        sys.exit(f"{name} failed:\n{done.stderr[-2_000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_turns(names: list[str], rounds: int = ROUNDS) -> dict[str, dict]:
+    """Median times of contestants that take turns."""
+    runs = [{name: measured(name) for name in names} for _ in range(rounds)]
+    return {
+        name: {
+            "took": statistics.median(run[name]["took"] for run in runs),
+            "peak_gib": max(run[name]["peak_gib"] for run in runs),
+        }
+        for name in names
+    }
+
+
+def table() -> Table:
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["HOPS_HOME"] = home
+        subprocess.run([sys.executable, "-c", "from benchmarks import feature_joins as f; f.build()"], check=True)
+        rows = []
+        for title, ours, hand in (
+            (f"point in time: {LABELS:,} labels, 3 groups of {ROWS:,} rows", "point_in_time", "point_in_time_by_hand"),
+            (f"by key: 5 groups of {JOINED:,} rows, {5 * JOINED_FEATURES} features", "by_key", "by_key_by_hand"),
+        ):
+            found = in_turns([ours, hand])
+            mine, theirs = found[ours], found[hand]
+            ratio = mine["took"] / theirs["took"]
+            rows += [
+                [title, "`%features get`", f"{mine['took']:.2f} s", f"{mine['peak_gib']:.1f} GiB", f"{ratio:.2f} x"],
+                ["", "SQL by hand, DuckDB", f"{theirs['took']:.2f} s", f"{theirs['peak_gib']:.1f} GiB", "1"],
+            ]
+        for title, ours in (
+            (
+                f"{VIEW_LABELS:,} labels, {VIEWS * VIEW_FEATURES:,} features of {VIEWS} groups (Feast's issue 3003: 30 min, 50 GB)",
+                "thousand_features",
+            ),
+            ("one feature of a group of 20", "one_of_fifty"),
+        ):
+            mine = in_turns([ours], 1)[ours]
+            rows.append([title, "`%features get`", f"{mine['took']:.2f} s", f"{mine['peak_gib']:.1f} GiB", ""])
+    return Table(
+        "Joining features",
+        "Processes of their own, from the call to a table of Arrow in memory, imports included; median of "
+        f"{ROUNDS} turns, highest peak memory.",
+        ["what", "how", "time", "peak memory", "ratio"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    print(table().markdown())
