@@ -280,17 +280,18 @@ def _inner(field: Field) -> str:
 
 
 def _aggregates(i: int, field: Field) -> str:
-    distinct = f"approx_count_distinct(c{i}) AS distinct{i}"
+    always = f"count(r{i}) AS count{i}, approx_count_distinct(c{i}) AS distinct{i}"
     if not field.kind.is_ordered:
-        return distinct
+        return always
     return (
-        f"count(r{i}) AS count{i}, count(c{i}) AS finite{i}, count(*) FILTER (isnan(CAST(r{i} AS DOUBLE))) AS nan{i}, "
-        f"min(c{i}) AS min{i}, max(c{i}) AS max{i}, avg(c{i}) AS mean{i}, stddev_samp(c{i}) AS std{i}, {distinct}"
+        f"{always}, count(c{i}) AS finite{i}, count(*) FILTER (isnan(CAST(r{i} AS DOUBLE))) AS nan{i}, "
+        f"min(c{i}) AS min{i}, max(c{i}) AS max{i}, avg(c{i}) AS mean{i}, stddev_samp(c{i}) AS std{i}"
     )
 
 
 def _exact_of(field: Field, rows: int, answer: Mapping[str, Any], i: int) -> dict[str, Any]:
-    distinct = {"distinct": answer[f"distinct{i}"], "is_distinct_estimate": True}
+    # an estimate may exceed the number of values
+    distinct = {"distinct": min(answer[f"distinct{i}"], answer[f"count{i}"]), "is_distinct_estimate": True}
     if not field.kind.is_ordered:
         return distinct
     known, nan, std = answer[f"count{i}"] - answer[f"nan{i}"], answer[f"nan{i}"], answer[f"std{i}"]
