@@ -1,140 +1,160 @@
 """Tables that users bring, of pandas, polars, Arrow, Dask, DuckDB or plain Python: brought to one form, or refused.
 
-A timestamp without a zone is read as UTC.
+A timestamp without a zone is read as UTC, one with a zone is converted to UTC; both are kept in microseconds. A named index
+of pandas becomes columns.
 """
 
 from __future__ import annotations
 
-import sys
+import itertools
 import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.errors import FeatureError, SchemaMismatchError
-from hops_magic.features.types import UnusableTypeError, stored_type
+from hops_magic.features.model import Column
+from hops_magic.features.sources import parts_of, table_of
+from hops_magic.features.types import LossError, UnusableTypeError, exactly, stored_type, toward
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _LONGEST_NAME = 255
-_SHOWN = 3
+# control, format (which reverse or hide text), surrogate, line and paragraph separator
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# looked at, at most, for the type of a column that begins with nulls
+_MOST_AHEAD_BYTES = 256 * 2**20
 
 
-def incoming(data: Any, *, name: str) -> pa.Table:
+def incoming(data: Any, *, name: str, known: Sequence[Column] = ()) -> pa.Table:
     """Bring a table to the types that the store keeps.
 
     Parameters
     ----------
     data
-        A DataFrame of pandas (a named index becomes columns), polars or Dask, a table or reader of Arrow, a relation of
-        DuckDB, a mapping of columns, or a list of mappings.
+        A DataFrame of pandas, polars or Dask, a table or reader of Arrow, a relation of DuckDB, a mapping of columns, or a
+        list of mappings.
     name
         What messages call it.
+    known
+        Columns of its group, whose types are taken where nothing is lost by it, as :func:`types.toward` does.
 
     Raises
     ------
     FeatureError
         If it is no table, has no rows, or a column cannot be kept.
     """
-    table = _as_arrow(data, name)
+    table = table_of(data, name)
     _check_names(table.column_names, name)
-    if table.num_columns == 0 or table.num_rows == 0:
-        raise FeatureError(
-            f"{name} has no {'columns' if table.num_columns == 0 else 'rows'}: there is nothing to write or to look for"
-        )
-    return _as_stored(table, name)
+    _check_rows(table.num_rows, table.num_columns, name)
+    return _as_stored(table, name, known)
 
 
-def _as_arrow(data: Any, name: str) -> pa.Table:
+def batches(data: Any, *, name: str, known: Sequence[Column] = ()) -> pa.RecordBatchReader:
+    """Bring a table to the types that the store keeps, part by part: it need not fit into memory.
+
+    A table of Dask comes by partition, a reader or relation by batch. The first part decides on the types; a later one
+    that does not fit raises while it is read.
+
+    Raises
+    ------
+    FeatureError
+        As for :func:`incoming`.
+    """
     import pyarrow as pa
 
-    if isinstance(data, pa.Table):
-        return data
-    if isinstance(data, pa.RecordBatch):
-        return pa.Table.from_batches([data])
-    if isinstance(data, pa.RecordBatchReader):
-        return data.read_all()
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(data, pandas.Series):
-        data = data.to_frame()
-    if pandas is not None and isinstance(data, pandas.DataFrame):
-        return _from_pandas(data, name)
-    if hasattr(data, "dask") and hasattr(data, "compute"):
-        return _from_pandas(data.compute(), name)
-    if hasattr(data, "collect") and hasattr(data, "lazy"):
-        data = data.collect()
-    if hasattr(data, "to_arrow_table"):
-        return data.to_arrow_table()
-    if hasattr(data, "__arrow_c_stream__"):
-        return pa.table(data)
+    parts = parts_of(data, name)
+    own = {column.name: column for column in known}
+    ahead: list[pa.Table] = []
+    rows = seen = 0
+    for part in parts:
+        if not ahead:
+            _check_names(part.column_names, name)
+        rows, seen = rows + part.num_rows, seen + part.nbytes
+        ahead.append(part)
+        for item in part.schema:
+            if item.name not in own and not pa.types.is_null(item.type):
+                own[item.name] = Column(name=item.name, type=str(_stored_type(item.name, item.type, name)))
+        if rows and (own.keys() >= set(part.column_names) or seen > _MOST_AHEAD_BYTES):
+            break
+    _check_rows(rows, ahead[0].num_columns if ahead else 0, name)
+    first = _as_stored(ahead[0], name, list(own.values()))
+    return pa.RecordBatchReader.from_batches(first.schema, _alike(first, itertools.chain(ahead[1:], parts), name))
+
+
+def _alike(first: pa.Table, parts: Iterable[pa.Table], name: str) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of all parts, each with the columns and types of the first."""
+    yield from first.to_batches()
+    rows, columns = first.num_rows, [Column(name=item.name, type=str(item.type)) for item in first.schema]
+    for part in parts:
+        if set(part.column_names) != set(first.column_names):
+            other = sorted(set(part.column_names) ^ set(first.column_names))
+            raise SchemaMismatchError(f"the parts of {name} do not have the same columns: {', '.join(other[:8])}")
+        stored = _as_stored(part.select(first.column_names), name, columns, after=rows)
+        for item, column in zip(stored.schema, columns, strict=True):
+            if str(item.type) != column.type:
+                raise SchemaMismatchError(
+                    f"column {item.name} of {name} is {column.type} at first and {item.type} from row {rows:,} on: "
+                    "convert it to one type"
+                )
+        yield from stored.to_batches()
+        rows += part.num_rows
+
+
+def _as_stored(table: pa.Table, name: str, known: Sequence[Column], *, after: int = 0) -> pa.Table:
+    """Bring columns to the types in which they are kept; to those of ``known``, if nothing is lost by it."""
+    import pyarrow as pa
+
+    own = {column.name for column in known}
+    arrays = [
+        array if item.name in own and pa.types.is_null(array.type) else _stored(array, item.name, name, after)
+        for item, array in zip(table.schema, table.columns, strict=True)
+    ]
+    return toward(pa.table(arrays, names=table.column_names), known, name=name)
+
+
+def _stored(array: pa.ChunkedArray, column: str, name: str, after: int) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    kind = _stored_type(column, array.type, name)
+    array = _plain(array)
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
+        array = _in_microseconds(array, column, name)
     try:
-        if isinstance(data, Mapping):
-            return pa.table({str(key): pa.array(value) for key, value in data.items()})
-        if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
-            return pa.Table.from_pylist([dict(row) for row in data])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise FeatureError(f"{name} cannot be read as columns: {_first_line(error)}") from error
-    raise FeatureError(f"{name} must be a table (pandas, polars, Arrow, Dask, DuckDB) or columns, got {type(data).__name__}")
+        return exactly(array, kind)
+    except LossError as error:
+        raise SchemaMismatchError(f"column {column} of {name} cannot be kept: {error.rows(after)}") from error
 
 
-def _from_pandas(frame: Any, name: str) -> pa.Table:
-    import pyarrow as pa
-
-    if any(index is not None for index in frame.index.names):
-        frame = frame.reset_index()
-    if not frame.columns.is_unique:
-        twice = sorted({str(column) for column in frame.columns[frame.columns.duplicated()]})
-        raise FeatureError(f"{name} has several columns named {', '.join(twice)}: rename them")
-    columns = {}
-    for column in frame.columns:
-        try:
-            columns[str(column)] = pa.Array.from_pandas(frame[column])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise SchemaMismatchError(_mixed(frame[column], str(column), name, error)) from error
-        if isinstance(columns[str(column)], pa.ChunkedArray):
-            continue
-    return pa.table(columns)
-
-
-def _mixed(values: Any, column: str, name: str, error: Exception) -> str:
-    kinds: dict[str, int] = {}
-    for at, value in enumerate(values):
-        if value is not None and value == value:  # noqa: PLR0124 (NaN)
-            kinds.setdefault(type(value).__name__, at)
-    if len(kinds) < 2:
-        return f"column {column} of {name} cannot be kept: {_first_line(error)}"
-    shown = ", ".join(f"{kind} (row {at}: {str(values.iloc[at])[:40]!r})" for kind, at in list(kinds.items())[:_SHOWN])
-    return f"column {column} of {name} has values of several types: {shown}; convert it to one"
-
-
-def _as_stored(table: pa.Table, name: str) -> pa.Table:
+def _plain(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Take values out of what wraps them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    arrays, fields = [], []
-    for item, array in zip(table.schema, table.columns, strict=True):
-        try:
-            kind = stored_type(item.type)
-        except UnusableTypeError as error:
-            raise SchemaMismatchError(f"column {item.name} of {name} cannot be kept: {error}") from error
-        try:
-            if pa.types.is_timestamp(item.type) and item.type.unit == "ns" and item.type != kind:
-                array = _in_microseconds(array, item.name, name)  # noqa: PLW2901
-            stored = array if array.type == kind else array.cast(kind)
-        except pa.ArrowInvalid as error:
-            if not pa.types.is_uint64(item.type):
-                raise SchemaMismatchError(f"column {item.name} of {name} cannot be kept: {_first_line(error)}") from error
-            largest = pa.scalar(2**63 - 1, pa.uint64())
-            rows = pc.indices_nonzero(pc.fill_null(pc.greater(array, largest), False)).slice(0, _SHOWN).to_pylist()
-            raise SchemaMismatchError(
-                f"column {item.name} of {name} has whole numbers beyond 9,223,372,036,854,775,807 (rows "
-                f"{', '.join(map(str, rows))}): "
-                "convert it to strings or floats"
-            ) from error
-        arrays.append(stored)
-        fields.append(pa.field(item.name, kind))
-    return pa.table(arrays, schema=pa.schema(fields))
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return pa.chunked_array([_decoded(chunk) for chunk in array.chunks], stored_type(kind.value_type))
+    if pa.types.is_run_end_encoded(kind):
+        return pa.chunked_array([pc.run_end_decode(chunk) for chunk in array.chunks], kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.chunked_array([chunk.storage for chunk in array.chunks], kind.storage_type)
+    return array
+
+
+def _decoded(chunk: pa.DictionaryArray) -> pa.Array:
+    import pyarrow as pa
+
+    # what is not implemented for views of strings is for strings
+    values = chunk.dictionary.cast(stored_type(chunk.dictionary.type), safe=False)
+    return pa.DictionaryArray.from_arrays(chunk.indices, values).dictionary_decode()
+
+
+def _stored_type(column: str, kind: pa.DataType, name: str) -> pa.DataType:
+    try:
+        return stored_type(kind)
+    except UnusableTypeError as error:
+        raise SchemaMismatchError(f"column {column} of {name} cannot be kept: {error}") from error
 
 
 def _in_microseconds(array: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
@@ -142,33 +162,37 @@ def _in_microseconds(array: pa.ChunkedArray, column: str, name: str) -> pa.Chunk
     import pyarrow.compute as pc
 
     cut = pc.cast(array, pa.timestamp("us", tz=array.type.tz), safe=False)
-    if not pc.all(pc.equal(cut.cast(array.type), array)).as_py():
-        warnings.warn(f"column {column} of {name}: times are kept in microseconds, nanoseconds are cut off", stacklevel=5)
+    # multiples are compared as numbers: in nanoseconds, far times would not fit
+    if pc.any(pc.not_equal(pc.multiply(cut.cast(pa.int64()), 1000), array.cast(pa.int64()))).as_py():
+        warnings.warn(f"column {column} of {name}: times are kept in microseconds, nanoseconds are cut off", stacklevel=6)
     return cut
 
 
-def _check_names(names: list[str], name: str) -> None:
+def _check_rows(rows: int, columns: int, name: str) -> None:
+    if columns == 0 or rows == 0:
+        raise FeatureError(
+            f"{name} has no {'columns' if columns == 0 else 'rows'}: there is nothing to write or to look for"
+        )
+
+
+def _check_names(names: Sequence[str], name: str) -> None:
     seen: dict[str, str] = {}
     for column in names:
-        bad = next((letter for letter in column if unicodedata.category(letter) in ("Cc", "Cf", "Cs")), None)
-        if not column or len(column) > _LONGEST_NAME or bad is not None:
+        invisible = any(unicodedata.category(letter) in _INVISIBLE for letter in column)
+        if not column.strip() or len(column) > _LONGEST_NAME or invisible:
             raise FeatureError(
-                f"{name} has a column whose name is empty, too long or has invisible characters: {column[:60]!r}; rename it"
+                f"{name} has a column whose name is empty, longer than {_LONGEST_NAME} characters or has invisible ones: "
+                f"{column[:60]!a}; rename it"
             )
-        if column.startswith("_hops_"):
+        if column.lower().startswith("_hops_"):
             raise FeatureError(
                 f"{name} has a column {column[:60]!r}: names that begin with _hops_ are kept for the store; rename it"
             )
-        if column in ("*",) or "." in column or "@" in column:
+        if "*" in column or "." in column or "@" in column:
             raise FeatureError(
                 f"{name} has a column {column[:60]!r}: a name with . or @ or * could not be asked for; rename it"
             )
         if column.casefold() in seen:
-            raise FeatureError(
-                f"{name} has columns {seen[column.casefold()]!r} and {column!r}, which differ only in case: rename one"
-            )
+            twice = "" if seen[column.casefold()] == column else ", which differ only in case"
+            raise FeatureError(f"{name} has columns {seen[column.casefold()]!r} and {column!r}{twice}: rename one")
         seen[column.casefold()] = column
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hops_magic.features.errors import SchemaMismatchError
 from hops_magic.features.model import Column
 
 if TYPE_CHECKING:
@@ -25,8 +26,41 @@ _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _LIST = re.compile(r"list<\w+: (.+?)(?: not null)?>")
 
 
+# kept as what they are made of
+_PLAIN_EXTENSIONS = ("arrow.json",)
+_FAILING_SHOWN = 3
+
+
 class UnusableTypeError(ValueError):
     """A type that no table holds; the text says what to do."""
+
+
+class LossError(ValueError):
+    """Values that a type cannot hold.
+
+    Parameters
+    ----------
+    kind : str
+        That type.
+    failing : list of tuple
+        Number of the row and value, of the first ones.
+    """
+
+    def __init__(self, kind: str, failing: Sequence[tuple[int, str]]) -> None:
+        super().__init__(kind, list(failing))
+        self.kind, self.failing = kind, list(failing)
+
+    def __str__(self) -> str:
+        return self.rows()
+
+    def rows(self, after: int = 0) -> str:
+        """Tell the rows and their values, counted after so many other rows."""
+        shown = ", ".join(f"{after + row:,} ({value[:40]})" for row, value in self.failing)
+        one = len(self.failing) == 1
+        remedy = " to strings or floats" if self.kind.startswith("int") else ""
+        return (
+            f"row{'' if one else 's'} {shown} {'does' if one else 'do'} not fit into {self.kind}: convert the column{remedy}"
+        )
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:
@@ -39,8 +73,13 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
     """
     import pyarrow as pa
 
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return stored_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name in _PLAIN_EXTENSIONS:
+            return stored_type(kind.storage_type)
+        what = kind.extension_name.removeprefix("pandas.").removeprefix("arrow.")
+        raise UnusableTypeError(f"values of the type {what}: convert them to strings, numbers or timestamps")
     if str(kind) in _SIGNED:
         return pa.type_for_alias(_SIGNED[str(kind)])
     if pa.types.is_uint64(kind):
@@ -55,6 +94,8 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
         return pa.timestamp("us", tz="UTC")
     if pa.types.is_date64(kind):
         return pa.date32()
+    if any(of(kind) for of in (pa.types.is_decimal32, pa.types.is_decimal64)):
+        return pa.decimal128(kind.precision, kind.scale)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return pa.list_(stored_type(kind.value_type))
     if pa.types.is_struct(kind):
@@ -66,6 +107,8 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
         (pa.types.is_interval, "intervals: convert them to numbers"),
         (pa.types.is_union, "values of several types: convert them to one"),
         (pa.types.is_decimal256, "decimals of more than 38 digits: round them"),
+        # Arrow 26 loses values when it casts them
+        (lambda kind: "list_view" in str(kind), "views of lists: convert them to lists"),
         (pa.types.is_map, "maps: convert them to structs or strings"),
     ):
         if found(kind):
@@ -183,18 +226,98 @@ def check_types(schema: pa.Schema, columns: Sequence[Column]) -> SchemaChange:
     )
 
 
-def toward(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """Bring whole numbers that came as floats, as pandas makes them where one is missing, back to the group's type."""
+def exactly(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Bring values to a type that holds them without loss.
+
+    Raises
+    ------
+    LossError
+        If it does not hold some of them.
+    """
     import pyarrow as pa
 
-    own = {column.name: column for column in columns}
+    if array.type == kind:
+        return array
+    try:
+        return array.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise LossError(str(kind), _failing(array, kind, 0)) from error
+
+
+def _failing(array: pa.ChunkedArray, kind: pa.DataType, start: int) -> list[tuple[int, str]]:
+    """Return the first rows that cannot be cast, by halving."""
+    import pyarrow as pa
+
+    try:
+        array.cast(kind)
+    except pa.ArrowInvalid:
+        if len(array) == 1:
+            return [(start, _text(array))]
+    else:
+        return []
+    half = len(array) // 2
+    found = _failing(array.slice(0, half), kind, start)
+    if len(found) < _FAILING_SHOWN:
+        found += _failing(array.slice(half), kind, start + half)
+    return found[:_FAILING_SHOWN]
+
+
+def _text(array: pa.ChunkedArray) -> str:
+    try:
+        return str(array[0])
+    # a time that Python has no object for
+    except (OverflowError, ValueError):
+        return "out of range"
+
+
+def can_hold(kind: pa.DataType, other: pa.DataType) -> bool:
+    """Whether values of one type may be brought to another, if none is lost by it."""
+    import pyarrow as pa
+
+    is_list, is_struct, whole, decimal = pa.types.is_list, pa.types.is_struct, pa.types.is_integer, pa.types.is_decimal
+    if kind == other or str(other) in _WIDENS.get(str(kind), ()):
+        return True
+    if is_list(kind) and is_list(other):
+        return can_hold(kind.value_type, other.value_type)
+    if is_struct(kind) and is_struct(other):
+        names = [item.name for item in kind]
+        return names == [item.name for item in other] and all(
+            can_hold(own.type, item.type) for own, item in zip(kind, other, strict=True)
+        )
+    if whole(other):
+        return bool(whole(kind) or pa.types.is_floating(kind))
+    return bool(decimal(other) and (decimal(kind) or whole(kind)))
+
+
+def toward(rows: pa.Table, columns: Sequence[Column], *, name: str = "the data") -> pa.Table:
+    """Bring columns to the group's types where nothing is lost by it.
+
+    So whole numbers come back that are floats, as pandas makes them where one is missing; a column of nulls alone gets its
+    type; and narrow types are widened. What does not fit stays as it is, for :func:`check_types` to tell.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If a column has the right type, but values that the group's wider one cannot hold.
+    """
+    import pyarrow as pa
+
+    own = {column.name: arrow_type(column.type) for column in columns}
     for at, item in enumerate(rows.schema):
-        column = own.get(item.name)
-        if column is None or not pa.types.is_floating(item.type) or not column.type.startswith("int"):
+        kind = own.get(item.name)
+        if kind is None or kind == item.type:
             continue
-        try:
-            whole = rows.column(at).cast(arrow_type(column.type))
-        except pa.ArrowInvalid:
+        array = rows.column(at)
+        if array.null_count == len(array):
+            array = pa.chunked_array([pa.nulls(len(array), kind)])
+        elif can_hold(item.type, kind):
+            try:
+                array = exactly(array, kind)
+            except LossError as error:
+                if str(kind) in _WIDENS.get(str(item.type), ()):
+                    raise SchemaMismatchError(f"column {item.name} of {name} cannot be written: {error}") from error
+                continue
+        else:
             continue
-        rows = rows.set_column(at, item.name, whole)
+        rows = rows.set_column(at, pa.field(item.name, kind), array)
     return rows

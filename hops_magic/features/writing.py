@@ -105,7 +105,8 @@ class Writer:
     def save(self, data: Any, reference: str, options: SaveOptions, *, source: str = "", run_id: str = "") -> Written:
         """Write rows to a group; see ``FeatureStore.save``."""
         name = parse_group(reference)
-        rows = incoming(data, name=f"the data for {name}")
+        known = None if options.mode == "version" else self._catalog.group(name.name, name.version)
+        rows = incoming(data, name=f"the data for {name}", known=known.columns if known else ())
         author = getpass.getuser()
         with self._catalog.writing(name.name), engine.connect(spill=self._spill()) as connection:
             existing = self._target(name, options)
