@@ -16,9 +16,10 @@ from hops_magic.features.errors import ConflictError, FeatureError, SchemaMismat
 from hops_magic.features.lake import LakeTable, Note
 from hops_magic.features.model import COMMITTED_AT, Column, Commit, ForeignKey, Group, Operation
 from hops_magic.features.names import GroupName, parse_group
+from hops_magic.features.spooling import spooled
 from hops_magic.features.sql import listed, literal, quoted
 from hops_magic.features.tables import incoming
-from hops_magic.features.types import SchemaChange, check_types, toward
+from hops_magic.features.types import SchemaChange, check_types
 from hops_magic.options import check, option
 from hops_magic.settings import FeatureSettings
 
@@ -106,13 +107,14 @@ class Writer:
         """Write rows to a group; see ``FeatureStore.save``."""
         name = parse_group(reference)
         known = None if options.mode == "version" else self._catalog.group(name.name, name.version)
-        rows = incoming(data, name=f"the data for {name}", known=known.columns if known else ())
         author = getpass.getuser()
-        with self._catalog.writing(name.name), engine.connect(spill=self._spill()) as connection:
+        with (
+            spooled(data, name=f"the data for {name}", folder=self._spill(), known=known.columns if known else ()) as rows,
+            self._catalog.writing(name.name),
+            engine.connect(spill=self._spill()) as connection,
+        ):
             existing = self._target(name, options)
-            if existing is not None:
-                rows = toward(rows, existing.columns)
-            connection.register("incoming", rows)
+            rows.register(connection, "incoming")
             if existing is None:
                 return self._create(
                     connection,
@@ -339,10 +341,10 @@ class Writer:
         report: Report | None,
     ) -> Written:
         if not options.no_stats:
-            from hops_magic.features import statistics
+            from hops_magic.features import column_statistics
 
             LakeTable(group.location, commit.number).register(connection, "written")
-            found = statistics.compute(connection, "written", group.columns)
+            found = column_statistics.compute(connection, "written", group.columns)
             self._catalog.save_statistics(group, commit.number, found.to_json())
         if report is None or report.ok:
             return Written(group=group, commit=commit)

@@ -325,3 +325,36 @@ def test_no_rows_in_any_part():
     with pytest.raises(FeatureError, match="the data has no rows"):
         streamed(partitions(FRAME[:0]))
     assert streamed(reader(column([], pa.int64()), column([1], pa.int64()))).read_all().num_rows == 1
+
+
+def test_a_table_in_parts_is_read_into_the_store_part_by_part(store, settings):
+    parts, rows = 20, 50_000
+
+    def made():
+        for at in range(parts):
+            ids = pa.array(np.arange(at * rows, (at + 1) * rows))
+            yield pa.record_batch({"id": ids, **{f"x{number}": pc.cast(ids, pa.float64()) for number in range(8)}})
+
+    first = next(made())
+    before = pa.total_allocated_bytes()
+    pool_peak = []
+
+    def watched():
+        for batch in made():
+            pool_peak.append(pa.total_allocated_bytes() - before)
+            yield batch
+
+    store.save(pa.RecordBatchReader.from_batches(first.schema, watched()), "big", key="id", statistics=False)
+    assert max(pool_peak) < 8 * first.nbytes
+    assert store.group("big").rows == parts * rows
+    assert list((settings.home / "tmp").iterdir()) == []
+
+
+def test_a_part_that_does_not_fit_leaves_nothing(store, settings):
+    bad = partitions(pd.DataFrame({"id": [1], "a": [1]}), pd.DataFrame({"id": [2], "a": ["x"]}))
+    with pytest.raises(
+        SchemaMismatchError, match="column a of the data for teams is int64 at first and string from row 1 on"
+    ):
+        store.save(bad, "teams", key="id")
+    assert store.groups() == []
+    assert list((settings.home / "tmp").iterdir()) == []
