@@ -65,7 +65,7 @@ def _ours(prepare):
 
     from hops_magic.features.engine import connect
     from hops_magic.features.model import Column
-    from hops_magic.features.statistics import compute
+    from hops_magic.features.column_statistics import compute
 
     columns = [Column(name=f"feature_{number}", type="double") for number in range(COLUMNS)]
 

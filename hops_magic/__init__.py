@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from hops_magic import experiments, models
+    from hops_magic import experiments, features, models
     from hops_magic.ablations import ablate
     from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
     from hops_magic.session import live_runs, train, tune, watch
@@ -34,6 +34,7 @@ _HOMES = {
     "broadcast": "rank_api",
     "choice": "tuning.space",
     "experiments": None,
+    "features": None,
     "gather": "rank_api",
     "grid": "tuning.space",
     "live_runs": "session",
@@ -62,6 +63,7 @@ __all__ = [
     "checkpoint_dir",
     "choice",
     "experiments",
+    "features",
     "gather",
     "grid",
     "live_runs",

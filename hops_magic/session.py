@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from hops_magic.cells.capture import CellOrigin
+from hops_magic.cells.provenance import Provenance
 from hops_magic.errors import OptionError, UsageError
 from hops_magic.registry import (
     STUDY_FILE,
@@ -22,6 +23,7 @@ from hops_magic.registry import (
     recorder_for,
     study_recorder_for,
 )
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.runs.study import Study
@@ -32,8 +34,11 @@ from hops_magic.widgets import StudyView, detect, open_study_view, open_view
 from hops_magic.widgets.view import View
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult
+
     from hops_magic.engine.cluster import Cluster, Clusters
     from hops_magic.engine.submit import Handle, LiveRun, RunHandle, StudyHandle
+    from hops_magic.features.store import FeatureStore
     from hops_magic.registry import Registry
     from hops_magic.registry.study_recorder import StudyRecorderSpec
     from hops_magic.tuning.ablation import AblationStudy
@@ -61,6 +66,29 @@ class Session:
     def registry(self) -> Registry:
         """Experiments, runs and models."""
         return open_registry(self.settings)
+
+    @functools.cached_property
+    def features(self) -> FeatureStore:
+        """The feature store."""
+        from hops_magic.features import default_store
+
+        return default_store()
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """Which features the notebook's names come from."""
+        return Provenance()
+
+    def cell_ran(self, result: ExecutionResult) -> None:
+        """Follow the features that the cell's names come from; registered with the shell."""
+        self.provenance.cell_ran(str(result.info.raw_cell or ""), self.inputs_read())
+
+    def inputs_read(self) -> tuple[FeatureInput, ...]:
+        """Return what has been read of the feature store since this was last asked."""
+        from hops_magic import features
+
+        # a store that was never opened has not been read
+        return self.features.take_reads() if features.default_store.cache_info().currsize else ()
 
     def load_model(self, path: Path) -> Any:
         """Load a model file into this process."""

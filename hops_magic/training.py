@@ -19,6 +19,7 @@ from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.errors import RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, update
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
@@ -38,13 +39,15 @@ PROVIDED = ("hops", "strategy")
 class Surroundings:
     """Where a program comes from: recorded, and used to find its modules and relative paths.
 
-    ``history`` maps the numbers of executed cells to their source, to say where a name was made.
+    ``history`` maps the numbers of executed cells to their source, to say where a name was made; ``inputs`` names to the
+    features that they come from.
     """
 
     origin: CellOrigin
     folder: Path = field(default_factory=Path.cwd)
     notebook: str = ""
     history: Mapping[int, str] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[FeatureInput, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

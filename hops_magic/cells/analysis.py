@@ -84,15 +84,20 @@ def analyse(source: str, *, first_line: int = 1) -> CellAnalysis:
 
 def binds(source: str) -> set[str]:
     """Return the names that a cell of the notebook binds, whatever magics it has; none if it is no Python."""
+    return reads_and_binds(source)[1]
+
+
+def reads_and_binds(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a cell of the notebook reads and binds, whatever magics it has; none if it is no Python."""
     if source.lstrip().startswith("%%"):
         source = source.lstrip().partition("\n")[2]
     try:
         tree = parse(transformed(source), first_line=1)
     except UsageError:
-        return set()
+        return set(), set()
     flow = _Flow()
     flow.block(tree.body, set())
-    return set(flow.stored)
+    return set(flow.free), set(flow.stored)
 
 
 def _is_silenced(source: str) -> bool:

@@ -197,7 +197,7 @@ def rows_where(connection: duckdb.DuckDBPyConnection, group: Group, where: str) 
     check_condition(connection, where, "stored", whose=group.full_name)
     try:
         return connection.sql(f"SELECT {listed(group.row_key)} FROM stored WHERE ({where}\n)").to_arrow_table()
-    except duckdb.ConversionException as error:
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise FeatureError(
             f"the condition {where[:200]!r} cannot be asked of {group.full_name}: {first_line(error)}"
         ) from error

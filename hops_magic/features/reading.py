@@ -20,6 +20,7 @@ from hops_magic.features.planner import SPINE, Plan, Spine
 from hops_magic.features.query import ROW, Terms
 from hops_magic.features.sql import literal, quoted
 from hops_magic.features.tables import incoming
+from hops_magic.runs.inputs import FeatureInput, InputKind
 from hops_magic.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -310,6 +311,20 @@ class _AsOf:
             table = LakeTable(group.location, commit_at(self._catalog, current, self._as_of))
             self._sources[group.full_name] = Source(group=replace(current, columns=_columns_of(table, current)), table=table)
         return self._sources[group.full_name].group
+
+
+def reads_of(plan: Plan, sources: Mapping[str, Source]) -> list[FeatureInput]:
+    """Return what a plan reads: the features that were asked for, by group; keys and moments go without saying."""
+    return [
+        FeatureInput(
+            kind=InputKind.GROUP,
+            name=source.group.name,
+            version=source.group.version,
+            commit=source.table.version,
+            features=tuple(output.column.name for output in plan.outputs if output.source == alias),
+        )
+        for alias, source in sources.items()
+    ]
 
 
 def commit_at(catalog: Catalog, group: Group, moment: datetime.datetime | int) -> int:

@@ -17,15 +17,16 @@ from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import as_form
-from hops_magic.features.reading import Explanation, Reader, Request, commit_at
+from hops_magic.features.reading import Explanation, Reader, Request, commit_at, reads_of
 from hops_magic.features.sql import quoted
 from hops_magic.features.writing import SaveOptions, Writer, Written, existing_group, quarantine_of
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import FeatureSettings
 
 if TYPE_CHECKING:
-    from hops_magic.features.drift import Drift
+    from hops_magic.features.column_statistics import Statistics
+    from hops_magic.features.distribution_drift import Drift
     from hops_magic.features.rules import Rule
-    from hops_magic.features.statistics import Statistics
 
 
 def _now() -> datetime.datetime:
@@ -53,6 +54,7 @@ class FeatureStore:
         self.catalog = Catalog(self.settings.catalog)
         self._writer = Writer(self.settings, self.catalog, clock, self.opened)
         self._reader = Reader(self.settings, self.catalog, self.opened)
+        self._reads: list[FeatureInput] = []
 
     # writing
 
@@ -243,8 +245,14 @@ class FeatureStore:
 
     def answer(self, request: Request, form: str = "df") -> Any:
         """Return the answer to a request in a form."""
-        table, _, _ = self._reader.table(request)
+        table, plan, sources = self._reader.table(request)
+        self._reads += reads_of(plan, sources)
         return as_form(table, form)
+
+    def take_reads(self) -> tuple[FeatureInput, ...]:
+        """Return what has been read since this was last asked."""
+        taken, self._reads = tuple(self._reads), []
+        return taken
 
     def explain(self, request: Request) -> Explanation:
         """Tell how a request is answered: groups, keys, commits, rows before and after, SQL."""
@@ -285,22 +293,22 @@ class FeatureStore:
 
     def statistics(self, group: str, commit: int | None = None) -> Statistics:
         """Return the statistics of a group at a commit; computed now if that write left them out."""
-        from hops_magic.features import statistics
+        from hops_magic.features import column_statistics
 
         found, table = self.opened(self.group(group))
         number = table.version if commit is None else commit_at(self.catalog, found, commit)
         kept = self.catalog.statistics(found, number)
         if kept is not None:
-            return statistics.Statistics.from_json(kept)
+            return column_statistics.Statistics.from_json(kept)
         with engine.connect() as connection:
             LakeTable(found.location, number).register(connection, "written")
-            computed = statistics.compute(connection, "written", found.columns)
+            computed = column_statistics.compute(connection, "written", found.columns)
         self.catalog.save_statistics(found, number, computed.to_json())
         return computed
 
     def drift(self, group: str, before: int | datetime.datetime, after: int | datetime.datetime | None = None) -> Drift:
         """Compare the distributions of a group's features at two commits or times."""
-        from hops_magic.features import drift
+        from hops_magic.features import distribution_drift
 
         found, table = self.opened(self.group(group))
         first = commit_at(self.catalog, found, before)
@@ -308,8 +316,8 @@ class FeatureStore:
         with engine.connect() as connection:
             LakeTable(found.location, first).register(connection, "earlier")
             LakeTable(found.location, second).register(connection, "later")
-            features = [column for column in found.columns if column.name not in found.primary_key]
-            return drift.drift(connection, "earlier", "later", features)
+            features = [column for column in found.columns if column.name not in found.row_key]
+            return distribution_drift.drift(connection, "earlier", "later", features)
 
     def quarantined(self, group: str, form: str = "df") -> Any:
         """Return the rows of a group that broke a rule and were put aside, with the rules that they broke."""

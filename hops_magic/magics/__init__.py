@@ -22,3 +22,4 @@ def load(shell: InteractiveShell) -> None:
     for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics, TuneMagics, AblateMagics):
         shell.register_magics(magics(shell, current))
     DistributedMagics(shell, current).register()
+    shell.events.register("post_run_cell", current.cell_ran)

@@ -39,7 +39,7 @@ class AblateMagics(Magics):
         except HelpShown:
             return None
         require_body("%%ablate", cell)
-        prepared = prepare_ablation(cell, self.shell.user_ns, options, surroundings_of(self.shell))
+        prepared = prepare_ablation(cell, self.shell.user_ns, options, surroundings_of(self.shell, self.session))
         if options.dry_run:
             return prepared.trial.captured.report
         ended = self.session.run_study(prepared, self.shell.user_ns)

@@ -50,7 +50,7 @@ class DistributedMagics(Magics):
             return None
         require_body("%%distributed", cell)
         namespace = self.shell.user_ns
-        prepared = prepare(cell, namespace, options, surroundings_of(self.shell))
+        prepared = prepare(cell, namespace, options, surroundings_of(self.shell, self.session))
         if options.dry_run:
             return prepared.captured.report
         ended = self.session.run(prepared, namespace)

@@ -12,11 +12,13 @@ from hops_magic.training import Surroundings
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from hops_magic.session import Session
+
 FIRST_LINE = 2
 """Jupyter counts the line of the magic as 1."""
 
 
-def surroundings_of(shell: InteractiveShell) -> Surroundings:
+def surroundings_of(shell: InteractiveShell, session: Session) -> Surroundings:
     """Return the surroundings of the cell that the shell is executing."""
     history = shell.history_manager.input_hist_raw
     # some versions of IPython have counted on already when a cell runs, others have not; the history holds it in all
@@ -27,4 +29,5 @@ def surroundings_of(shell: InteractiveShell) -> Surroundings:
         folder=Path.cwd(),
         notebook=notebook,
         history=dict(enumerate(history)),
+        inputs=session.provenance.by_name,
     )

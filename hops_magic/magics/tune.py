@@ -74,7 +74,9 @@ class TuneMagics(Magics):
         require_body("%%tune", cell)
         search = _named(options.search, _SEARCHES, "--search", namespace, ("ask", "tell"))
         stop = _named(options.stop, _RULES, "--stop", namespace, ("report", "ended"))
-        return prepare_study(cell, namespace, space, options, surroundings_of(self.shell), search=search, stop=stop)
+        return prepare_study(
+            cell, namespace, space, options, surroundings_of(self.shell, self.session), search=search, stop=stop
+        )
 
 
 def parse_line(line: str, namespace: Mapping[str, Any]) -> tuple[Space, TuneOptions]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
+from hops_magic.registry.lineage import write_inputs
 from hops_magic.registry.records import RunRecord
 from hops_magic.registry.store import Store
 from hops_magic.runs.states import RunState
@@ -74,6 +75,7 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
     try:
         with store.failures(f"recording the source and options of run {record.name}"):
             _write_params(client, record_id, record)
+            write_inputs(client, record_id, record.inputs)
             _write_files(client, record_id, record, environment)
     except RegistryError:
         # a record without its files must not look like one that goes on; if this fails too, the first reason counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,16 @@ class Finder:
     def children(self, wanted: Wanted) -> list[RunInfo]:
         """Return the trials of a study, in the order of their start."""
         return self.runs(parent=self.run(wanted).run_id, sort="started", limit=EVERYTHING)
+
+    def runs_that_read(self, full_names: Sequence[str]) -> list[RunInfo]:
+        """Return the runs that read one of these versions of groups or datasets (``teams@1``), newest first."""
+        found: dict[str, RunInfo] = {}
+        for name in full_names:
+            for run in self._search(
+                f"dataset.name = '{without_quotes(name)}'", None, order_clauses("-started"), EVERYTHING, 0, is_deleted=False
+            ):
+                found.setdefault(run.info.run_id, self._info(run))
+        return sorted(found.values(), key=lambda info: -info.created_at)
 
     # -- finding ---------------------------------------------------------------------------------------------------
 

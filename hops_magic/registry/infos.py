@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.registry import layout
+from hops_magic.registry.lineage import inputs_of
 from hops_magic.registry.records import CapturedName, RunKind
 from hops_magic.registry.rows import MetricSummary
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.states import RunState
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class RunInfo:
         Course of the leading metric.
     facts, end : mapping
         What was known at the start, and at the end: notebook, commit, cluster; checkpoint, restarts, names that came back.
+    inputs : tuple of FeatureInput
+        What it read of the feature store.
     """
 
     run_id: str
@@ -67,6 +71,7 @@ class RunInfo:
     end: Mapping[str, Any] = field(default_factory=dict)
     artifact_uri: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[FeatureInput, ...] = ()
     is_deleted: bool = False
 
     @property
@@ -164,6 +169,7 @@ def run_info(run: MlflowRun, experiment_name: str) -> RunInfo:
         end=end,
         artifact_uri=info.artifact_uri or "",
         tags=tags,
+        inputs=inputs_of(run),
         is_deleted=info.lifecycle_stage == "deleted",
     )
 

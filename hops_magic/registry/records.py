@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from hops_magic.cells.report import CapturedRow
 from hops_magic.options import as_dict
+from hops_magic.runs.inputs import FeatureInput, merged
 
 GIT_TIMEOUT_S = 2.0
 
@@ -77,6 +78,8 @@ class RunRecord:
         Hyperparameters; they go before options of the same name.
     cluster : mapping
         Facts about the cluster, without secrets.
+    inputs : tuple of FeatureInput
+        What it reads of the feature store.
     """
 
     run_id: str
@@ -98,6 +101,7 @@ class RunRecord:
     strategy: str = ""
     user: str = field(default_factory=user_name)
     packages: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[FeatureInput, ...] = ()
 
 
 class PreparedRun(Protocol):
@@ -141,7 +145,14 @@ def record_of(prepared: PreparedRun, cluster: Any, created_at: float) -> RunReco
         seed=prepared.seed,
         framework=prepared.framework,
         strategy=prepared.strategy,
+        inputs=inputs_of(prepared),
     )
+
+
+def inputs_of(prepared: PreparedRun) -> tuple[FeatureInput, ...]:
+    """Return the features behind the names that a program takes along."""
+    by_name: Mapping[str, tuple[FeatureInput, ...]] = prepared.surroundings.inputs
+    return merged(each for row in prepared.captured.report.rows for each in by_name.get(row.name, ()))
 
 
 def captured_names(rows: Iterable[CapturedRow]) -> tuple[CapturedName, ...]:

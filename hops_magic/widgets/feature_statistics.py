@@ -16,8 +16,8 @@ from hops_magic.widgets.tables import MAX_CELL, Cell, Column, Page, Part, Table
 
 if TYPE_CHECKING:
     from hops_magic.features import model
-    from hops_magic.features.drift import ColumnDrift, Drift, Verdict
-    from hops_magic.features.statistics import ColumnStatistics, Correlation, Statistics
+    from hops_magic.features.column_statistics import ColumnStatistics, Correlation, Statistics
+    from hops_magic.features.distribution_drift import ColumnDrift, Drift, Verdict
 
 MAX_COLUMNS = 100
 MAX_HEATMAP = 30

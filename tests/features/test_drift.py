@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from hops_magic.features.drift import EMPTY_SHARE, Verdict, drift
+from hops_magic.features.distribution_drift import EMPTY_SHARE, Verdict, drift
 from hops_magic.features.engine import connect
 from hops_magic.features.model import Column
 

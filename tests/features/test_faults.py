@@ -104,7 +104,7 @@ def test_a_damaged_log_is_told(store):
     store.save(batch(0), "events", key="id", statistics=False)
     (log,) = files(store, "_delta_log/*.json")
     log.write_text('{"add": ')
-    with pytest.raises(StoreError, match="the table at .* cannot be used: a file of its log is damaged"):
+    with pytest.raises(StoreError, match=r"the table at .* cannot be used: a file of its log is damaged"):
         store.get("value")
 
 

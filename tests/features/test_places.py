@@ -88,6 +88,6 @@ def test_wrong_credentials_are_told_without_the_secret(s3_settings, monkeypatch)
 def test_a_server_that_cannot_be_reached_is_told(tmp_path):
     catalog = f"postgresql://hops:s3cret@/postgres?host={tmp_path}"
     settings = FeatureSettings(home=tmp_path, lake=str(tmp_path), catalog=catalog)
-    with pytest.raises(StoreError, match="the catalog of features at postgresql://.* cannot be opened") as told:
+    with pytest.raises(StoreError, match=r"the catalog of features at postgresql://.* cannot be opened") as told:
         FeatureStore(settings)
     assert "s3cret" not in str(told.value)

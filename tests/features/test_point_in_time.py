@@ -1,4 +1,4 @@
-"""No value of the future: point-in-time joins against a brute-force oracle, and the rules of ties, nulls, ages and late rows."""
+"""No value of the future: point-in-time joins against a brute-force oracle, and rules of ties, nulls, ages and late rows."""
 
 import datetime
 
@@ -66,7 +66,7 @@ def test_every_label_gets_what_was_known_at_its_time(tmp_path_factory, labels, w
             # an upsert of a row moves it to the later commit
             rows[key, hour] = {"key": key, "at": at(hour), "value": value, "written": clock.now}
         columns = {"key": [k for k, _ in batch], "at": [at(h) for _, h in batch]}
-        columns |= dict.fromkeys(names, list(batch.values()))
+        columns |= {name: list(batch.values()) for name in names}
         store.save(columns, "events", key="key", event_time="at", allow_future=True, statistics=False)
     spine = [
         {"key": key, "at": None if hour is None else at(hour), "label": number} for number, (key, hour) in enumerate(labels)

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from hops_magic.features import statistics
+from hops_magic.features import column_statistics
+from hops_magic.features.column_statistics import Statistics, compute
 from hops_magic.features.engine import connect
 from hops_magic.features.figures import QUANTILES
 from hops_magic.features.model import Column
-from hops_magic.features.statistics import Statistics, compute
 from hops_magic.features.values import Kind
 
 SECOND = 1_000_000
@@ -234,8 +234,8 @@ class TestOfMoreRowsThanAreReadClosely:
 
     @pytest.fixture(autouse=True)
     def _few_rows(self, monkeypatch):
-        monkeypatch.setattr(statistics, "EXACT_ROWS", 10_000)
-        monkeypatch.setattr(statistics, "SAMPLE_ROWS", 5_000)
+        monkeypatch.setattr(column_statistics, "EXACT_ROWS", 10_000)
+        monkeypatch.setattr(column_statistics, "SAMPLE_ROWS", 5_000)
 
     @pytest.fixture
     def table(self):

@@ -183,7 +183,11 @@ def test_whole_numbers_that_pandas_made_floats_are_whole_again(store):
             {"key": "team_id"},
             r"column x .* values of several types: int \(row 0: 1\), str \(row 1",
         ),
-        (TEAMS.assign(x=np.array([1, 2, 2**64 - 1], "uint64")), {"key": "team_id"}, r"column x .*row 2 .*convert the column to strings or floats"),
+        (
+            TEAMS.assign(x=np.array([1, 2, 2**64 - 1], "uint64")),
+            {"key": "team_id"},
+            r"column x .*row 2 .*convert the column to strings or floats",
+        ),
         (TEAMS.assign(x=pd.Timedelta("1s")), {"key": "team_id"}, "column x .*durations: convert them to seconds"),
         (TEAMS.assign(_hops_x=1), {"key": "team_id"}, "kept for the store"),
         (TEAMS.assign(Name="x"), {"key": "team_id"}, "differ only in case"),

@@ -288,3 +288,19 @@ def test_a_write_as_a_whole_that_breaks_a_rule_cannot_be_put_aside(store):
     store.edit("teams", rules=[Rule.rows(2)], on_fail="quarantine")
     with pytest.raises(RejectedError, match="rows 2 -: the data has 1 row"):
         store.save({"id": [9], "won": [9]}, "teams", statistics=False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("id IN (FROM read_csv('/etc/passwd'))", "it must not ask other tables"),
+        ("generate_subscripts([1], 1) = 1", "cannot be asked of teams@1"),
+        ("CAST(name AS INTEGER) > 1", "Could not convert string 'a'"),
+        ("_hops_x > 1", "the columns are id, name$"),
+    ],
+)
+def test_rows_are_deleted_by_conditions_of_the_same_kind(store, condition, said):
+    store.save({"id": [1, 2], "name": ["a", "b"]}, "teams", key="id", statistics=False)
+    with pytest.raises(FeatureError, match=said):
+        store.delete_rows("teams", where=condition, statistics=False)
+    assert store.delete_rows("teams", where="name = 'a' -- the first", statistics=False).commit.rows == 1

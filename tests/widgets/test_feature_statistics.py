@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hops_magic.features.drift import Drift, drift
+from hops_magic.features.column_statistics import Statistics, compute
+from hops_magic.features.distribution_drift import Drift, drift
 from hops_magic.features.engine import connect
 from hops_magic.features.model import Column
-from hops_magic.features.statistics import Statistics, compute
 from hops_magic.widgets.feature_pictures import blocks, percent
 from hops_magic.widgets.feature_statistics import drift_page, duration, moment, statistics_page, value
 
