@@ -7,8 +7,31 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import collectives, events, first_step, imports, study_load, throughput, trials
+from benchmarks import (
+    collectives,
+    events,
+    first_step,
+    imports,
+    search_quality,
+    stopping_simulation,
+    study_load,
+    throughput,
+    time_to_target,
+    trials,
+)
 
+MODULES = (
+    imports,
+    first_step,
+    throughput,
+    collectives,
+    events,
+    trials,
+    study_load,
+    search_quality,
+    stopping_simulation,
+    time_to_target,
+)
 HEAD = """# Benchmarks
 
 Made by `make bench` (`python -m benchmarks`) on {date}: {cores} cores, {machine}, Python {python}.
@@ -20,7 +43,7 @@ ratios, not seconds.
 
 def main() -> None:
     parts = []
-    for module in (imports, first_step, throughput, collectives, events, trials, study_load):
+    for module in MODULES:
         print(f"{module.__name__} ...", flush=True)
         parts.append(module.table().markdown())
         print(parts[-1], flush=True)

@@ -134,6 +134,12 @@ def parser_for(options_type: type, prog: str, description: str = "") -> MagicPar
     Abbreviated flags are not accepted: an option added later must not change what an old notebook means.
     """
     parser = MagicParser(prog=prog, description=description, allow_abbrev=False)
+    add_options(parser, options_type)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, options_type: type) -> None:
+    """Add a flag for each option that has one."""
     hints = typing.get_type_hints(options_type)
     for item in fields(options_type):
         spec = spec_of(item)
@@ -150,7 +156,6 @@ def parser_for(options_type: type, prog: str, description: str = "") -> MagicPar
         else:
             keywords["metavar"] = spec.metavar or item.name.upper()
             parser.add_argument(*names, type=base, choices=spec.choices or None, **keywords)
-    return parser
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster, Clusters
     from hops_magic.engine.submit import Handle, LiveRun, RunHandle, StudyHandle
     from hops_magic.features.store import FeatureStore
+    from hops_magic.lineage import Use
     from hops_magic.registry import Registry
     from hops_magic.registry.study_recorder import StudyRecorderSpec
     from hops_magic.tuning.ablation import AblationStudy
@@ -89,6 +90,12 @@ class Session:
 
         # a store that was never opened has not been read
         return self.features.take_reads() if features.default_store.cache_info().currsize else ()
+
+    def uses_of(self, name: str) -> list[Use]:
+        """Return the training datasets, runs and models that were made from a group, feature or dataset."""
+        from hops_magic.lineage import uses_of
+
+        return uses_of(name, self.features, self.registry)
 
     def load_model(self, path: Path) -> Any:
         """Load a model file into this process."""

@@ -122,6 +122,10 @@ class FeatureStore:
                 foreign_key(text) for text in ([foreign_keys] if isinstance(foreign_keys, str) else foreign_keys)
             ),
         )
+        return self.write(data, group, options, source=source, run_id=run_id)
+
+    def write(self, data: Any, group: str, options: SaveOptions, *, source: str = "", run_id: str = "") -> Written:
+        """Write rows to a group; as :meth:`save`, with its options as one value."""
         return self._writer.save(data, group, options, source=source, run_id=run_id)
 
     def delete_rows(
@@ -291,7 +295,7 @@ class FeatureStore:
         second = table.version if after is None else commit_at(self.catalog, found, after)
         return difference(found, first, second, limit)
 
-    def statistics(self, group: str, commit: int | None = None) -> Statistics:
+    def statistics(self, group: str, commit: int | datetime.datetime | None = None) -> Statistics:
         """Return the statistics of a group at a commit; computed now if that write left them out."""
         from hops_magic.features import column_statistics
 

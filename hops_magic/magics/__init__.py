@@ -14,12 +14,13 @@ def load(shell: InteractiveShell) -> None:
     from hops_magic.magics.cluster import ClusterMagics
     from hops_magic.magics.distributed import DistributedMagics
     from hops_magic.magics.experiments import ExperimentsMagics
+    from hops_magic.magics.features import FeaturesMagics
     from hops_magic.magics.models import ModelsMagics
     from hops_magic.magics.tune import TuneMagics
     from hops_magic.session import session
 
     current = session()
-    for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics, TuneMagics, AblateMagics):
+    for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics, FeaturesMagics, TuneMagics, AblateMagics):
         shell.register_magics(magics(shell, current))
     DistributedMagics(shell, current).register()
     shell.events.register("post_run_cell", current.cell_ran)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_magic, magics_class
 
-from hops_magic.errors import UsageError
+from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.magics.commands import Sentence, parser, run_line
-from hops_magic.widgets.records import models_table, versions_table
-from hops_magic.widgets.tables import Table
+from hops_magic.widgets.records import model_page, models_table, versions_table
+from hops_magic.widgets.tables import Page, Table
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COMMANDS = """\
 List the registered models. Commands, each with -h:
   %models versions NAME                      versions, with the runs that made them
+  %models show NAME[@ALIAS|/VERSION]         one version: its run, and the features behind it
   %models register NAME --run RUN            make a run's model the next version
   %models load NAME[@ALIAS|/VERSION] --as x  load a version into the notebook
   %models alias NAME ALIAS VERSION           let an alias mean a version
@@ -40,6 +41,7 @@ class ModelsMagics(Magics):
         commands = {
             "list": self._list,
             "versions": self._versions,
+            "show": self._show,
             "register": self._register,
             "load": self._load,
             "alias": self._alias,
@@ -55,6 +57,18 @@ class ModelsMagics(Magics):
         wanted = parser("%models versions", "List the versions of a model, newest first.")
         wanted.add_argument("name", help="the model")
         return versions_table(self._session.registry.versions(wanted.parse_args(words).name))
+
+    def _show(self, words: list[str]) -> Page:
+        wanted = parser("%models show", "Show a version: the run that made it, and the features that this run read.")
+        wanted.add_argument("name", metavar="NAME[@ALIAS|/VERSION]", help="the model; the newest version if none is said")
+        registry = self._session.registry
+        version = registry.version(*split_reference(wanted.parse_args(words).name))
+        try:
+            made_by = registry.run(version.run_id) if version.run_id else None
+        except NotFoundError:
+            # the run was deleted for good with MLflow's own tools
+            made_by = None
+        return model_page(version, made_by)
 
     def _register(self, words: list[str]) -> Table:
         wanted = parser("%models register", "Make a run's model the next version of a model, which is made if need be.")

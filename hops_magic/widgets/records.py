@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.states import RunState
 from hops_magic.widgets import words
 from hops_magic.widgets.tables import Cell, Code, Column, Page, Table
@@ -82,11 +83,44 @@ def run_page(
     if info.metrics:
         parts.append(_metrics(info))
     parts.append(_pairs("Parameters", info.params))
+    if info.inputs:
+        parts.append(inputs_table(info.inputs))
     if captured:
         parts.append(_captured(captured))
     parts.append(Code(title="Cell", code=source))
     if output:
         parts.append(Code(title="Output of rank 0", code=output))
+    return Page(parts)
+
+
+def inputs_table(inputs: Sequence[FeatureInput]) -> Table:
+    """What was read of the feature store."""
+    rows = [
+        [
+            Cell(each.full_name, is_strong=True),
+            Cell(each.kind.value),
+            Cell("" if each.commit is None else str(each.commit)),
+            Cell(", ".join(each.features)),
+        ]
+        for each in inputs
+    ]
+    columns = [Column(title=title) for title in ("Features from", "Kind", "Commit", "Features")]
+    return Table(columns=columns, rows=rows, empty="nothing was read of the feature store")
+
+
+def model_page(version: ModelVersion, made_by: RunInfo | None) -> Page:
+    """Show one version of a model: the run that made it, and the features that this run read."""
+    facts = {
+        "version": f"{version.name}/{version.version}",
+        "aliases": ", ".join(version.aliases),
+        "registered": when(version.created_at),
+        "run": f"{version.run_name} {version.run_id}".strip(),
+        "size": words.amount(version.size_bytes),
+    }
+    parts: list[Table | Code] = [_pairs(version.name, {name: fact for name, fact in facts.items() if fact})]
+    if version.metrics:
+        parts.append(_pairs("Metrics", {name: words.figure(value) for name, value in version.metrics.items()}))
+    parts.append(inputs_table(made_by.inputs if made_by else ()))
     return Page(parts)
 
 

@@ -108,6 +108,7 @@ def running_object_store(folder: Path) -> Iterator[ObjectStore]:
     words = [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
     command = [
         str(Path(sysconfig.get_path("scripts")) / "weed"),
+        f"-logdir={folder}",
         "server",
         f"-dir={folder}",
         "-ip=127.0.0.1",
@@ -120,7 +121,7 @@ def running_object_store(folder: Path) -> Iterator[ObjectStore]:
         *words,
     ]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, "TMPDIR": str(folder)})
     try:
         wait_until(lambda: _has_bucket(store), "the endpoint answers")
         yield store

@@ -1,0 +1,104 @@
+"""From features to what was made of them: training datasets, runs, models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from hops_magic.features.names import parse_feature, parse_group
+from hops_magic.features.writing import existing_group
+from hops_magic.runs.inputs import FeatureInput
+
+if TYPE_CHECKING:
+    from hops_magic.features.store import FeatureStore
+    from hops_magic.registry import Registry
+    from hops_magic.registry.infos import RunInfo
+
+
+class UseKind(StrEnum):
+    """What was made."""
+
+    DATASET = "training dataset"
+    RUN = "run"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """Something that was made from features.
+
+    Attributes
+    ----------
+    through : str
+        What it was made from: a group at a commit, a dataset, a run.
+    at : float
+        Seconds since the epoch.
+    """
+
+    kind: UseKind
+    name: str
+    through: str
+    features: tuple[str, ...]
+    at: float
+
+
+def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
+    """Return what was made from a group, one of its versions, a feature or a training dataset; newest last.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is nothing of that name.
+    """
+    versions, feature = _asked_for(name, store)
+    uses: list[Use] = []
+    runs = {info.run_id: info for info in registry.runs_that_read(versions) if _matching(info.inputs, versions, feature)}
+    for info in runs.values():
+        for each in _matching(info.inputs, versions, feature):
+            place = each.full_name if each.commit is None else f"{each.full_name}, commit {each.commit}"
+            run = Use(kind=UseKind.RUN, name=_run_name(info), through=place, features=each.features, at=info.created_at)
+            uses.append(run)
+    made = [version for model in (registry.models() if runs else ()) for version in registry.versions(model.name)]
+    for version in made:
+        if version.run_id in runs:
+            info = runs[version.run_id]
+            features = [name for each in _matching(info.inputs, versions, feature) for name in each.features]
+            model = Use(
+                kind=UseKind.MODEL,
+                name=f"{version.name}/{version.version}",
+                through=_run_name(info),
+                features=tuple(dict.fromkeys(features)),
+                at=version.created_at,
+            )
+            uses.append(model)
+    return sorted(uses, key=lambda use: use.at)
+
+
+def _asked_for(name: str, store: FeatureStore) -> tuple[list[str], str | None]:
+    """Return the versions that a name means, and the feature if it means one."""
+    if "." not in name:
+        group = parse_group(name)
+        if store.catalog.group(group.name) is not None:
+            first = existing_group(store.catalog, group)
+            found = [first] if group.version is not None else store.versions(group.name)
+            return [each.full_name for each in found], None
+    request = parse_feature(name)
+    if request.group is not None:
+        first = existing_group(store.catalog, request.group)
+        found = [first] if request.group.version is not None else store.versions(first.name)
+        return [each.full_name for each in found], request.feature
+    groups = store.catalog.groups_with(request.feature)
+    if not groups:
+        # tells the nearest names
+        existing_group(store.catalog, parse_group(name))
+    return [each.full_name for group in groups for each in store.versions(group.name)], request.feature
+
+
+def _matching(inputs: Sequence[FeatureInput], versions: Sequence[str], feature: str | None) -> list[FeatureInput]:
+    return [each for each in inputs if each.full_name in versions and (feature in (None, "*") or feature in each.features)]
+
+
+def _run_name(info: RunInfo) -> str:
+    return f"{info.name} {info.run_id[:6]}"

@@ -1,0 +1,34 @@
+"""``%features`` saves, finds, joins and explains features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_magic, magics_class
+
+from hops_magic.magics.commands import run_line
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from hops_magic.session import Session
+
+
+@magics_class
+class FeaturesMagics(Magics):
+    """The magic of the feature store."""
+
+    def __init__(self, shell: InteractiveShell | None, session: Session) -> None:
+        super().__init__(shell)
+        self._session = session
+
+    @line_magic
+    def features(self, line: str) -> Any:
+        """List feature groups; ``%features -h`` tells the other commands."""
+        # the store's libraries load when it is first used
+        from hops_magic.magics.feature_reading import Reading
+        from hops_magic.magics.feature_writing import Writing
+
+        reading = Reading(self.shell, self._session)
+        commands = {**reading.commands, **Writing(self.shell, self._session, line).commands}
+        return run_line("%features", line, commands, reading.groups)
