@@ -128,6 +128,10 @@ def running_object_store(folder: Path) -> Iterator[ObjectStore]:
     finally:
         server.kill()
         server.wait()
+        # it puts sockets beside the folder that it was given
+        for port in ports:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
 
 
 def _free_ports(count: int) -> list[int]:
