@@ -135,7 +135,8 @@ def shard(data: Any) -> Any:
     """Return this rank's part of some data.
 
     Dask collections give the rank its partitions, in turn (0, n, 2n ...), computed here: a DataFrame, an array or a list.
-    Arrays, tables and lists give a contiguous slice of rows; sizes differ by one at most. A ``tf.data.Dataset`` gives each
+    Arrays, tables and lists, and rows that stream from a feature store, give a contiguous slice of rows; sizes differ by one at
+    most. A ``tf.data.Dataset`` gives each
     n-th element. Tuples and dictionaries of such data, ``(x, y)`` say, are split part by part.
 
     Raises
@@ -150,6 +151,8 @@ def shard(data: Any) -> Any:
         return tuple(shard(part) for part in data)
     if callable(getattr(data, "__dask_graph__", None)):
         return _dask_part(data, me, world)
+    if hasattr(data, "of_rank"):
+        return data.of_rank(me, world)
     if hasattr(data, "shard") and hasattr(data, "element_spec"):
         return data.shard(world, me)
     try:

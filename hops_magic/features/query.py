@@ -35,12 +35,15 @@ class Terms:
         Put the base's key before the features.
     limit : int, optional
         Rows to answer at most.
+    is_ordered : bool
+        Order the rows by the key of the base, so that the same question gives them in the same order.
     """
 
     max_age: Mapping[str, datetime.timedelta] = field(default_factory=dict)
     exclude_late: bool = False
     with_keys: bool = False
     limit: int | None = None
+    is_ordered: bool = False
 
     def age_of(self, group: Group) -> datetime.timedelta | None:
         """Return the age at which a group's values expire."""
@@ -81,6 +84,8 @@ def statement(plan: Plan, terms: Terms | None = None) -> str:
     lines += _joins(plan, terms)
     if plan.spine:
         lines.append(f"ORDER BY {left}.{quoted(ROW)}")
+    elif terms.is_ordered and plan.base is not None:
+        lines.append(f"ORDER BY {listed(plan.base.row_key, 'g0.')}")
     if terms.limit is not None:
         lines.append(f"LIMIT {int(terms.limit)}")
     return "\n".join(lines)
@@ -104,7 +109,7 @@ def needed(plan: Plan, terms: Terms | None = None) -> dict[str, list[str]]:
     if plan.base is not None and any(join.moment is Moment.AS_OF for join in plan.joins):
         assert plan.base.event_time
         columns["g0"][plan.base.event_time] = None
-    if plan.base is not None and terms and terms.with_keys:
+    if plan.base is not None and terms and (terms.with_keys or terms.is_ordered):
         columns["g0"].update(dict.fromkeys(plan.base.row_key))
     return {alias: list(names) for alias, names in columns.items()}
 

@@ -1,4 +1,4 @@
-"""What an answer comes back as: a table of pandas, polars, Arrow or Dask, or a dataset of TensorFlow."""
+"""What an answer comes back as: a table of pandas, polars or Arrow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from hops_magic.features.errors import FeatureError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hops_magic.features.streaming import StreamedRows
+
 FORMS = ("df", "polars", "arrow", "dask", "tf")
+STREAMED = ("dask", "tf")
 
 
 def as_form(table: pa.Table, form: str) -> Any:
@@ -23,3 +26,8 @@ def as_form(table: pa.Table, form: str) -> Any:
     if form == "df":
         return table.to_pandas()
     raise FeatureError(f"--as must be one of {', '.join(FORMS)}, got {form!r}")
+
+
+def as_streamed(rows: StreamedRows, form: str) -> Any:
+    """Return rows in files as ``dask``, or as they are for ``tf``."""
+    return rows.to_dask() if form == "dask" else rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,9 @@ from hops_magic.features.names import nearest
 from hops_magic.features.planner import SPINE, Plan, Spine
 from hops_magic.features.query import ROW, Terms
 from hops_magic.features.sql import literal, quoted
+from hops_magic.features.streaming import AnswerFiles, StreamedRows
 from hops_magic.features.tables import incoming
+from hops_magic.features.types import in_utc
 from hops_magic.runs.inputs import FeatureInput, InputKind
 from hops_magic.settings import FeatureSettings
 
@@ -46,8 +49,8 @@ class Request:
         Column of the spine: the moment at which values must have been known.
     keys : Any
         Keys whose present rows are wanted: a table, a mapping of columns, or a list of mappings.
-    as_of : datetime or int, optional
-        Read the groups as they were then; a number is a commit, of a single group.
+    as_of : datetime, int or mapping, optional
+        Read the groups as they were then; a number is a commit, of a single group, a mapping has one for each (``teams@1``).
     """
 
     names: tuple[str, ...]
@@ -55,7 +58,7 @@ class Request:
     spine: Any = None
     event_time: str | None = None
     keys: Any = None
-    as_of: datetime.datetime | int | None = None
+    as_of: datetime.datetime | int | Mapping[str, int] | None = None
     allow_fanout: bool = False
 
 
@@ -131,6 +134,27 @@ class Reader:
             return self._lookup(request)
         with self.answering(request) as (connection, plan, sql, sources):
             return connection.sql(sql).to_arrow_table(), plan, sources
+
+    def streamed(self, request: Request) -> tuple[StreamedRows, Plan, dict[str, Source]]:
+        """Return the answer as rows in files; the same question is answered once."""
+        ordered = replace(request, terms=replace(request.terms, is_ordered=True))
+        with self.answering(ordered) as (connection, plan, sql, sources):
+            key = {"sql": sql, "spine": self._fingerprint(ordered)}
+            key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
+            connection.execute("SET preserve_insertion_order=true")
+            rows = AnswerFiles(self._settings.home / "answers").rows(
+                key, lambda: in_utc(connection.sql(sql).to_arrow_reader())
+            )
+            return rows, plan, sources
+
+    def _fingerprint(self, request: Request) -> str:
+        spine = self._spine(request)
+        if spine is None:
+            return ""
+        found = hashlib.sha256()
+        for batch in spine.rows.combine_chunks().to_batches():
+            found.update(batch.serialize())
+        return found.hexdigest()
 
     def explain(self, request: Request) -> Explanation:
         """Return how a request is answered, without fetching its features."""
@@ -276,7 +300,7 @@ class _AsOf:
         self,
         catalog: Catalog,
         opened: Callable[[Group], tuple[Group, LakeTable]],
-        as_of: datetime.datetime | int | None,
+        as_of: datetime.datetime | int | Mapping[str, int] | None,
     ) -> None:
         self._catalog = catalog
         self._opened = opened
@@ -308,7 +332,8 @@ class _AsOf:
             return group
         if group.full_name not in self._sources:
             current, _ = self._opened(group)
-            table = LakeTable(group.location, commit_at(self._catalog, current, self._as_of))
+            as_of = self._as_of[group.full_name] if isinstance(self._as_of, Mapping) else self._as_of
+            table = LakeTable(group.location, commit_at(self._catalog, current, as_of))
             self._sources[group.full_name] = Source(group=replace(current, columns=_columns_of(table, current)), table=table)
         return self._sources[group.full_name].group
 

@@ -16,7 +16,7 @@ from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
 from hops_magic.features.query import Terms
-from hops_magic.features.readers import as_form
+from hops_magic.features.readers import STREAMED, as_form, as_streamed
 from hops_magic.features.reading import Explanation, Reader, Request, commit_at, reads_of
 from hops_magic.features.sql import quoted
 from hops_magic.features.writing import SaveOptions, Writer, Written, existing_group, quarantine_of
@@ -249,6 +249,10 @@ class FeatureStore:
 
     def answer(self, request: Request, form: str = "df") -> Any:
         """Return the answer to a request in a form."""
+        if form in STREAMED:
+            rows, plan, sources = self._reader.streamed(request)
+            self._reads += reads_of(plan, sources)
+            return as_streamed(rows, form)
         table, plan, sources = self._reader.table(request)
         self._reads += reads_of(plan, sources)
         return as_form(table, form)

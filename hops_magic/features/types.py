@@ -321,3 +321,16 @@ def toward(rows: pa.Table, columns: Sequence[Column], *, name: str = "the data")
             continue
         rows = rows.set_column(at, pa.field(item.name, kind), array)
     return rows
+
+
+def in_utc(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Name the zone of times as the store does: the engine names its own, which is the same one."""
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")
+    schema = pa.schema(
+        [pa.field(item.name, moment if pa.types.is_timestamp(item.type) else item.type) for item in rows.schema]
+    )
+    return (
+        rows if schema == rows.schema else pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in rows))
+    )

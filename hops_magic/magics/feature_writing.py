@@ -133,14 +133,15 @@ class Writing:
                 f"%features rule {group.name} {chosen.action} needs a rule, e.g. not_null {group.columns[0].name}"
             )
         # as it was written: splitting into words would eat the backslashes of a regular expression
-        rule = Rule.from_text(self._line.split(chosen.action, 1)[1].strip())
+        text = self._line.split(maxsplit=3)[3].strip()
         if chosen.action == "add":
+            rule = Rule.from_text(text)
             kept = [each for each in rules if each.name != rule.name] + [rule]
         else:
-            kept = [each for each in rules if each.name != rule.name]
+            kept = [each for each in rules if each.name != text]
             if len(kept) == len(rules):
                 known = "; ".join(each.name for each in rules) or "none"
-                raise UsageError(f"{group.full_name} has no rule {rule.name!r}: its rules are {known}")
+                raise UsageError(f"{group.full_name} has no rule {text[:200]!r}: its rules are {known[:1_000]}")
         self._store.edit(chosen.group, rules=kept)
         return pages.rules_table(kept, self._store.group(chosen.group))
 

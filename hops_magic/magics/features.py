@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 from hops_magic.magics.commands import run_line
 
@@ -22,6 +22,8 @@ class FeaturesMagics(Magics):
         super().__init__(shell)
         self._session = session
 
+    # braces and dollars on the line belong to regular expressions and SQL
+    @no_var_expand
     @line_magic
     def features(self, line: str) -> Any:
         """List feature groups; ``%features -h`` tells the other commands."""

@@ -1,0 +1,233 @@
+"""Answers larger than memory: rows in Parquet files, read part by part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.errors import UsageError
+from hops_magic.features.errors import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROW_GROUP = 122_880
+ROWS_PER_FILE = 8 * _ROW_GROUP
+_BLOCK = 65_536
+_KEPT_S = 7 * 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamedRows:
+    """Rows in Parquet files, of which only a block is in memory at a time. Travels to ranks as the names of its files.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Paths or URIs, in the order of rows.
+    schema : Schema
+        Columns and their types.
+    first, num_rows : int
+        The rows of all files that are meant.
+    """
+
+    files: tuple[str, ...]
+    schema: pa.Schema
+    first: int
+    num_rows: int
+
+    @classmethod
+    def of(cls, files: Sequence[str]) -> StreamedRows:
+        """Return the rows of Parquet files of one schema."""
+        parts = [_opened(file) for file in files]
+        rows = sum(part.metadata.num_rows for part in parts)
+        return cls(files=tuple(files), schema=parts[0].schema_arrow, first=0, num_rows=rows)
+
+    @property
+    def num_columns(self) -> int:
+        """Number of columns."""
+        return len(self.schema.names)
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def of_rank(self, rank: int, world_size: int) -> StreamedRows:
+        """Return a rank's part: a contiguous range of rows, of which only the row groups that hold it are read."""
+        start, end = self.num_rows * rank // world_size, self.num_rows * (rank + 1) // world_size
+        return replace(self, first=self.first + start, num_rows=end - start)
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Read the rows in order, some tens of thousands at a time."""
+        at, first, last = 0, self.first, self.first + self.num_rows
+        for file in self.files:
+            part = _opened(file)
+            for number in range(part.metadata.num_row_groups):
+                count = part.metadata.row_group(number).num_rows
+                if at + count > first and at < last:
+                    begun = at
+                    for batch in part.iter_batches(_BLOCK, row_groups=[number], columns=list(columns) if columns else None):
+                        low, high = max(first - begun, 0), min(last - begun, batch.num_rows)
+                        if low < high:
+                            yield batch.slice(low, high - low)
+                        begun += batch.num_rows
+                at += count
+
+    def to_arrow(self) -> pa.Table:
+        """Read all rows."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self.blocks(), self.schema)
+
+    def to_dask(self) -> Any:
+        """Return a Dask DataFrame with a partition for each file.
+
+        Raises
+        ------
+        UsageError
+            For a part of the rows.
+        """
+        import dask.dataframe as dd
+
+        if self.first:
+            raise UsageError("a rank's part has no Dask DataFrame: take it of all rows, before hops.shard")
+        return dd.read_parquet(list(self.files))
+
+    def dataset(
+        self,
+        batch_size: int = 32,
+        *,
+        label: str | None = None,
+        columns: Sequence[str] | None = None,
+        as_dict: bool = False,
+        shuffle: bool = False,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> Any:
+        """Return a ``tf.data.Dataset`` that streams batches.
+
+        Parameters
+        ----------
+        batch_size
+            Rows of a batch; in ``%%distributed`` of a global one, which ``fit`` splits over the ranks.
+        label
+            Column to predict: elements are then ``(features, label)``.
+        columns
+            Features, by default all columns but the label.
+        as_dict
+            A tensor for each column, of its own type, instead of one of shape ``(batch, columns)``.
+        shuffle
+            Mix rows anew for each epoch: the blocks of some tens of thousands, and the rows in each. The order depends on
+            ``seed`` and the epoch alone, so it is the same on all ranks.
+        dtype
+            Of the features, if they are in one tensor.
+
+        Raises
+        ------
+        UsageError
+            If a column is not there, or is no number and not asked for as a dictionary.
+        """
+        from hops_magic.frameworks.streaming import dataset_of
+
+        if label is not None and label not in self.schema.names:
+            raise UsageError(f"label {label[:80]!r} is no column: they are {', '.join(self.schema.names[:30])}")
+        chosen = [name for name in (columns or self.schema.names) if name != label]
+        for name in chosen:
+            if name not in self.schema.names:
+                raise UsageError(f"{name[:80]!r} is no column: they are {', '.join(self.schema.names[:30])}")
+        return dataset_of(
+            self, chosen, label, batch_size=batch_size, as_dict=as_dict, seed=seed if shuffle else None, dtype=dtype
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.num_rows:,} rows of {self.num_columns} columns in {len(self.files)} files>"
+
+
+def write_parts(reader: pa.RecordBatchReader, folder: Path, rows_per_file: int = ROWS_PER_FILE) -> list[str]:
+    """Write rows as Parquet files of at most so many rows; the same rows give the same bytes. Returns their names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: list[str] = []
+    pending: list[pa.RecordBatch] = []
+    count = 0
+
+    def flush() -> None:
+        nonlocal pending, count
+        name = f"part-{len(names):05d}.parquet"
+        table = pa.Table.from_batches(pending, reader.schema)
+        pq.write_table(table, folder / name, row_group_size=_ROW_GROUP, compression="snappy")
+        names.append(name)
+        pending, count = [], 0
+
+    for batch in reader:
+        rest = batch
+        while rest.num_rows:
+            taken = rest.slice(0, rows_per_file - count)
+            pending.append(taken)
+            count += taken.num_rows
+            rest = rest.slice(taken.num_rows)
+            if count == rows_per_file:
+                flush()
+    if pending or not names:
+        flush()
+    return names
+
+
+class AnswerFiles:
+    """Answers in files, kept for a week so that the same question is not answered twice.
+
+    Parameters
+    ----------
+    folder : Path
+        Private folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def rows(self, key: Mapping[str, Any], reader: Any) -> StreamedRows:
+        """Return the rows that belong to a key; ``reader`` is called for them if they are not there."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._prune()
+        name = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:32]
+        place = self._folder / name
+        if not place.is_dir():
+            beside = self._folder / f".{name}-{secrets.token_hex(4)}"
+            beside.mkdir(mode=0o700)
+            try:
+                write_parts(reader(), beside)
+                # another process may have been first; its files are the same
+                if not place.is_dir():
+                    beside.rename(place)
+            except OSError as error:
+                raise StoreError(f"the answer cannot be written under {self._folder}: {error.strerror or error}") from error
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        os.utime(place)
+        return StreamedRows.of(sorted(str(file) for file in place.glob("*.parquet")))
+
+    def _prune(self) -> None:
+        for entry in self._folder.iterdir():
+            if time.time() - entry.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _opened(file: str) -> Any:
+    import pyarrow.parquet as pq
+
+    if "://" in file:
+        from pyarrow.fs import FileSystem
+
+        system, path = FileSystem.from_uri(file)
+        return pq.ParquetFile(path, filesystem=system)
+    try:
+        return pq.ParquetFile(file)
+    except FileNotFoundError:
+        raise StoreError(f"the file {file} is gone: ask for the features again") from None
