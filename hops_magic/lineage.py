@@ -12,6 +12,7 @@ from hops_magic.features.writing import existing_group
 from hops_magic.runs.inputs import FeatureInput
 
 if TYPE_CHECKING:
+    from hops_magic.features.dataset import Dataset
     from hops_magic.features.store import FeatureStore
     from hops_magic.registry import Registry
     from hops_magic.registry.infos import RunInfo
@@ -54,6 +55,11 @@ def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
     """
     versions, feature = _asked_for(name, store)
     uses: list[Use] = []
+    for dataset in store.datasets():
+        for each in _matching(dataset.sources, versions, feature):
+            uses.append(_dataset_use(dataset, each))
+            # a run that read the dataset used the feature too
+            versions = [*versions, dataset.full_name]
     runs = {info.run_id: info for info in registry.runs_that_read(versions) if _matching(info.inputs, versions, feature)}
     for info in runs.values():
         for each in _matching(info.inputs, versions, feature):
@@ -76,10 +82,19 @@ def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
     return sorted(uses, key=lambda use: use.at)
 
 
+def _dataset_use(dataset: Dataset, source: FeatureInput) -> Use:
+    at = dataset.created_at.timestamp() if dataset.created_at else 0.0
+    through = f"{source.full_name}, commit {source.commit}"
+    return Use(kind=UseKind.DATASET, name=dataset.full_name, through=through, features=source.features, at=at)
+
+
 def _asked_for(name: str, store: FeatureStore) -> tuple[list[str], str | None]:
     """Return the versions that a name means, and the feature if it means one."""
     if "." not in name:
         group = parse_group(name)
+        datasets = [each for each in store.datasets() if each.name == group.name and group.version in (None, each.version)]
+        if datasets:
+            return [each.full_name for each in datasets], None
         if store.catalog.group(group.name) is not None:
             first = existing_group(store.catalog, group)
             found = [first] if group.version is not None else store.versions(group.name)

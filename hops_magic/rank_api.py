@@ -135,7 +135,7 @@ def shard(data: Any) -> Any:
     """Return this rank's part of some data.
 
     Dask collections give the rank its partitions, in turn (0, n, 2n ...), computed here: a DataFrame, an array or a list.
-    Arrays, tables and lists, and rows that stream from a feature store, give a contiguous slice of rows; sizes differ by one at
+    Arrays, tables, lists and rows that stream from the feature store give a contiguous slice of rows; sizes differ by one at
     most. A ``tf.data.Dataset`` gives each
     n-th element. Tuples and dictionaries of such data, ``(x, y)`` say, are split part by part.
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import catalog_tables as t
+from hops_magic.features.dataset_catalog import DatasetCatalog
 from hops_magic.features.errors import ConflictError, StoreError
 from hops_magic.features.model import Column, Commit, ForeignKey, Group, Operation
 from hops_magic.settings import redacted
@@ -37,6 +38,7 @@ class Catalog:
 
         self.url = url
         self._engine: Engine = open_database(url)
+        self.datasets = DatasetCatalog(self._begin, self._reading)
 
     # groups
 

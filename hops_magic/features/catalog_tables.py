@@ -91,6 +91,26 @@ statistics = Table(
 )
 
 
+datasets = Table(
+    "hops_datasets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("columns", Text, nullable=False),
+    Column("rows", Text, nullable=False),
+    Column("checksums", Text, nullable=False),
+    Column("sources", Text, nullable=False),
+    Column("statistics", Text, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+
+
 class Entry(NamedTuple):
     """What a search looks through: a group (no column) or one of its columns."""
 

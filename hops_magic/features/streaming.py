@@ -146,7 +146,7 @@ class StreamedRows:
         )
 
     def __repr__(self) -> str:
-        return f"<{self.num_rows:,} rows of {self.num_columns} columns in {len(self.files)} files>"
+        return f"<rows={self.num_rows:,} columns={self.num_columns} files={len(self.files)}>"
 
 
 def write_parts(reader: pa.RecordBatchReader, folder: Path, rows_per_file: int = ROWS_PER_FILE) -> list[str]:

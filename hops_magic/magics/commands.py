@@ -37,6 +37,17 @@ def run_line(prog: str, line: str, commands: Mapping[str, Command], default: Com
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{prog}: {error} in {line[:200]!r}") from None
+    return run_words(prog, words, commands, default)
+
+
+def run_words(prog: str, words: list[str], commands: Mapping[str, Command], default: Command) -> Any:
+    """Run the command that the first word names, or the default with all words; None if they asked for help.
+
+    Raises
+    ------
+    UsageError
+        For words that are no command and no option.
+    """
     try:
         if not words or words[0].startswith("-"):
             return default(words)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UsageError
 from hops_magic.features.readers import FORMS
 from hops_magic.features.reading import Request
-from hops_magic.features.store import terms_of
+from hops_magic.features.store import request_of
 from hops_magic.magics import feature_words as words_of
 from hops_magic.magics.commands import Command, Sentence, parser
 from hops_magic.options import MagicParser
@@ -79,29 +80,23 @@ class Reading:
         return pages.groups_table(found[: chosen.limit], note=more)
 
     def _get(self, words: list[str]) -> Any:
-        wanted = _request_parser("%features get", "Features by name, joined; columns come back in the order asked.")
+        wanted = request_parser("%features get", "Features by name, joined; columns come back in the order asked.")
         wanted.add_argument("--as", dest="form", metavar="FORM", help=f"put them into a variable as {', '.join(FORMS)}")
         wanted.add_argument("--out", metavar="NAME", help="name of the variable; by default after the form, e.g. df")
         chosen = wanted.parse_args(words)
-        if chosen.form is not None and chosen.form not in FORMS:
-            raise UsageError(
-                f"--as must be one of {', '.join(FORMS)}, got {chosen.form[:80]!r}: the variable's name goes to --out"
-            )
-        if chosen.out is not None and not chosen.out.isidentifier():
-            raise UsageError(f"--out must be a name of Python, got {chosen.out[:80]!r}")
+        if chosen.form is not None:
+            words_of.check_form(chosen.form)
+        if chosen.out is not None:
+            words_of.check_name(chosen.out, "--out")
         request = self._request(chosen)
         if chosen.form is None and chosen.out is None:
             shown = self._store.answer(request, "arrow")
             return pages.Answer(shown, title=", ".join(request.names))
         form = chosen.form or "df"
-        name = chosen.out or _NAMES[form]
-        value = self._store.answer(request, form)
-        self._shell.user_ns[name] = value
-        self._session.provenance.named(name, self._session.inputs_read())
-        return Sentence(f"{name}: {pages.shape_of(value, _FORM_WORDS.get(form, 'streamed rows'))}")
+        return put(self._shell, self._session, chosen.out or _NAMES[form], self._store.answer(request, form), form)
 
     def _explain(self, words: list[str]) -> Page:
-        wanted = _request_parser("%features explain", "How features would be joined.")
+        wanted = request_parser("%features explain", "How features would be joined.")
         return pages.explanation_page(self._store.explain(self._request(wanted.parse_args(words))))
 
     def _search(self, words: list[str]) -> Table:
@@ -157,24 +152,34 @@ class Reading:
         return pages.uses_table(self._session.uses_of(wanted.parse_args(words).name))
 
     def _request(self, chosen: Namespace) -> Request:
-        names = self._shell.user_ns
-        return Request(
-            names=tuple(chosen.names),
-            terms=terms_of(
-                words_of.ages(chosen.max_age),
-                exclude_late=chosen.exclude_late,
-                with_keys=chosen.with_keys,
-                limit=chosen.limit,
-            ),
-            spine=words_of.variable(names, chosen.spine, "--spine") if chosen.spine else None,
-            event_time=chosen.event_time,
-            keys=words_of.keys(names, chosen.keys) if chosen.keys else None,
-            as_of=words_of.moment(chosen.as_of) if chosen.as_of else None,
-            allow_fanout=chosen.allow_fanout,
-        )
+        return requested(chosen, self._shell.user_ns)
 
 
-def _request_parser(prog: str, about: str) -> MagicParser:
+def put(shell: InteractiveShell, session: Session, name: str, value: Any, form: str) -> Sentence:
+    """Give an answer a name in the notebook, and say so."""
+    shell.user_ns[name] = value
+    session.provenance.named(name, session.inputs_read())
+    return Sentence(f"{name}: {pages.shape_of(value, _FORM_WORDS.get(form, 'streamed'))}")
+
+
+def requested(chosen: Namespace, names: Mapping[str, Any]) -> Request:
+    """Return the request that a line with the options of :func:`request_parser` makes."""
+    return request_of(
+        *chosen.names,
+        spine=words_of.variable(names, chosen.spine, "--spine") if chosen.spine else None,
+        event_time=chosen.event_time,
+        keys=words_of.keys(names, chosen.keys) if chosen.keys else None,
+        as_of=words_of.moment(chosen.as_of) if chosen.as_of else None,
+        max_age=words_of.ages(chosen.max_age),
+        exclude_late=chosen.exclude_late,
+        allow_fanout=chosen.allow_fanout,
+        with_keys=chosen.with_keys,
+        limit=chosen.limit,
+    )
+
+
+def request_parser(prog: str, about: str) -> MagicParser:
+    """Return a parser for a line that asks for features."""
     wanted = parser(prog, about)
     wanted.add_argument("names", nargs="+", metavar="NAME", help="FEATURE, GROUP.FEATURE, GROUP@VERSION.FEATURE, GROUP.*")
     wanted.add_argument(

@@ -9,6 +9,7 @@ from typing import Any
 
 from hops_magic.errors import UsageError
 from hops_magic.features.names import nearest
+from hops_magic.features.readers import FORMS
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -102,3 +103,39 @@ def described(words: Sequence[str]) -> dict[str, str]:
 
 def _value(text: str) -> int | str:
     return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text
+
+
+def shares(text: str) -> dict[str, float]:
+    """Read ``train=.8,test=.2``."""
+    found = {}
+    for word in text.split(","):
+        name, _, number = word.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            raise UsageError(f"--split is written NAME=SHARE,..., e.g. train=.8,test=.2, got {word[:80]!r}") from None
+    return found
+
+
+def ends(text: str) -> dict[str, datetime.datetime | None]:
+    """Read ``train=2024-05-01,test=``: the end of each split, exclusive."""
+    found: dict[str, datetime.datetime | None] = {}
+    for word in text.split(","):
+        name, equals, end = word.partition("=")
+        at = moment(end) if end else None
+        if not equals or isinstance(at, int):
+            raise UsageError(f"--split-by-time is written NAME=END,..., e.g. train=2024-05-01,test=, got {word[:80]!r}")
+        found[name.strip()] = at
+    return found
+
+
+def check_form(form: str) -> None:
+    """Refuse what is no form of an answer."""
+    if form not in FORMS:
+        raise UsageError(f"--as must be one of {', '.join(FORMS)}, got {form[:80]!r}: the variable's name goes to --out")
+
+
+def check_name(name: str, flag: str) -> None:
+    """Refuse what cannot be a variable."""
+    if not name.isidentifier():
+        raise UsageError(f"{flag} must be a name of Python, got {name[:80]!r}")

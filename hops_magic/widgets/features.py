@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.widgets import words
 from hops_magic.widgets.plain import one_line
-from hops_magic.widgets.records import when
-from hops_magic.widgets.tables import Cell, Code, Column, Page, Part, Table
+from hops_magic.widgets.records import inputs_table, when
+from hops_magic.widgets.tables import FONT, Cell, Code, Column, Page, Part, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from hops_magic.features.comparing import Difference
+    from hops_magic.features.dataset import Dataset
     from hops_magic.features.finding import Match
     from hops_magic.features.model import Commit, Group
     from hops_magic.features.planner import Join
@@ -210,6 +211,44 @@ def uses_table(uses: Sequence[Use]) -> Table:
     return Table(columns=_columns("Name", "Kind", "From", "Features", "When"), rows=rows, empty=empty)
 
 
+def datasets_table(datasets: Sequence[Dataset]) -> Table:
+    """Training datasets, by name, newest version first."""
+    rows = [
+        [
+            Cell(dataset.full_name, is_strong=True),
+            Cell(", ".join(f"{split} {count:,}" for split, count in dataset.rows.items())),
+            Cell(str(len(dataset.columns))),
+            Cell(", ".join(source.full_name for source in dataset.sources)),
+            Cell(dataset.recipe.file_format),
+            Cell(_when(dataset.created_at)),
+            Cell(dataset.description),
+        ]
+        for dataset in datasets
+    ]
+    columns = _columns("Dataset", "Rows", "Columns", "From", "Format", "Made", "Description", numbers=("Columns",))
+    empty = "no training datasets yet: %features dataset create NAME FEATURE ... makes one"
+    return Table(columns=columns, rows=rows, empty=empty)
+
+
+def dataset_page(dataset: Dataset) -> Page:
+    """What is known of a training dataset."""
+    recipe = dataset.recipe
+    facts = {
+        "description": dataset.description,
+        "rows": ", ".join(f"{split} {count:,}" for split, count in dataset.rows.items()),
+        "label": recipe.label or "",
+        "split": ", ".join(f"{name}={share:g}" for name, share in recipe.shares.items())
+        or ", ".join(f"{name} until {end or 'the end'}" for name, end in recipe.ends.items()),
+        "seed": str(recipe.seed) if len(recipe.shares) > 1 else "",
+        "rows of": "a spine, kept with the dataset" if recipe.has_spine else "",
+        "made": f"{_when(dataset.created_at)} by {dataset.author}",
+        "files": f"{words.count(len(dataset.checksums), 'file')} of {recipe.file_format} in {dataset.location}",
+    }
+    rows = [[Cell(name), Cell(fact)] for name, fact in facts.items() if fact]
+    table = Table(columns=_columns("", ""), rows=rows, title=dataset.full_name, limit=160)
+    return Page([table, inputs_table(dataset.sources)])
+
+
 def rows_table(table: pa.Table, title: str = "", limit: int = _SHOWN_ROWS) -> Table:
     """The first rows of a table, with the types of its columns."""
     import pyarrow as pa
@@ -222,7 +261,7 @@ def rows_table(table: pa.Table, title: str = "", limit: int = _SHOWN_ROWS) -> Ta
         for item in shown.schema
     ]
     values = [column.to_pylist() for column in shown.columns]
-    rows = [[Cell(_value(value)) for value in row] for row in zip(*values, strict=True)]
+    rows = [[_cell(value) for value in row] for row in zip(*values, strict=True)]
     more = []
     if table.num_rows > shown.num_rows:
         more.append(f"{table.num_rows - shown.num_rows:,} more rows")
@@ -284,7 +323,8 @@ class Folded:
 
     def html(self) -> str:
         """Return the page, folded."""
-        return f"<details><summary style='cursor:pointer'>{escape(self.title)}</summary>{self.page.html()}</details>"
+        summary = f"<summary style='cursor:pointer'>{escape(self.title)}</summary>"
+        return f"<details style='{FONT}'>{summary}{self.page.html()}</details>"
 
     def text(self) -> str:
         """Return the page under its title."""
@@ -301,9 +341,19 @@ def shape_of(value: Any, kind: str) -> str:
     return f"{words.count(rows, 'row')} of {words.count(columns, 'column')}, {kind}"
 
 
+@dataclass(frozen=True)
+class Null(Cell):
+    """A cell without a value, told from one that holds an empty text."""
+
+    def html(self, limit: int) -> str:
+        return f"<span style='opacity:.5'>{escape(one_line(self.text, limit))}</span>"
+
+
+def _cell(value: Any) -> Cell:
+    return Null("null") if value is None else Cell(_value(value))
+
+
 def _value(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, float):
         return words.figure(value)
     if isinstance(value, datetime.datetime):

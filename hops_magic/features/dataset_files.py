@@ -1,0 +1,236 @@
+"""Files of training datasets, on a disk or in an object store."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.features.errors import FeatureError, StoreError
+from hops_magic.features.model import Column
+from hops_magic.features.readers import as_form, as_streamed
+from hops_magic.features.streaming import StreamedRows, write_parts
+from hops_magic.settings import redacted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE_FORMATS = ("parquet", "csv", "npy", "tfrecord")
+_SPINE = "spine.parquet"
+
+
+class DatasetFolder:
+    """The folder of one version of a dataset; ``location`` is a path or a URI."""
+
+    def __init__(self, location: str) -> None:
+        from pyarrow.fs import FileSystem, LocalFileSystem
+
+        self.location = location
+        if "://" in location:
+            self._system, self._root = FileSystem.from_uri(location)
+        else:
+            self._system, self._root = LocalFileSystem(), location
+
+    def put(self, folder: Path, inside: str) -> dict[str, str]:
+        """Copy files into the dataset; returns their checksums by path."""
+        sums = {}
+        try:
+            self._system.create_dir(f"{self._root}/{inside}", recursive=True)
+            for file in sorted(folder.iterdir()):
+                name = f"{inside}/{file.name}"
+                with file.open("rb") as source, self._system.open_output_stream(f"{self._root}/{name}") as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+                with file.open("rb") as source:
+                    sums[name] = hashlib.file_digest(source, "sha256").hexdigest()
+        except OSError as error:
+            raise StoreError(f"the dataset cannot be written to {redacted(self.location)}: {_first_line(error)}") from error
+        return sums
+
+    def files(self, inside: str) -> list[str]:
+        """Return the files of a split, as paths or URIs."""
+        from pyarrow.fs import FileSelector
+
+        try:
+            found = self._system.get_file_info(FileSelector(f"{self._root}/{inside}"))
+        except OSError as error:
+            raise StoreError(
+                f"the files of the dataset are not at {redacted(self.location)}: recreate makes them anew"
+            ) from error
+        names = sorted(info.base_name for info in found if info.is_file)
+        return [f"{self.location}/{inside}/{name}" for name in names]
+
+    def local(self, inside: str, into: Path) -> list[Path]:
+        """Copy the files of a split to this machine, if they are elsewhere; returns their paths."""
+        files = self.files(inside)
+        if "://" not in self.location:
+            return [Path(file) for file in files]
+        for file in files:
+            name = file.rsplit("/", 1)[-1]
+            with self._system.open_input_stream(f"{self._root}/{inside}/{name}") as source, (into / name).open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+        return sorted(into.iterdir())
+
+    def write_spine(self, spine: pa.Table) -> None:
+        """Keep the rows that the dataset's features were found for."""
+        import pyarrow.parquet as pq
+
+        with self._system.open_output_stream(f"{self._root}/{_SPINE}") as sink:
+            pq.write_table(spine, sink)
+
+    def read_spine(self) -> pa.Table:
+        """Return these rows."""
+        import pyarrow.parquet as pq
+
+        try:
+            with self._system.open_input_file(f"{self._root}/{_SPINE}") as source:
+                return pq.read_table(source)
+        except OSError as error:
+            raise StoreError(
+                f"the spine of the dataset is gone from {redacted(self.location)}: create a new version"
+            ) from error
+
+    def replace_with(self, other: DatasetFolder) -> None:
+        """Take the files of another folder of the same file system."""
+        from pyarrow.fs import FileSelector
+
+        for info in other._system.get_file_info(FileSelector(other._root, recursive=True)):
+            if info.is_file:
+                name = info.path[len(other._root) :].lstrip("/")
+                self._system.create_dir(f"{self._root}/{name}".rsplit("/", 1)[0], recursive=True)
+                self._system.copy_file(info.path, f"{self._root}/{name}")
+
+    def destroy(self) -> None:
+        """Delete the folder with all that is in it."""
+        from pyarrow.fs import FileType
+
+        if self._system.get_file_info(self._root).type is not FileType.NotFound:
+            self._system.delete_dir(self._root)
+
+
+def write_split(
+    folder: DatasetFolder, split: str, file_format: str, rows: pa.RecordBatchReader, label: str | None
+) -> tuple[int, dict[str, str]]:
+    """Write the rows of a split; returns their number, and the checksums of files."""
+    with tempfile.TemporaryDirectory(prefix="hops-dataset-") as scratch:
+        place = Path(scratch)
+        counted = _Counted(rows)
+        {"parquet": _write_parquet, "csv": _write_csv, "npy": _write_npy, "tfrecord": _write_records}[file_format](
+            counted, place, label
+        )
+        return counted.rows, folder.put(place, split)
+
+
+def read_split(folder: DatasetFolder, split: str, file_format: str, columns: Sequence[Column], form: str) -> Any:
+    """Read a split in a form.
+
+    Raises
+    ------
+    FeatureError
+        If files of that format have no such form.
+    """
+    import pyarrow as pa
+
+    if form in ("dask", "tf"):
+        if file_format != "parquet":
+            raise FeatureError(
+                f"--as {form} streams datasets of Parquet files, and this one is {file_format}: read it as df"
+            )
+        return as_streamed(StreamedRows.of(folder.files(split)), form)
+    with tempfile.TemporaryDirectory(prefix="hops-dataset-") as scratch:
+        files = folder.local(split, Path(scratch))
+        if file_format == "parquet":
+            return as_form(StreamedRows.of([str(file) for file in files]).to_arrow(), form)
+        if file_format == "csv":
+            from pyarrow import csv
+
+            from hops_magic.features.types import arrow_type
+
+            types = {column.name: arrow_type(column.type) for column in columns}
+            options = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+            return as_form(pa.concat_tables([csv.read_csv(file, convert_options=options) for file in files]), form)
+        names = [column.name for column in columns]
+        return as_form(pa.table(dict(zip(names, _read_numbers(files, file_format, names), strict=True))), form)
+
+
+class _Counted:
+    """Batches of a reader, counted as they pass."""
+
+    def __init__(self, reader: pa.RecordBatchReader) -> None:
+        self.schema = reader.schema
+        self.rows = 0
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._reader:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _write_parquet(rows: Any, place: Path, label: str | None) -> None:  # noqa: ARG001 (one signature for all formats)
+    write_parts(rows, place)
+
+
+def _write_csv(rows: Any, place: Path, label: str | None) -> None:  # noqa: ARG001
+    from pyarrow import csv
+
+    with csv.CSVWriter(str(place / "part-00000.csv"), rows.schema) as writer:
+        for batch in rows:
+            writer.write_batch(batch)
+
+
+def _write_npy(rows: Any, place: Path, label: str | None) -> None:
+    """One array of features in float32, of shape ``(rows, features)``, and one of the label."""
+    import numpy as np
+
+    names = list(rows.schema.names)
+    blocks = [_matrix(batch, names) for batch in rows]
+    values = np.concatenate(blocks) if blocks else np.empty((0, len(names)), "float32")
+    features = [at for at, name in enumerate(names) if name != label]
+    np.save(place / "features.npy", values[:, features])
+    if label is not None:
+        np.save(place / "label.npy", values[:, names.index(label)])
+    (place / "columns.txt").write_text("\n".join([*(names[at] for at in features), *([label] if label else [])]))
+
+
+def _write_records(rows: Any, place: Path, label: str | None) -> None:  # noqa: ARG001
+    from hops_magic.frameworks.streaming import write_records
+
+    write_records(iter(rows), list(rows.schema.names), place / "part-00000.tfrecord")
+
+
+def _read_numbers(files: Sequence[Path], file_format: str, names: Sequence[str]) -> list[Any]:
+    import numpy as np
+
+    if file_format == "npy":
+        by_name = {file.name: file for file in files}
+        stored = by_name["columns.txt"].read_text().split("\n")
+        values = np.load(by_name["features.npy"])
+        if "label.npy" in by_name:
+            values = np.column_stack([values, np.load(by_name["label.npy"])])
+        return [values[:, stored.index(name)] for name in names]
+    from hops_magic.frameworks.streaming import read_records
+
+    values = np.concatenate(list(read_records([str(file) for file in files], len(names))))
+    return [values[:, at] for at in range(len(names))]
+
+
+def _matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    columns = []
+    for name in names:
+        kind = batch.schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            raise FeatureError(
+                f"--format npy holds numbers, and column {name} is of type {kind}: leave it out, or use parquet"
+            )
+        columns.append(batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False))
+    return np.stack(columns, axis=1).astype("float32")
+
+
+def _first_line(error: Exception) -> str:
+    return redacted(str(error).strip().splitlines()[0][:200])

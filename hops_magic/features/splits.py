@@ -1,0 +1,121 @@
+"""Splitting rows: by share, with a seed, or by time."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hops_magic.features.engine import rows_of, value_of
+from hops_magic.features.errors import FeatureError
+from hops_magic.features.sql import literal, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True)
+class SplitByShare:
+    """Shares that sum to one; which rows go where depends on the seed and the rows' order alone."""
+
+    shares: Mapping[str, float]
+    seed: int
+
+    def __post_init__(self) -> None:
+        _check_names(self.shares)
+        for name, share in self.shares.items():
+            if not 0 < share <= 1:
+                raise FeatureError(f"the share of split {name} must be above 0 and at most 1, got {share:g}")
+        total = math.fsum(self.shares.values())
+        if abs(total - 1) > 1e-9:
+            raise FeatureError(f"the shares of the splits must sum to 1, got {total:g}: {_told(self.shares)}")
+
+
+@dataclass(frozen=True)
+class SplitByTime:
+    """Ends of splits, exclusive and in order; the last may have none."""
+
+    ends: Mapping[str, str]
+    column: str | None
+
+    def __post_init__(self) -> None:
+        _check_names(self.ends)
+        if self.column is None:
+            raise FeatureError("--split-by-time needs rows with an event time: say which column with --time-column")
+        values = list(self.ends.values())
+        if "" in values[:-1]:
+            raise FeatureError("only the last split of --split-by-time may be without an end")
+        dated = [value for value in values if value]
+        if dated != sorted(dated) or len(set(dated)) < len(dated):
+            raise FeatureError(f"the ends of --split-by-time must follow each other, got {', '.join(dated)}")
+
+
+def parts_of(connection: duckdb.DuckDBPyConnection, sql: str, rule: SplitByShare | SplitByTime) -> dict[str, str]:
+    """Return a query for each split, whose rows come in the order of ``sql``.
+
+    Raises
+    ------
+    FeatureError
+        If a split has no rows.
+    """
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE numbered AS SELECT row_number() OVER () AS _hops_n, * FROM ({sql})")
+    if isinstance(rule, SplitByShare):
+        parts = _by_share(connection, rule)
+    else:
+        kind = rows_of(connection, f"SELECT typeof({quoted(rule.column or '')}) AS kind FROM numbered LIMIT 1")
+        if kind and not kind[0]["kind"].startswith(("TIMESTAMP", "DATE")):
+            raise FeatureError(f"the time of --split-by-time must be a column of times, and {rule.column} is not")
+        parts = _by_time(rule)
+    queries = {
+        name: f"SELECT * EXCLUDE (_hops_n) FROM numbered WHERE {condition} ORDER BY _hops_n"
+        for name, condition in parts.items()
+    }
+    for name, query in queries.items():
+        if not value_of(connection, f"SELECT count(*) FROM ({query})"):
+            raise FeatureError(f"split {name} would have no rows: give it a larger share, or more time")
+    return queries
+
+
+def _by_share(connection: duckdb.DuckDBPyConnection, rule: SplitByShare) -> dict[str, str]:
+    total = int(value_of(connection, "SELECT count(*) FROM numbered"))
+    if len(rule.shares) == 1:
+        return dict.fromkeys(rule.shares, "TRUE")
+    # a hash that no version of the engine changes
+    drawn = f"md5(_hops_n::VARCHAR || ':' || {literal(str(rule.seed))})"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE drawn AS "
+        f"SELECT _hops_n AS n, row_number() OVER (ORDER BY {drawn}, _hops_n) AS place FROM numbered"
+    )
+    parts, done, share = {}, 0, 0.0
+    for name, each in rule.shares.items():
+        share += each
+        # rounding each sum, not each share, keeps every split within a row of its share
+        end = total if name == list(rule.shares)[-1] else round(share * total)
+        parts[name] = f"_hops_n IN (SELECT n FROM drawn WHERE place > {done} AND place <= {end})"
+        done = end
+    return parts
+
+
+def _by_time(rule: SplitByTime) -> dict[str, str]:
+    column = f"{quoted(rule.column or '')}::TIMESTAMPTZ"
+    parts, begin = {}, ""
+    for name, end in rule.ends.items():
+        conditions = [f"{column} >= {literal(begin)}::TIMESTAMPTZ"] if begin else []
+        conditions += [f"{column} < {literal(end)}::TIMESTAMPTZ"] if end else [f"{column} IS NOT NULL"]
+        parts[name] = " AND ".join(conditions)
+        begin = end
+    return parts
+
+
+def _check_names(parts: Mapping[str, object]) -> None:
+    for name in parts:
+        if not _NAME.fullmatch(name):
+            raise FeatureError(f"a split is named with letters, digits and _, got {name[:80]!r}")
+
+
+def _told(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}={share:g}" for name, share in shares.items())
