@@ -12,7 +12,7 @@ from hops_magic.widgets import feature_pictures as pictures
 from hops_magic.widgets import words
 from hops_magic.widgets.feature_pictures import percent
 from hops_magic.widgets.plain import one_line
-from hops_magic.widgets.tables import MAX_CELL, Cell, Column, Page, Part, Table
+from hops_magic.widgets.tables import FONT, MAX_CELL, Cell, Column, Page, Part, Table
 
 if TYPE_CHECKING:
     from hops_magic.features import model
@@ -25,7 +25,6 @@ _SHOWN_VALUES = 3
 _PAIRS = 5
 _MAX_TYPE, _MAX_NAME = 28, 36
 _FIGURES = ("Nulls", "Distinct", "Median", "Mean", "Std")
-_FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class Picture:
         """Return title, picture and note."""
         note = f'<div style="opacity:.7">{escape(one_line(self.note, 300))}</div>' if self.note else ""
         return (
-            f'<div style="{_FONT};overflow-x:auto;max-width:100%"><div style="font-weight:600;margin:4px 0">'
-            f"{escape(one_line(self.title))}</div>{self.svg}{note}</div>"
+            f'<div style="{FONT};overflow-x:auto;max-width:100%"><div style="font-weight:600;margin:4px 0">'
+            f"{escape(one_line(self.title))}</div>{self.svg or escape(self.said)}{note}</div>"
         )
 
     def text(self) -> str:
@@ -116,7 +115,7 @@ def statistics_page(group_title: str, statistics: Statistics, columns: Sequence[
         )
     if len(shown) < len(statistics.columns):
         notes.append(f"{len(statistics.columns) - len(shown)} more columns are not shown.")
-    title, note = f"{one_line(group_title, 80)} · {' · '.join(facts)}", " ".join(notes)
+    title, note = " · ".join(filter(None, [one_line(group_title, 80), *facts])), " ".join(notes)
     empty = f"{one_line(group_title, 80)} has no columns to tell of"
     drawn = Table(
         columns=[Column(title="Column"), Column(title="Distribution"), *(_number(title) for title in _FIGURES)],
@@ -258,7 +257,10 @@ def _correlation(correlation: Correlation) -> Picture:
         notes.append(f"Not varying: {', '.join(same[:5])}{f' and {len(same) - 5} more' if len(same) > 5 else ''}.")
     if correlation.left_out:
         notes.append(f"{correlation.left_out} more columns of numbers were not compared.")
-    svg = pictures.heatmap([names[k] for k in chosen], [[matrix[i][j] for j in chosen] for i in chosen]) if chosen else ""
+    svg = ""
+    # one column alone goes together with nothing
+    if len(chosen) > 1:
+        svg = pictures.heatmap([names[k] for k in chosen], [[matrix[i][j] for j in chosen] for i in chosen])
     return Picture(title="Correlation", svg=svg, said=said or "no two columns vary together", note=" ".join(notes))
 
 

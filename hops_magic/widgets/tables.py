@@ -18,7 +18,7 @@ MAX_HINT = 300
 MAX_TEXT_CELL = 40
 MAX_HEAD = 40
 _SPARK_WIDTH, _SPARK_HEIGHT = 72, 18
-_FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
 _LINE = "border-bottom:1px solid var(--jp-border-color2,#8884)"
 _PADDING = "padding:3px 12px 3px 0"
 _ASIDE = "opacity:.7"
@@ -79,7 +79,7 @@ class Table:
     def html(self) -> str:
         """Return the table as a piece of a page."""
         if not self.rows:
-            return f'<div style="{_FONT};{_ASIDE}">{escape(one_line(self.empty))}</div>'
+            return f'<div style="{FONT};{_ASIDE}">{escape(one_line(self.empty))}</div>'
         titles = "".join(
             f'<th scope="col" style="{_PADDING};{_LINE};{_align(column)};font-weight:600;{_ASIDE}">'
             f"{escape(one_line(column.title, MAX_HEAD))}</th>"
@@ -91,7 +91,7 @@ class Table:
         note = f'<div style="{_ASIDE};margin-top:4px">{escape(one_line(self.note, MAX_HINT))}</div>' if self.note else ""
         style = "border-collapse:collapse;margin:0;font:inherit;color:inherit"
         table = f'<table style="{style}">{head}<tbody>{body}</tbody></table>'
-        return f'<div style="{_FONT};overflow-x:auto;max-width:100%">{title}{table}{note}</div>'
+        return f'<div style="{FONT};overflow-x:auto;max-width:100%">{title}{table}{note}</div>'
 
     def text(self) -> str:
         """Return the table as aligned lines."""
@@ -140,7 +140,7 @@ class Code:
             "font-size:12px;background:var(--jp-layout-color2,#8881)"
         )
         summary = f'<summary style="cursor:pointer">{escape(one_line(self.title))}</summary>'
-        return f'<details style="{_FONT};margin:4px 0">{summary}<pre style="{style}">{body}</pre></details>'
+        return f'<details style="{FONT};margin:4px 0">{summary}<pre style="{style}">{body}</pre></details>'
 
     def text(self) -> str:
         """Return the text under its title."""

@@ -1,9 +1,13 @@
-"""A kernel with a home and an embedded cluster of its own."""
+"""A kernel with a home and an embedded cluster of its own; a shell in this process for magics that need neither."""
 
 import os
+from types import ModuleType
 
 import pytest
+from feature_shell import run, with_magic
+from IPython.core.interactiveshell import InteractiveShell
 from kernels import Kernel
+from traitlets.config import Config
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +41,37 @@ def kernel(env, places):
     yield kernel
     kernel.run("%cluster stop --force")
     kernel.close()
+
+
+@pytest.fixture(scope="session")
+def ipython():
+    config = Config()
+    config.HistoryManager.enabled = False
+    return InteractiveShell(config=config, user_module=ModuleType("notebook"))
+
+
+@pytest.fixture
+def shell(ipython, tmp_path, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    return with_magic(ipython, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def filled_home(ipython, tmp_path_factory):
+    """A store with groups, for tests that only read."""
+    home = tmp_path_factory.mktemp("filled")
+    shell = with_magic(ipython, home)
+    for line in (
+        'save teams -g teams --key team_id --describe "budget of teams" --describe-column "town=where it plays"',
+        "save players -g players --key team_id",
+        "save games -g games --key team_id --event-time played_at",
+        "save weather -g weather --key station",
+        "save seats -g seats --key team_id,row_no",
+    ):
+        run(shell, line)
+    return home
+
+
+@pytest.fixture
+def reading(ipython, filled_home):
+    return with_magic(ipython, filled_home)
