@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Sequence
@@ -118,7 +119,10 @@ class MagicParser(argparse.ArgumentParser):
     """An ``argparse`` parser that raises :class:`UsageError` instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}; {self.prog} -h lists the options")
+        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        close = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"{self.prog} -h lists the options"
+        raise UsageError(f"{self.prog}: {message}; {hint}")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002 (-h has printed already)
         raise HelpShown

@@ -7,29 +7,43 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hops_magic.features.store import FeatureStore
+    from hops_magic.features.exchange import export_file as export_file
+    from hops_magic.features.exchange import import_file as import_file
+    from hops_magic.features.store import FeatureStore as FeatureStore
+    from hops_magic.features.store import request_of as request_of
 
 _VERBS = frozenset(
     {
+        "create_dataset",
+        "dataset",
+        "dataset_drift",
+        "datasets",
+        "delete_dataset",
         "delete_rows",
         "diff",
         "drift",
         "drop",
         "edit",
+        "explain",
         "get",
         "group",
         "groups",
         "history",
         "quarantined",
+        "read_dataset",
+        "recreate_dataset",
         "save",
         "search",
         "statistics",
         "versions",
     }
 )
+# name -> module that has it
+_HOMES = {"FeatureStore": "store", "export_file": "exchange", "import_file": "exchange", "request_of": "store"}
 
 
 @functools.cache
@@ -48,16 +62,24 @@ def default_store() -> FeatureStore:
 
 if TYPE_CHECKING:
     _store = default_store()
+    create_dataset = _store.create_dataset
+    dataset = _store.dataset
+    dataset_drift = _store.dataset_drift
+    datasets = _store.datasets
+    delete_dataset = _store.delete_dataset
     delete_rows = _store.delete_rows
     diff = _store.diff
     drift = _store.drift
     drop = _store.drop
     edit = _store.edit
+    explain = _store.explain
     get = _store.get
     group = _store.group
     groups = _store.groups
     history = _store.history
     quarantined = _store.quarantined
+    read_dataset = _store.read_dataset
+    recreate_dataset = _store.recreate_dataset
     save = _store.save
     search = _store.search
     statistics = _store.statistics
@@ -67,8 +89,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return getattr(default_store(), name)
-    if name == "FeatureStore":
-        from hops_magic.features.store import FeatureStore
-
-        return FeatureStore
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"hops_magic.features.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'hops_magic.features' has no attribute {name!r}")

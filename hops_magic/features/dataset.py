@@ -42,7 +42,8 @@ class Recipe:
 
     def to_json(self) -> str:
         """Return it as text."""
-        return json.dumps(self.__dict__, sort_keys=True)
+        # in the order of the splits: which row goes where depends on it
+        return json.dumps(self.__dict__)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

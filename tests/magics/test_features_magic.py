@@ -220,7 +220,13 @@ def test_used_by_of_a_group_that_nobody_used(reading):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [("gte x", "did you mean get"), ("frob", "there are list, get"), ("--bogus", "--bogus")]
+    ("line", "words"),
+    [
+        ("gte x", "did you mean get"),
+        ("frob", "there are list, get"),
+        ("--bogus", "--bogus"),
+        ("list --limt 3", "did you mean --limit"),
+    ],
 )
 def test_unknown_commands_and_options_are_one_sentence(reading, line, words):
     with pytest.raises(UsageError, match=words):
