@@ -17,6 +17,7 @@ _POSITIVE, _NEGATIVE = "#3b82d6", "#e07b39"
 WIDTH, HEIGHT = 168, 38
 _BAR, _BAR_GAP = 15, 2
 _MAX_BAR_LABEL = 17
+_SCALE = 147
 _MAX_BIN = 24.0
 _FAINT = 'fill="currentColor" fill-opacity=".7"'
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -94,8 +95,8 @@ def heatmap(names: Sequence[str], matrix: Sequence[Sequence[float | None]]) -> s
         for i, name in enumerate(names)
     )
     bottom = top + size * side
-    # slanted names reach beyond the last column
-    width = left + size * side + max(20.0, 4.6 * label_chars)
+    # slanted names reach beyond the last column, and the scale beyond few columns
+    width = left + max(size * side + max(20.0, 4.6 * label_chars), _SCALE + 2)
     return _svg(width, bottom + 34, f"correlation of {size} columns", cells + labels + _scale(left, bottom + 10))
 
 
@@ -157,10 +158,12 @@ def _scale(x: float, y: float) -> str:
         f'fill-opacity="{0.9 * abs(step):.2f}"/>'
         for i, step in enumerate(steps)
     )
-    frame = f'<rect x="{x:.1f}" y="{y:.1f}" width="147" height="7" fill="none" stroke="currentColor" stroke-opacity=".3"/>'
+    frame = (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{_SCALE}" height="7" fill="none" stroke="currentColor" stroke-opacity=".3"/>'
+    )
     ends = "".join(
         f'<text x="{x + place:.1f}" y="{y + 18:.1f}" text-anchor="{anchor}" {_FAINT}>{text}</text>'
-        for place, anchor, text in ((0, "start", "−1 opposite"), (147, "end", "together 1"))  # noqa: RUF001
+        for place, anchor, text in ((0, "start", "−1 opposite"), (_SCALE, "end", "together 1"))  # noqa: RUF001
     )
     return tints + frame + ends
 
