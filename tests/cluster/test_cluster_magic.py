@@ -60,7 +60,7 @@ def test_will_not_end_under_runs(shell: InteractiveShell, clusters: Clusters) ->
     ("line", "sentence"),
     [
         ("bogus", "%cluster bogus: there is no such command; %cluster -h lists them"),
-        ("start --wokers 2", "%cluster start: unrecognized arguments: --wokers 2; %cluster start -h lists the options"),
+        ("start --wokers 2", "%cluster start: unrecognized arguments: --wokers 2; did you mean --workers?"),
         ("start -n two", "argument -n/--workers: invalid int value: 'two'"),
         ("start -n 0", "workers must be at least 1, got 0"),
         ("scale", "%cluster scale: the following arguments are required: workers"),
