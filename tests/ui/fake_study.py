@@ -12,7 +12,7 @@ from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, advance_study_all
-from hops_magic.widgets import open_study_view
+from hops_magic.widgets import StudyView, detect, open_study_view
 
 REPORT = "<table><tbody><tr><td>x_train</td><td>ndarray</td></tr></tbody></table>"
 
@@ -95,7 +95,22 @@ def follow(count: int, reports: int, *, pace_s: float = 0.02, wanted: int | None
         importance=lambda _: {"lr": 0.72, "units": 0.25, "act": 0.03},
         report_html=REPORT,
     )
-    for batch in trials(count, reports, places):
+    if detect().is_blocked_by_cells:
+        # such a page is shown when its cells have ended
+        threading.Thread(target=_feed, args=(view, study, trials(count, reports, places), stop, stopped, pace_s)).start()
+        return study
+    return _feed(view, study, trials(count, reports, places), stop, stopped, pace_s)
+
+
+def _feed(
+    view: StudyView,
+    study: Study,
+    batches: Iterator[list[ev.Event]],
+    stop: threading.Event,
+    stopped: set[int],
+    pace_s: float,
+) -> Study:
+    for batch in batches:
         study = advance_study_all(study, batch)
         while stopped:
             ended = ev.TrialEnded(

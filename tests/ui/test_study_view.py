@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from browsing import RUN_ALL, SAVE, Jupyter, accessibility_faults, shoot
+from browsing import RUN_ALL, SAVE, Jupyter, accessibility_faults, shoot, write_notebook
 from playwright.sync_api import Page, expect
 
 FED = "from fake_study import *\nstudy = follow({})\nprint('ended', study.state.value, len(study.trials))"
+VOILA = "from fake_study import *\nfollow(200, 40, pace_s=0.1, wanted=500)"
 TUNE = """%%tune -n 20 --minimize loss --stop median --seed 3 --name tuned -p 2 x=uniform(0, 1) kind=choice(["a", "b"])
 import time
 
@@ -51,6 +52,11 @@ def test_a_study_is_watched_sorted_opened_and_stopped(page: Page, open_notebook,
     expect(view.locator(".hops-opened .hops-plot canvas")).to_have_count(1)
     shoot(page, "study-20-opened")
     assert accessibility_faults(page) == []
+    view.get_by_role("combobox").select_option("running")
+    view.locator("tbody button").first.click()
+    view.get_by_role("button", name="Stop trial").click()
+    expect(view.locator(".hops-opened").get_by_text("stopped by the user")).to_be_visible(timeout=20_000)
+    view.get_by_role("combobox").select_option("")
     view.get_by_role("button", name="Stop study").click()
     expect(page.get_by_text("ended stopped")).to_be_visible(timeout=20_000)
     shoot(page, "study-stopped")
@@ -58,6 +64,28 @@ def test_a_study_is_watched_sorted_opened_and_stopped(page: Page, open_notebook,
     saved = nbformat.read(path, as_version=4).cells[0].outputs[0]["data"]
     assert set(saved) == {"text/html", "text/plain"}
     assert "best val_loss" in saved["text/plain"]
+
+
+def test_notebook_7(page: Page, open_notebook) -> None:
+    open_notebook("study7.ipynb", [FED.format("200, 40, pace_s=0.1, wanted=500")], at="notebooks")
+    page.evaluate(RUN_ALL)
+    view = page.locator(".hops-study")
+    expect(view.get_by_role("img", name="Best value so far")).to_be_visible(timeout=60_000)
+    shoot(page, "study-notebook7")
+    view.get_by_role("button", name="Stop study").click()
+    expect(page.get_by_text("ended stopped")).to_be_visible(timeout=20_000)
+
+
+def test_voila(page: Page, jupyter: Jupyter) -> None:
+    write_notebook(jupyter, "study-board.ipynb", [VOILA])
+    page.goto(f"{jupyter.url}/voila/render/study-board.ipynb", wait_until="domcontentloaded")
+    view = page.locator(".hops-study")
+    expect(view.get_by_role("img", name="Best value so far")).to_be_visible(timeout=60_000)
+    view.get_by_title("Open trial 0", exact=True).click()
+    expect(view.get_by_text("output of trial 0")).to_be_visible(timeout=20_000)
+    shoot(page, "study-voila")
+    view.get_by_role("button", name="Stop study").click()
+    expect(view.get_by_text("stopped", exact=True).first).to_be_visible(timeout=20_000)
 
 
 @pytest.mark.timeout(300)
