@@ -41,6 +41,8 @@ def check_new_group(group: Group) -> None:
         for name in names:
             if group.column(name) is None:
                 raise UnknownNameError("column", name, nearest(name, group.column_names), f"the data ({role})")
+    if len(set(group.primary_key)) < len(group.primary_key):
+        raise FeatureError(f"--key {','.join(group.primary_key)} names a column twice: name each once")
     for name in group.primary_key:
         column = group.column(name)
         if column is not None and column.type.startswith(("double", "float", "list", "struct", "map")):

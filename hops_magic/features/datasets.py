@@ -209,9 +209,13 @@ class Datasets:
         schema = in_utc(connection.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_reader()).schema
         columns = tuple(Column(name=item.name, type=str(item.type)) for item in schema)
         names = [column.name for column in columns]
-        for role, name in (("--label", recipe.label), ("the time of --split-by-time", recipe.time_column)):
-            if name is not None and name not in names:
-                raise UnknownNameError("column", name, nearest(name, names), f"the dataset ({role})")
+        if recipe.label is not None and recipe.label not in names:
+            raise UnknownNameError("column", recipe.label, nearest(recipe.label, names), "the dataset (--label)")
+        if recipe.ends and recipe.time_column not in names:
+            raise FeatureError(
+                f"--split-by-time reads {recipe.time_column}, which is not among the features: ask for it too, or "
+                "say --time-column"
+            )
         rows, checksums, statistics = {}, {}, {}
         for part, query in parts_of(connection, sql, rule).items():
             written, sums = write_split(

@@ -153,6 +153,7 @@ def test_versions_never_change_and_can_be_deleted(clicks):
         ({"label": "bougt"}, r"no column 'bougt' in the dataset \(--label\): did you mean bought"),
         ({"file_format": "xml"}, "--format must be one of parquet, csv, npy, tfrecord, got 'xml'"),
         ({"split_by_time": {"a": None, "b": None}}, "only the last split of --split-by-time may be without an end"),
+        ({"split_by_time": {"a": None}}, "--split-by-time reads at, which is not among the features: ask for it too"),
         ({"split_by_time": {"a": None}, "time_column": "clicks"}, "must be a column of times, and clicks is not"),
     ],
 )

@@ -159,6 +159,7 @@ def test_whole_numbers_that_pandas_made_floats_are_whole_again(store):
     ("data", "options", "message"),
     [
         (TEAMS, {}, "a new group needs its primary key: say --key COLUMN; the columns are team_id, name"),
+        (TEAMS, {"key": "team_id,team_id"}, "--key team_id,team_id names a column twice"),
         (TEAMS, {"key": "team"}, r"no column 'team' in the data \(--key\)"),
         (TEAMS, {"key": "average_attendance"}, "average_attendance cannot be a key, since it is of type double"),
         (TEAMS, {"key": "team_id", "event_time": "name"}, "--event-time name must hold timestamps or dates, got string"),
