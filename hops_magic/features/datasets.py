@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features import column_statistics
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.dataset import Dataset, Recipe
-from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, write_split
+from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, sweep, write_split
 from hops_magic.features.errors import ConflictError, FeatureError, StoreError, UnknownNameError
 from hops_magic.features.model import Column
 from hops_magic.features.names import GroupName, nearest, parse_group
@@ -21,6 +21,7 @@ from hops_magic.features.reading import Reader, Request, reads_of
 from hops_magic.features.splits import SplitByShare, SplitByTime, parts_of
 from hops_magic.features.tables import incoming
 from hops_magic.features.types import in_utc
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ ALL = "all"
 
 
 class Datasets:
-    """Training datasets of a store."""
+    """What a feature store does with training datasets."""
 
     def __init__(
         self, settings: FeatureSettings, catalog: Catalog, reader: Reader, clock: Callable[[], datetime.datetime]
     ) -> None:
-        self._settings = settings
-        self._catalog = catalog
+        self.settings = settings
+        self.catalog = catalog
         self._reader = reader
         self._clock = clock
+        self._reads: list[FeatureInput] = []
 
-    def create(
+    def create_dataset(
         self,
         name: str,
         request: Request,
@@ -58,16 +60,37 @@ class Datasets:
         description: str = "",
         statistics: bool = True,
     ) -> Dataset:
-        """Materialise a request; see ``FeatureStore.create_dataset``."""
+        """Materialise features as the next version of a training dataset, which never changes.
+
+        Parameters
+        ----------
+        request
+            Features, spine and terms, as for ``FeatureStore.answer``; :func:`request_of` makes one of names.
+        label
+            Column that is to be predicted.
+        split
+            Share of each split; they sum to one. Which row goes where depends on ``seed`` alone.
+        split_by_time, time_column
+            End of each split, exclusive; None for the last. By default of the base's or spine's event time.
+        file_format
+            ``parquet``, ``csv``, ``npy`` (arrays in float32) or ``tfrecord`` (tensors of 1,024 rows).
+
+        Raises
+        ------
+        FeatureError
+            If the shares do not sum to one, a split has no rows, or the format cannot hold a column.
+        """
         wanted = parse_group(name)
         if file_format not in FILE_FORMATS:
             raise FeatureError(f"--format must be one of {', '.join(FILE_FORMATS)}, got {file_format!r}")
         if split and split_by_time:
             raise FeatureError("--split and --split-by-time exclude each other: rows are split by share or by time")
         spine = None if request.spine is None else incoming(request.spine, name="the spine")
-        with self._catalog.writing(f"dataset {wanted.name}"):
+        with self.catalog.writing(f"dataset {wanted.name}"):
             version = self._next_version(wanted)
-            folder = DatasetFolder(f"{self._settings.lake}/datasets/{wanted.name}/{version}-{secrets.token_hex(4)}")
+            place = f"{self.settings.lake}/datasets/{wanted.name}"
+            sweep(place, [known.location for known in self.catalog.datasets.versions(wanted.name)])
+            folder = DatasetFolder(f"{place}/{version}-{secrets.token_hex(4)}")
             ordered = replace(request, spine=spine, terms=replace(request.terms, is_ordered=True))
             with self._reader.answering(ordered) as (connection, plan, sql, sources):
                 moment = time_column or (plan.event_time if split_by_time else None)
@@ -99,44 +122,45 @@ class Datasets:
                     **made,
                 )
             # the catalog makes it visible: files that it does not name are nobody's
-            self._catalog.datasets.add(dataset)
+            self.catalog.datasets.add(dataset)
         return dataset
 
-    def get(self, reference: str) -> Dataset:
+    def dataset(self, reference: str) -> Dataset:
         """Return a dataset, its latest version if none is said."""
         wanted = parse_group(reference)
-        found = self._catalog.datasets.get(wanted.name, wanted.version)
+        found = self.catalog.datasets.get(wanted.name, wanted.version)
         if found is None:
-            known = {dataset.name for dataset in self._catalog.datasets.all()}
+            known = {dataset.name for dataset in self.catalog.datasets.all()}
             raise UnknownNameError("training dataset", str(wanted), nearest(wanted.name, known) or tuple(sorted(known)[:5]))
         return found
 
-    def all(self) -> list[Dataset]:
+    def datasets(self) -> list[Dataset]:
         """Return all versions of all datasets, by name, newest first."""
-        return self._catalog.datasets.all()
+        return self.catalog.datasets.all()
 
-    def read(self, reference: str, split: str | None, form: str) -> Any:
+    def read_dataset(self, reference: str, split: str | None = None, form: str = "df") -> Any:
         """Return the rows of a split in a form."""
-        dataset = self.get(reference)
+        dataset = self.dataset(reference)
         if split is None and len(dataset.rows) > 1:
             raise FeatureError(f"{dataset.full_name} is split: say which of {', '.join(dataset.rows)}")
         part = split or next(iter(dataset.rows))
         if part not in dataset.rows:
             raise UnknownNameError("split", part, nearest(part, dataset.rows) or tuple(dataset.rows), dataset.full_name)
-        return read_split(DatasetFolder(dataset.location), part, dataset.recipe.file_format, dataset.columns, form)
+        self._reads.append(dataset.input_of())
+        return _read(dataset, part, form)
 
-    def delete(self, reference: str) -> list[Dataset]:
+    def delete_dataset(self, reference: str) -> list[Dataset]:
         """Delete a version with its files; all versions if none is said."""
         wanted = parse_group(reference)
-        first = self.get(reference)
-        gone = [first] if wanted.version is not None else self._catalog.datasets.versions(first.name)
-        with self._catalog.writing(f"dataset {first.name}"):
+        first = self.dataset(reference)
+        gone = [first] if wanted.version is not None else self.catalog.datasets.versions(first.name)
+        with self.catalog.writing(f"dataset {first.name}"):
             for dataset in gone:
-                self._catalog.datasets.remove(dataset)
+                self.catalog.datasets.remove(dataset)
                 DatasetFolder(dataset.location).destroy()
         return gone
 
-    def recreate(self, reference: str) -> Dataset:
+    def recreate_dataset(self, reference: str) -> Dataset:
         """Make the files of a dataset anew from its recipe, where they are gone or damaged.
 
         Raises
@@ -144,14 +168,14 @@ class Datasets:
         StoreError
             If the recipe does not give the same bytes: a group's past is gone, or a library writes files in another way.
         """
-        dataset = self.get(reference)
+        dataset = self.dataset(reference)
         recipe, folder = dataset.recipe, DatasetFolder(dataset.location)
         spine = folder.read_spine() if recipe.has_spine else None
         request = _request(recipe, spine, recipe.commits)
         beside = DatasetFolder(f"{dataset.location}-again-{secrets.token_hex(4)}")
         try:
             with (
-                self._catalog.writing(f"dataset {dataset.name}"),
+                self.catalog.writing(f"dataset {dataset.name}"),
                 self._reader.answering(request) as (connection, _, sql, _),
             ):
                 made = self._materialise(connection, sql, recipe, beside, spine, with_statistics=False)
@@ -167,15 +191,16 @@ class Datasets:
             beside.destroy()
         return dataset
 
-    def drift(self, dataset: Dataset) -> Drift:
-        """Compare the features with what the same request gives today."""
+    def dataset_drift(self, reference: str) -> Drift:
+        """Compare the features of a training dataset with what the same request gives today."""
         import pyarrow as pa
 
         from hops_magic.features.distribution_drift import drift
 
+        dataset = self.dataset(reference)
         recipe = dataset.recipe
         spine = DatasetFolder(dataset.location).read_spine() if recipe.has_spine else None
-        splits = [self.read(dataset.full_name, split, "arrow") for split in dataset.rows]
+        splits = [_read(dataset, split, "arrow") for split in dataset.rows]
         with self._reader.answering(_request(recipe, spine, None)) as (connection, _, sql, _):
             connection.register("earlier", pa.concat_tables(splits, promote_options="permissive"))
             connection.execute(f"CREATE TEMP VIEW later AS {sql}")
@@ -184,10 +209,10 @@ class Datasets:
     # the parts
 
     def _next_version(self, wanted: GroupName) -> int:
-        latest = self._catalog.datasets.get(wanted.name)
+        latest = self.catalog.datasets.get(wanted.name)
         following = (latest.version if latest else 0) + 1
         if wanted.version is not None and wanted.version != following:
-            if self._catalog.datasets.get(wanted.name, wanted.version) is not None:
+            if self.catalog.datasets.get(wanted.name, wanted.version) is not None:
                 raise ConflictError(f"{wanted} exists, and training datasets never change: the next version is {following}")
             raise FeatureError(f"the next version of training dataset {wanted.name} is {following}, got {wanted.version}")
         return following
@@ -229,6 +254,10 @@ class Datasets:
         if spine is not None:
             folder.write_spine(spine)
         return {"columns": columns, "rows": rows, "checksums": checksums, "statistics": statistics}
+
+
+def _read(dataset: Dataset, split: str, form: str) -> Any:
+    return read_split(DatasetFolder(dataset.location), split, dataset.recipe.file_format, dataset.columns, form)
 
 
 def _request(recipe: Recipe, spine: pa.Table | None, commits: Mapping[str, int] | None) -> Request:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +18,17 @@ if TYPE_CHECKING:
 
 # of the memory that is free when a query begins; beyond it, the engine spills to disk
 _SHARE_OF_MEMORY = 0.5
+_LEFT_S = 86_400
 
 
 @contextlib.contextmanager
-def connect(*, spill: Path | None = None, memory_gib: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(*, home: Path | None = None, memory_gib: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an engine in memory for a ``with`` block.
 
     Parameters
     ----------
-    spill
-        Folder for what does not fit into memory.
+    home
+        Private folder, below which goes what does not fit into memory; by default that of the system's temporary files.
     memory_gib
         Memory that it may use; by default half of what is free.
 
@@ -38,7 +41,7 @@ def connect(*, spill: Path | None = None, memory_gib: float | None = None) -> It
     import psutil
 
     limit = memory_gib or psutil.virtual_memory().available / 2**30 * _SHARE_OF_MEMORY
-    with tempfile.TemporaryDirectory(prefix="query-", dir=spill) as folder:
+    with tempfile.TemporaryDirectory(prefix="query-", dir=None if home is None else spill_folder(home)) as folder:
         connection = duckdb.connect(
             config={
                 "memory_limit": f"{max(limit, 0.25):.2f}GiB",
@@ -61,6 +64,17 @@ def connect(*, spill: Path | None = None, memory_gib: float | None = None) -> It
             raise StoreError(_sentence(error)) from error
         finally:
             connection.close()
+
+
+def spill_folder(home: Path) -> Path:
+    """Return the folder for what does not fit into memory, without what processes left in it that were killed."""
+    folder = home / "tmp"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
+    return folder
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, query: str, params: list[Any] | None = None) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import engine, planner, query
@@ -120,7 +119,7 @@ class Reader:
     def answering(self, request: Request) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, str, dict[str, Source]]]:
         """Open an engine in which the request's SQL can be run."""
         spine = self._spine(request)
-        with engine.connect(spill=self._spill()) as connection:
+        with engine.connect(home=self._settings.home) as connection:
             plan, sources = self._prepared(connection, request, spine)
             if spine is not None:
                 connection.register(SPINE, spine.rows)
@@ -193,7 +192,7 @@ class Reader:
             if kept is None or kept.state != state:
                 self.forget(shape)
                 stack = contextlib.ExitStack()
-                connection = stack.enter_context(engine.connect(spill=self._spill(), memory_gib=1))
+                connection = stack.enter_context(engine.connect(home=self._settings.home, memory_gib=1))
                 connection.execute("SET parquet_metadata_cache=true")
                 plan, sources = self._prepared(connection, request, spine)
                 kept = self._kept[shape] = _Kept(state, connection, plan, sources, stack)
@@ -238,11 +237,6 @@ class Reader:
                 raise FeatureError("--event-time is a column of the spine: give the spine too, --spine NAME")
             return None
         return _SpineRows.of(incoming(request.spine, name="the spine"), request.event_time)
-
-    def _spill(self) -> Path:
-        folder = self._settings.home / "tmp"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features import engine, finding
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.comparing import Difference, difference
-from hops_magic.features.dataset import Dataset
 from hops_magic.features.datasets import Datasets
 from hops_magic.features.errors import FeatureError, StoreError
 from hops_magic.features.finding import Match
@@ -35,7 +34,7 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-class FeatureStore:
+class FeatureStore(Datasets):
     """Feature groups in a lake of tables, found and joined by name.
 
     Parameters
@@ -52,12 +51,10 @@ class FeatureStore:
     """
 
     def __init__(self, settings: FeatureSettings | None = None, *, clock: Callable[[], datetime.datetime] = _now) -> None:
-        self.settings = settings or FeatureSettings.from_environment()
-        self.catalog = Catalog(self.settings.catalog)
-        self._writer = Writer(self.settings, self.catalog, clock, self.opened)
-        self._reader = Reader(self.settings, self.catalog, self.opened)
-        self._datasets = Datasets(self.settings, self.catalog, self._reader, clock)
-        self._reads: list[FeatureInput] = []
+        settings = settings or FeatureSettings.from_environment()
+        catalog = Catalog(settings.catalog)
+        super().__init__(settings, catalog, Reader(settings, catalog, self.opened), clock)
+        self._writer = Writer(settings, catalog, clock, self.opened)
 
     # writing
 
@@ -262,81 +259,6 @@ class FeatureStore:
         table, plan, sources = self._reader.table(request)
         self._reads += reads_of(plan, sources)
         return as_form(table, form)
-
-    # training datasets
-
-    def create_dataset(
-        self,
-        name: str,
-        request: Request,
-        *,
-        label: str | None = None,
-        split: Mapping[str, float] | None = None,
-        split_by_time: Mapping[str, datetime.datetime | None] | None = None,
-        time_column: str | None = None,
-        seed: int = 0,
-        file_format: str = "parquet",
-        description: str = "",
-        statistics: bool = True,
-    ) -> Dataset:
-        """Materialise features as the next version of a training dataset, which never changes.
-
-        Parameters
-        ----------
-        request
-            Features, spine and terms, as for :meth:`answer`; :func:`request_of` makes one of names.
-        label
-            Column that is to be predicted.
-        split
-            Share of each split; they sum to one. Which row goes where depends on ``seed`` alone.
-        split_by_time, time_column
-            End of each split, exclusive; None for the last. By default of the base's or spine's event time.
-        file_format
-            ``parquet``, ``csv``, ``npy`` (arrays in float32) or ``tfrecord`` (tensors of 1,024 rows).
-
-        Raises
-        ------
-        FeatureError
-            If the shares do not sum to one, a split has no rows, or the format cannot hold a column.
-        """
-        return self._datasets.create(
-            name,
-            request,
-            label=label,
-            split=split,
-            split_by_time=split_by_time,
-            time_column=time_column,
-            seed=seed,
-            file_format=file_format,
-            description=description,
-            statistics=statistics,
-        )
-
-    def read_dataset(self, reference: str, split: str | None = None, form: str = "df") -> Any:
-        """Return the rows of a training dataset's split."""
-        self._reads.append(self._datasets.get(reference).input_of())
-        return self._datasets.read(reference, split, form)
-
-    def dataset(self, reference: str) -> Dataset:
-        """Return what is known of a training dataset; its latest version if none is said."""
-        return self._datasets.get(reference)
-
-    def datasets(self) -> list[Dataset]:
-        """Return all versions of all training datasets, by name, newest first."""
-        return self._datasets.all()
-
-    def dataset_drift(self, reference: str) -> Drift:
-        """Compare the features of a training dataset with what the same request would give today."""
-        found = self.dataset(reference)
-        return self._datasets.drift(found)
-
-    def delete_dataset(self, reference: str) -> list[Dataset]:
-        """Delete a version of a training dataset with its files; all versions if none is said."""
-        return self._datasets.delete(reference)
-
-    def recreate_dataset(self, reference: str) -> Dataset:
-        """Make the files of a training dataset anew from its recipe, byte by byte the same."""
-        return self._datasets.recreate(reference)
 
     def take_reads(self) -> tuple[FeatureInput, ...]:
         """Return what has been read since this was last asked."""

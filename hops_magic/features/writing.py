@@ -7,11 +7,11 @@ import getpass
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import checking, engine
 from hops_magic.features.catalog import Catalog
+from hops_magic.features.dataset_files import sweep
 from hops_magic.features.errors import ConflictError, FeatureError, SchemaMismatchError, UnknownNameError
 from hops_magic.features.lake import LakeTable, Note
 from hops_magic.features.model import COMMITTED_AT, Column, Commit, ForeignKey, Group, Operation
@@ -109,9 +109,14 @@ class Writer:
         known = None if options.mode == "version" else self._catalog.group(name.name, name.version)
         author = getpass.getuser()
         with (
-            spooled(data, name=f"the data for {name}", folder=self._spill(), known=known.columns if known else ()) as rows,
+            spooled(
+                data,
+                name=f"the data for {name}",
+                folder=engine.spill_folder(self._settings.home),
+                known=known.columns if known else (),
+            ) as rows,
             self._catalog.writing(name.name),
-            engine.connect(spill=self._spill()) as connection,
+            engine.connect(home=self._settings.home) as connection,
         ):
             existing = self._target(name, options)
             rows.register(connection, "incoming")
@@ -142,7 +147,7 @@ class Writer:
         if (keys is None) == (where is None):
             raise FeatureError("say which rows to delete: either their keys or a condition, e.g. --where 'season < 2010'")
         name = parse_group(reference)
-        with self._catalog.writing(name.name), engine.connect(spill=self._spill()) as connection:
+        with self._catalog.writing(name.name), engine.connect(home=self._settings.home) as connection:
             group, table = self._opened(existing_group(self._catalog, name))
             table.register(connection, "stored")
             if where is not None:
@@ -203,6 +208,7 @@ class Writer:
             author=note.author,
         )
         checking.check_new_group(group)
+        sweep(f"{self._settings.lake}/{name.name}", [known.location for known in self._catalog.versions(name.name)])
         report = self._checked(connection, group, options, now)
         rows = self._as_stored(connection, group, now)
         table = LakeTable.create(
@@ -351,11 +357,6 @@ class Writer:
         if (options.on_fail or group.on_fail) == "quarantine":
             return Written(group=group, commit=commit, quarantined=report.failing_rows)
         return Written(group=group, commit=commit, warnings=(report.sentence(),))
-
-    def _spill(self) -> Path:
-        folder = self._settings.home / "tmp"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
 
 
 def existing_group(catalog: Catalog, name: GroupName) -> Group:

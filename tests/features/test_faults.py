@@ -50,6 +50,8 @@ def test_a_writer_that_is_killed_while_it_makes_a_group_leaves_none_or_a_whole_o
         if f"made_{kill}" in known:
             assert store.get(f"made_{kill}.id").shape == (BATCH, 1)
         assert store.save(batch(7), f"made_{kill}", key="id", statistics=False).group.version == 1
+        # nothing is left of those that came to nothing
+        assert len(list((settings.home / "features" / f"made_{kill}").iterdir())) == 1
 
 
 def test_four_processes_that_write_one_group_at_once_lose_nothing(settings, store):
