@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import json
 import random
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable, WriterProperties
 
 _MARK = "hops"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m|↳")
 _KEPT = {
     # earlier commits stay readable: training datasets refer to them
     "delta.logRetentionDuration": "interval 3650 days",
@@ -313,12 +315,13 @@ def _told(location: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     # what follows is a stack of the library's own
-    text = redacted(" ".join(str(error).split(" 0: ")[0].split()))
+    text = redacted(" ".join(_COLOURS.sub("", str(error)).split(" 0: ")[0].split()))
     for mark, reason in (
         ("No space left", "the disk is full"),
         ("os error 28", "the disk is full"),
         ("Permission denied", "this user may not read or write there"),
         ("Read-only file system", "it is read-only"),
+        ("loading credentials", "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the like"),
         ("InvalidAccessKeyId", "the credentials are wrong"),
         ("SignatureDoesNotMatch", "the credentials are wrong"),
         ("AccessDenied", "the credentials do not allow it"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 from multiprocessing.connection import Connection
 
@@ -24,7 +25,7 @@ class Writer:
     ) -> None:
         self.failure = ""
         self._messages, theirs = _context.Pipe(duplex=False)
-        self.process = _context.Process(target=_write, args=(settings, group, first, count, file_bytes, theirs))
+        self.process = _context.Process(target=_write, args=(settings, group, first, count, file_bytes, _aws(), theirs))
         self.process.start()
         theirs.close()
 
@@ -50,9 +51,21 @@ def batch(number: int) -> dict[str, list]:
     return {"id": ids, "commit": [number] * BATCH, "value": [float(each) for each in ids]}
 
 
+def _aws() -> dict[str, str]:
+    """The way to an object store: the server that forks has the environment of its own start."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
 def _write(
-    settings: FeatureSettings, group: str, first: int, count: int, file_bytes: int | None, messages: Connection
+    settings: FeatureSettings,
+    group: str,
+    first: int,
+    count: int,
+    file_bytes: int | None,
+    environment: dict[str, str],
+    messages: Connection,
 ) -> None:
+    os.environ.update(environment)
     store = FeatureStore(settings)
     if file_bytes is not None:
         # a file that cannot grow any more fails as one on a full disk does
