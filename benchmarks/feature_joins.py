@@ -86,7 +86,7 @@ def point_in_time() -> int:
 
 
 def point_in_time_by_hand() -> int:
-    """What somebody who knows DuckDB writes for the same tables: duplicates broken by row_number, order of the labels kept."""
+    """What somebody who knows DuckDB writes for the same tables; the labels keep their order."""
     import duckdb
     from deltalake import DeltaTable
 
@@ -178,7 +178,8 @@ def table() -> Table:
             ]
         for title, ours in (
             (
-                f"{VIEW_LABELS:,} labels, {VIEWS * VIEW_FEATURES:,} features of {VIEWS} groups (Feast's issue 3003: 30 min, 50 GB)",
+                f"{VIEW_LABELS:,} labels, {VIEWS * VIEW_FEATURES:,} features of {VIEWS} groups (Feast's issue 3003: "
+                "30 min, 50 GB)",
                 "thousand_features",
             ),
             ("one feature of a group of 20", "one_of_fifty"),

@@ -63,9 +63,9 @@ def ours_of_a_frame(path: str):
 def _ours(prepare):
     import threadpoolctl  # noqa: F401
 
+    from hops_magic.features.column_statistics import compute
     from hops_magic.features.engine import connect
     from hops_magic.features.model import Column
-    from hops_magic.features.column_statistics import compute
 
     columns = [Column(name=f"feature_{number}", type="double") for number in range(COLUMNS)]
 
