@@ -7,12 +7,12 @@ import inspect
 import json
 import socket
 from collections.abc import Callable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from hops_magic.cells.capture import CellOrigin
 from hops_magic.cells.provenance import Provenance
 from hops_magic.errors import OptionError, UsageError
 from hops_magic.registry import (
@@ -23,13 +23,14 @@ from hops_magic.registry import (
     recorder_for,
     study_recorder_for,
 )
-from hops_magic.runs.inputs import FeatureInput
+from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
+from hops_magic.scripts import Source, as_source, names_read
 from hops_magic.settings import Settings
-from hops_magic.training import Prepared, Surroundings, Trained, collect, follow, prepare, start
+from hops_magic.training import Prepared, Trained, collect, follow, prepare, start
 from hops_magic.widgets import StudyView, detect, open_study_view, open_view
 from hops_magic.widgets.view import View
 
@@ -55,6 +56,8 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._is_followed = False
+        self._script_read: tuple[FeatureInput, ...] = ()
 
     @functools.cached_property
     def clusters(self) -> Clusters:
@@ -82,7 +85,17 @@ class Session:
 
     def cell_ran(self, result: ExecutionResult) -> None:
         """Follow the features that the cell's names come from; registered with the shell."""
+        self._is_followed = True
         self.provenance.cell_ran(str(result.info.raw_cell or ""), self.inputs_read())
+
+    def _with_inputs(self, program: str | Callable[..., Any], made: Source) -> Source:
+        """Add the features that a script's names come from: where no cells are followed, all that it has read so far."""
+        source, names, surroundings = made
+        self._script_read = merged([*self._script_read, *([] if self._is_followed else self.inputs_read())])
+        inputs = {**dict.fromkeys(names, self._script_read), **self.provenance.by_name}
+        if callable(program):
+            inputs["program"] = merged([*self._script_read, *self.provenance.of(names_read(program))])
+        return source, names, replace(surroundings, inputs=inputs)
 
     def inputs_read(self) -> tuple[FeatureInput, ...]:
         """Return what has been read of the feature store since this was last asked."""
@@ -113,7 +126,7 @@ class Session:
         **options: Any,
     ) -> Trained | RunHandle:
         """Run a function, or the source of a cell, on the ranks of a cluster; see :func:`train`."""
-        source, names, surroundings = _as_source(program, namespace)
+        source, names, surroundings = self._with_inputs(program, as_source(program, namespace))
         prepared = prepare(source, names, _options_of(DistributedOptions, options), surroundings)
         return self.run(prepared, names, cluster=cluster, show=show)
 
@@ -174,7 +187,7 @@ class Session:
             options["start_with"] = start_with if isinstance(start_with, str) else repr(start_with)
         asked = _options_of(TuneOptions, options)
         given = space if isinstance(space, Space) else Space.of(space)
-        source, names, surroundings = _as_source(program, namespace, parameters=given.names)
+        source, names, surroundings = self._with_inputs(program, as_source(program, namespace, parameters=given.names))
         prepared = prepare_study(
             source,
             names,
@@ -227,7 +240,7 @@ class Session:
 
         lists = {n: tuple(v) for n, v in options.items() if n in ("features", "layers", "flags") and not isinstance(v, str)}
         asked = _options_of(AblateOptions, options | lists)
-        source, names, surroundings = _as_source(program, namespace, parameters=asked.flags)
+        source, names, surroundings = self._with_inputs(program, as_source(program, namespace, parameters=asked.flags))
         prepared = prepare_ablation(source, names, asked, surroundings)
         return cast("AblationStudy | StudyHandle", self.run_study(prepared, names, cluster=cluster, show=show))
 
@@ -329,25 +342,6 @@ def _options_of(kind: Callable[..., Options], given: dict[str, Any]) -> Options:
         if name not in known:
             raise OptionError(name, "is no option of this call", value, f"the options are {', '.join(known)}")
     return kind(**given)
-
-
-def _as_source(
-    program: str | Callable[..., Any], namespace: MutableMapping[str, Any] | None, parameters: tuple[str, ...] = ()
-) -> tuple[str, MutableMapping[str, Any], Surroundings]:
-    if isinstance(program, str):
-        origin = CellOrigin(label="script", first_line=1)
-        return program, {} if namespace is None else namespace, Surroundings(origin=origin)
-    if not callable(program):
-        raise OptionError("program", "must be a function or source code", program)
-    name = getattr(program, "__name__", "program")
-    file = inspect.getsourcefile(program) if inspect.isfunction(program) else None
-    folder = Path(file).parent if file and Path(file).is_file() else Path.cwd()
-    surroundings = Surroundings(origin=CellOrigin(label=name, first_line=1), folder=folder)
-    # a function that takes hyperparameters gets them by name, one without finds none
-    taken = inspect.signature(program).parameters
-    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
-    passed = ", ".join(f"{name}={name}" for name in parameters if takes_all or name in taken)
-    return f"program({passed})", {"program": program}, surroundings
 
 
 @functools.cache

@@ -48,3 +48,20 @@ weights = model.get_weights()
     np.testing.assert_allclose(np.ravel(trained[0][0]), np.ravel(trained[1][0]), rtol=1e-5)
     np.testing.assert_allclose(trained[0][1], trained[1][1], rtol=1e-5)
     assert abs(float(np.ravel(trained[1][0])[0]) - 3) < 0.1
+
+
+def test_a_script_records_what_it_has_read(cluster, home):
+    from hops_magic import features
+    from hops_magic.session import Session
+    from hops_magic.settings import Settings
+
+    features.default_store.cache_clear()
+    features.save({"id": [1, 2], "v": [3.0, 4.0]}, "script_rows", key="id", statistics=False)
+    namespace = {"df": features.get("v")}
+    session = Session(Settings.from_environment())
+    options = {"workers": 1, "framework": "none", "name": "summed", "show": False}
+    session.train("total = float(df['v'].sum())", cluster=cluster, namespace=namespace, **options)
+    assert namespace["total"] == 7
+    (read,) = session.registry.run("summed").inputs
+    assert (read.full_name, read.commit, read.features) == ("script_rows@1", 0, ("v",))
+    assert [use.name.split()[0] for use in session.uses_of("script_rows.v")] == ["summed"]
