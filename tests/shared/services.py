@@ -118,6 +118,8 @@ def running_object_store(folder: Path) -> Iterator[ObjectStore]:
         "-master.volumeSizeLimitMB=64",
         "-volume.max=40",
         "-master.telemetry=false",
+        # a port of its own, the same on every machine
+        "-s3.port.iceberg=0",
         *words,
     ]
     with (folder / "log").open("wb") as log:
