@@ -32,9 +32,10 @@ front-check: front  ## types, lint, format and unit tests of the front end
 	$(NODE) jlpm check
 	$(NODE) jlpm test
 
-demo: .venv/.ready  ## train and tune on real data on an embedded cluster, shown in this terminal
+demo: .venv/.ready  ## train, tune and join features on real data on an embedded cluster, shown in this terminal
 	$(PY) examples/run.py examples/01-train.ipynb
 	$(PY) examples/run.py examples/02-tune.ipynb
+	$(PY) examples/run.py examples/03-features.ipynb
 
 lab: .venv/.ready front  ## JupyterLab on the examples
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/01-train.ipynb
