@@ -31,7 +31,7 @@ FLUID = """() => new Promise(resolve => {
 
 
 def test_a_study_is_watched_sorted_opened_and_stopped(page: Page, open_notebook, jupyter: Jupyter) -> None:
-    path = open_notebook("study.ipynb", [FED.format("200, 40, pace_s=0.1, wanted=500")])
+    path = open_notebook("study.ipynb", [FED.format("200, 40, pace_s=0.25, wanted=500")])
     page.evaluate(RUN_ALL)
     view = page.locator(".hops-study")
     expect(view.locator(".hops-facts").first).to_contain_text("stopped early", timeout=60_000)
@@ -53,7 +53,8 @@ def test_a_study_is_watched_sorted_opened_and_stopped(page: Page, open_notebook,
     shoot(page, "study-20-opened")
     assert accessibility_faults(page) == []
     view.get_by_role("combobox").select_option("running")
-    view.locator("tbody button").first.click()
+    # the last one goes on longest
+    view.locator("tbody button").last.click()
     view.get_by_role("button", name="Stop trial").click()
     expect(view.locator(".hops-opened").get_by_text("stopped by the user")).to_be_visible(timeout=20_000)
     view.get_by_role("combobox").select_option("")
