@@ -10,6 +10,9 @@ from pathlib import Path
 from benchmarks import (
     collectives,
     events,
+    feature_joins,
+    feature_statistics,
+    feature_store,
     first_step,
     imports,
     search_quality,
@@ -31,6 +34,9 @@ MODULES = (
     search_quality,
     stopping_simulation,
     time_to_target,
+    feature_joins,
+    feature_store,
+    feature_statistics,
 )
 HEAD = """# Benchmarks
 

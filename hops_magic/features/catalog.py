@@ -138,32 +138,45 @@ class Catalog:
             )
         return list(groups), list(columns)
 
-    def entries(self) -> list[t.Entry]:
-        """Return what a search looks through: a row for each group and each of its columns, latest versions."""
-        from sqlalchemy import select
+    def entries(self, words: Sequence[str]) -> list[t.Entry]:
+        """Return what a search looks through: groups and columns that have one of some lower-case words, latest versions."""
+        from sqlalchemy import func, or_, select, true
 
-        groups = select(
-            t.versions.c.id, t.versions.c.name, t.versions.c.version, t.versions.c.description, t.versions.c.rows
-        ).where(t.latest())
+        # only of ASCII do all databases know the small letters
+        known = all(word.isascii() for word in words)
+
+        def has_one(*texts: Any) -> Any:
+            return (
+                or_(*(func.lower(text).contains(word, autoescape=True) for text in texts for word in words))
+                if known
+                else true()
+            )
+
+        tagged = select(t.tags.c.version_id).where(has_one(t.tags.c.tag))
+
+        groups = select(t.versions.c.id, t.versions.c.name, t.versions.c.version, t.versions.c.description).where(
+            t.latest(), has_one(t.versions.c.name, t.versions.c.description) | t.versions.c.id.in_(tagged)
+        )
         columns = (
-            select(t.columns.c.version_id, t.columns.c.name, t.columns.c.type, t.columns.c.description)
+            select(
+                t.versions.c.name.label("group"),
+                t.versions.c.version,
+                t.columns.c.name,
+                t.columns.c.type,
+                t.columns.c.description,
+            )
             .join(t.versions, t.columns.c.version_id == t.versions.c.id)
-            .where(t.latest())
+            .where(t.latest(), has_one(t.columns.c.name, t.columns.c.description))
             .order_by(t.columns.c.version_id, t.columns.c.position)
         )
         with self._reading() as db:
-            found = {row.id: row for row in db.execute(groups)}
+            found = db.execute(groups).all()
             tags: dict[int, list[str]] = {}
             for row in db.execute(t.tags.select()):
                 tags.setdefault(row.version_id, []).append(row.tag)
-            entries = [
-                t.Entry(row.name, row.version, "", "", row.description, tuple(tags.get(row.id, ())))
-                for row in found.values()
-            ]
+            entries = [t.Entry(row.name, row.version, "", "", row.description, tuple(tags.get(row.id, ()))) for row in found]
             entries += [
-                t.Entry(found[row.version_id].name, found[row.version_id].version, row.name, row.type, row.description, ())
-                for row in db.execute(columns)
-                if row.version_id in found
+                t.Entry(row.group, row.version, row.name, row.type, row.description, ()) for row in db.execute(columns)
             ]
         return entries
 

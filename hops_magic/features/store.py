@@ -286,7 +286,7 @@ class FeatureStore(Datasets):
 
     def search(self, text: str, *, limit: int = 50, offset: int = 0) -> list[Match]:
         """Return groups and features whose name, tags or description contain all words of a text, best first."""
-        return finding.search(self.catalog.entries(), text)[offset : offset + limit]
+        return finding.search(self.catalog.entries(text.casefold().split()), text)[offset : offset + limit]
 
     def history(self, group: str) -> list[Commit]:
         """Return the commits of a group, newest first."""
