@@ -118,14 +118,16 @@ def running_object_store(folder: Path) -> Iterator[ObjectStore]:
         "-master.volumeSizeLimitMB=64",
         "-volume.max=40",
         "-master.telemetry=false",
-        # a port of its own, the same on every machine
+        # services with ports of their own, the same on every machine
         "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         *words,
     ]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, "TMPDIR": str(folder)})
     try:
-        wait_until(lambda: _has_bucket(store), "the endpoint answers")
+        wait_until(lambda: server.poll() is not None or _has_bucket(store), "the endpoint answers")
+        assert server.poll() is None, (folder / "log").read_text()[-2000:]
         yield store
     finally:
         server.kill()
