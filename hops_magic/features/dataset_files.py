@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.features.dataset import Dataset
 from hops_magic.features.errors import FeatureError, StoreError
 from hops_magic.features.model import Column
 from hops_magic.features.readers import as_form, as_streamed
@@ -256,3 +257,15 @@ def _matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Any:
 
 def _first_line(error: Exception) -> str:
     return redacted(str(error).strip().splitlines()[0][:200])
+
+
+def first_rows(dataset: Dataset, split: str, limit: int) -> pa.Table:
+    """Return the first rows of a split; of Parquet files no more than these are read."""
+    folder = DatasetFolder(dataset.location)
+    if dataset.recipe.file_format != "parquet":
+        found: pa.Table = read_split(folder, split, dataset.recipe.file_format, dataset.columns, "arrow")
+        return found.slice(0, limit)
+    from pyarrow import dataset as arrow_dataset
+
+    rows: pa.Table = arrow_dataset.dataset(folder.files(split), format="parquet").head(limit)
+    return rows

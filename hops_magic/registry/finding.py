@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hops_magic.errors import NotFoundError, RegistryError, UsageError
@@ -125,6 +126,15 @@ class Finder:
         """Return the trials of a study, in the order of their start."""
         return self.runs(parent=self.run(wanted).run_id, sort="started", limit=EVERYTHING)
 
+    def state(self) -> tuple[object, ...]:
+        """Return what is another after a run began, changed its state or ended, and after a model changed."""
+        file = self.settings.database_file
+        if file is not None:
+            # SQLite's own count of changes is per connection; the files tell those of all processes
+            return tuple(_stamp(path) for path in (file, file.with_name(f"{file.name}-wal")))
+        newest = self.runs(limit=20, trials=True)
+        return tuple((run.run_id, run.state, run.ended_at, tuple(run.metrics.items())) for run in newest)
+
     def runs_that_read(self, full_names: Sequence[str]) -> list[RunInfo]:
         """Return the runs that read one of these versions of groups or datasets (``teams@1``), newest first."""
         found: dict[str, RunInfo] = {}
@@ -217,3 +227,11 @@ class Finder:
         if experiment_id not in self._experiment_names:
             self.experiments()
         return run_info(run, self._experiment_names.get(experiment_id, experiment_id))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size

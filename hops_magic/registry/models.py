@@ -119,6 +119,12 @@ class Models(RunFiles):
             )
         return [self._version(version, aliases) for version in found]
 
+    def versions_by(self, info: RunInfo) -> list[ModelVersion]:
+        """Return the versions of models that a run made, newest first."""
+        with self._store.failures(f"listing the models of run {info.name}"):
+            found = self._client.search_model_versions(f"run_id = '{info.record_id}'", max_results=MAX_MODELS)
+        return sorted((self._version(each, {}) for each in found), key=lambda version: -version.created_at)
+
     def version(self, name: str, which: int | str | None = None) -> ModelVersion:
         """Return one version of a model: by number, by alias, or the newest."""
         versions = self.versions(name)

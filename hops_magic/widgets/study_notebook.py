@@ -40,7 +40,7 @@ def study_painter(
     wake: threading.Event,
 ) -> Painter[Study]:
     """Open the widget, or the static view where the widget's front end was not built."""
-    weigh = _Weigh(importance)
+    weigh = Weigh(importance)
     if not _BUNDLE.exists():
         return StudyStaticPainter(study, weigh, report_html)
     return StudyWidgetPainter(
@@ -55,7 +55,7 @@ def study_painter(
     )
 
 
-class _Weigh:
+class Weigh:
     """Importance, computed anew only now and then."""
 
     def __init__(self, importance: Importance | None) -> None:
@@ -79,7 +79,7 @@ class _Weigh:
 class StudyStaticPainter:
     """Replaces a picture of the study by a newer one, at most once a second."""
 
-    def __init__(self, study: Study, weigh: _Weigh, report_html: str) -> None:
+    def __init__(self, study: Study, weigh: Weigh, report_html: str) -> None:
         from IPython.display import display
 
         self._weigh, self._report_html = weigh, report_html
@@ -107,7 +107,7 @@ class StudyWidgetPainter:
         on_stop: Callable[[], None],
         on_stop_trial: Callable[[int], None],
         fetch_trial: Callable[[int], Run | None],
-        weigh: _Weigh,
+        weigh: Weigh,
         report_html: str,
         keeps_widget: bool,
         wake: threading.Event,

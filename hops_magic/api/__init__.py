@@ -1,0 +1,1 @@
+"""What viewers may ask and do: one table of endpoints, reached by REST and by boards of a kernel alike."""

@@ -1,0 +1,148 @@
+"""The cluster in use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hops_magic.api.context import Context
+from hops_magic.api.plain import Number
+from hops_magic.api.routing import Payload, Wanted, table
+from hops_magic.engine.status import ClusterStatus
+
+_MOST_WORKERS = 4_096
+
+Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)]
+
+
+class WorkerRow(Payload):
+    """A worker; ``cpu_percent`` of one core and ``memory_bytes`` are those of its own process, not of its ranks."""
+
+    name: str
+    address: str
+    host: str
+    threads: int
+    slots: int
+    slots_free: int
+    gpus: list[str]
+    cpu_percent: Number
+    memory_bytes: int
+    memory_limit_bytes: int
+
+
+class ClusterRun(Payload):
+    """A run that holds slots, or waits for them at ``queue_position`` (from 1)."""
+
+    run_id: str
+    name: str
+    world_size: int
+    slots: int
+    queue_position: int | None
+
+
+class ClusterDocument(Payload):
+    """The cluster in use; only ``is_running`` is told of one that does not run."""
+
+    is_running: bool
+    kind: str = ""
+    address: str = ""
+    dashboard: str = ""
+    started_at: float | None = None
+    slots: int = 0
+    slots_free: int = 0
+    workers: tuple[WorkerRow, ...] = ()
+    runs: tuple[ClusterRun, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class StartWanted(Wanted):
+    """How large the cluster shall be; as the machine suggests where nothing is said."""
+
+    workers: Workers | None = None
+    threads: Annotated[int, Field(ge=1, le=1_024)] | None = None
+
+
+class ScaleWanted(Wanted):
+    """How many workers there shall be."""
+
+    workers: Workers
+
+
+class StopWanted(Wanted):
+    """Whether runs that go on are ended with the cluster."""
+
+    force: bool = False
+
+
+@table.route("GET", "/cluster", tag="cluster")
+def show_cluster(context: Context) -> ClusterDocument:
+    """Show the cluster in use, or the user's own if it runs; none is started."""
+    with context.cluster_lock:
+        cluster = context.cluster()
+        return ClusterDocument(is_running=False) if cluster is None else _document(cluster.status())
+
+
+@table.route("POST", "/cluster/start", tag="cluster")
+def start_cluster(context: Context, *, body: StartWanted) -> ClusterDocument:
+    """Start the user's own cluster, or find it running."""
+    with context.cluster_lock:
+        status = context.session.clusters.start(body.workers, body.threads).status()
+    context.changes.say(["cluster"])
+    return _document(status)
+
+
+@table.route("POST", "/cluster/scale", tag="cluster")
+def scale_cluster(context: Context, *, body: ScaleWanted) -> ClusterDocument:
+    """Change the number of workers."""
+    with context.cluster_lock:
+        status = context.session.clusters.scale(body.workers).status()
+    context.changes.say(["cluster"])
+    return _document(status)
+
+
+@table.route("POST", "/cluster/stop", tag="cluster")
+def stop_cluster(context: Context, *, body: StopWanted) -> ClusterDocument:
+    """End the user's own cluster, or leave one that was started elsewhere."""
+    with context.cluster_lock:
+        context.session.clusters.stop(force=body.force)
+    context.changes.say(["cluster", "runs"])
+    return ClusterDocument(is_running=False)
+
+
+def _document(status: ClusterStatus) -> ClusterDocument:
+    return ClusterDocument(
+        is_running=True,
+        kind=status.kind.value,
+        address=status.address,
+        dashboard=status.dashboard,
+        started_at=status.started_at,
+        slots=status.slots,
+        slots_free=status.slots_free,
+        workers=tuple(
+            WorkerRow(
+                name=worker.name,
+                address=worker.address,
+                host=worker.host,
+                threads=worker.threads,
+                slots=worker.slots,
+                slots_free=worker.slots_free,
+                gpus=list(worker.gpus),
+                cpu_percent=worker.cpu_percent,
+                memory_bytes=worker.memory_bytes,
+                memory_limit_bytes=worker.memory_limit_bytes,
+            )
+            for worker in status.workers
+        ),
+        runs=tuple(
+            ClusterRun(
+                run_id=run.run_id,
+                name=run.name,
+                world_size=run.world_size,
+                slots=run.slots,
+                queue_position=run.queue_position,
+            )
+            for run in status.runs
+        ),
+        versions=dict(status.versions),
+    )

@@ -1,0 +1,76 @@
+"""What endpoints work with: the stores, the cluster, and who is told of changes."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING
+
+from hops_magic.api.changes import Changes
+from hops_magic.errors import NotFoundError
+from hops_magic.session import Session
+
+if TYPE_CHECKING:
+    from hops_magic.api.following import Viewers
+    from hops_magic.api.live import LiveRuns
+    from hops_magic.engine.cluster import Cluster
+    from hops_magic.features.store import FeatureStore
+    from hops_magic.registry import Registry
+
+
+class Context:
+    """One per server, or per kernel that shows boards.
+
+    Parameters
+    ----------
+    session : Session
+        A kernel's own, so that its boards see the cluster that it uses; a server has one of its own.
+    is_read_only : bool
+        Refuse whatever changes something.
+    """
+
+    def __init__(self, session: Session, *, is_read_only: bool = False) -> None:
+        self.session, self.is_read_only = session, is_read_only
+        self.changes = Changes()
+        # one connection to a cluster, one reader of tables: both are made for one user at a time
+        self.cluster_lock = threading.RLock()
+        self.reading = threading.RLock()
+
+    @property
+    def features(self) -> FeatureStore:
+        """The feature store; what reads rows holds :attr:`reading`."""
+        return self.session.features
+
+    @property
+    def registry(self) -> Registry:
+        """Experiments, runs and models."""
+        return self.session.registry
+
+    @functools.cached_property
+    def live(self) -> LiveRuns:
+        """The runs that are followed."""
+        from hops_magic.api.live import LiveRuns
+
+        return LiveRuns(self)
+
+    @functools.cached_property
+    def viewers(self) -> Viewers:
+        """The pages that show a run."""
+        from hops_magic.api.following import Viewers
+
+        return Viewers()
+
+    def cluster(self) -> Cluster | None:
+        """Return the cluster in use, or the user's own if it runs; none is started."""
+        with self.cluster_lock:
+            try:
+                return self.session.clusters.current(start=False)
+            except NotFoundError:
+                return None
+
+    def close(self) -> None:
+        """Leave the cluster and whatever is followed."""
+        if "live" in self.__dict__:
+            self.live.close()
+        if "clusters" in self.session.__dict__:
+            self.session.clusters.close()

@@ -1,0 +1,195 @@
+"""What a viewer of one run has been told, so that the next answer holds only what changed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.api.context import Context
+from hops_magic.errors import NotFoundError, UsageError
+from hops_magic.registry import STUDY_FILE
+from hops_magic.runs.run import Run
+from hops_magic.runs.states import RunState
+from hops_magic.runs.study import Study
+from hops_magic.runs.summary import fold
+from hops_magic.widgets.study_notebook import Weigh, best_as_code
+from hops_magic.widgets.study_wire import MAX_TRIALS_AT_ONCE, StudyFeed, opened_trial
+from hops_magic.widgets.wire import Feed
+
+if TYPE_CHECKING:
+    from hops_magic.api.runs import Live
+    from hops_magic.registry.infos import RunInfo
+
+MOST_VIEWERS = 200
+MOST_REPLAYED = 4
+
+
+@dataclass
+class _Viewer:
+    """One page that shows a run."""
+
+    run_id: str
+    feed: Feed | StudyFeed
+    answers: int = 0
+    weigh: Weigh | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Viewers:
+    """The pages that show runs; the one that asked least lately is forgotten and begins anew."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, _Viewer] = OrderedDict()
+        self._replayed: OrderedDict[str, Run | Study] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def at(self, cursor: str, run_id: str) -> tuple[str, _Viewer] | None:
+        """Return the viewer that holds the last answer, if it is that."""
+        name, _, answers = cursor.partition(".")
+        with self._lock:
+            viewer = self._known.get(name)
+            if viewer is None or viewer.run_id != run_id or str(viewer.answers) != answers:
+                return None
+            self._known.move_to_end(name)
+            return name, viewer
+
+    def add(self, viewer: _Viewer) -> str:
+        """Remember a viewer; return its name."""
+        name = secrets.token_hex(8)
+        with self._lock:
+            self._known[name] = viewer
+            while len(self._known) > MOST_VIEWERS:
+                self._known.popitem(last=False)
+        return name
+
+    def replayed(self, context: Context, info: RunInfo) -> Run | Study:
+        """Return a run that is followed no more, from its journal."""
+        if not info.state.is_final:
+            # it may be on a cluster that this process does not see: what its folder has grows
+            return _replay(context, info)
+        with self._lock:
+            known = self._replayed.get(info.record_id)
+        if known is None:
+            known = _replay(context, info)
+            with self._lock:
+                self._replayed[info.record_id] = known
+                while len(self._replayed) > MOST_REPLAYED:
+                    self._replayed.popitem(last=False)
+        return known
+
+
+def follow(context: Context, run: str, cursor: str) -> Live:
+    """Tell a viewer what changed since the cursor; everything if it has none, or one that nobody knows."""
+    from hops_magic.api.runs import Live
+
+    summary = context.live.summary(run)
+    if summary is None:
+        info = context.registry.run(run)
+        summary = context.live.summary(info.run_id) or context.viewers.replayed(context, info)
+    found = context.viewers.at(cursor, summary.run_id) if cursor else None
+    if found is None:
+        viewer = _Viewer(summary.run_id, Feed() if isinstance(summary, Run) else StudyFeed())
+        found = context.viewers.add(viewer), viewer
+    name, viewer = found
+    with viewer.lock:
+        viewer.answers += 1
+        updates = _updates(viewer, summary)
+        return Live(
+            cursor=f"{name}.{viewer.answers}",
+            kind="run" if isinstance(summary, Run) else "study",
+            is_final=summary.state.is_final,
+            updates=updates,
+        )
+
+
+def opened(context: Context, run: str, number: int) -> dict[str, Any]:
+    """Return all that a trial said.
+
+    Raises
+    ------
+    UsageError
+        If the run has no trials.
+    """
+    from hops_magic.engine.submit import StudyHandle
+
+    info = context.registry.run(run)
+    handle = context.live.handle(info.run_id)
+    study = handle.follower.run if handle is not None else context.viewers.replayed(context, info)
+    if not isinstance(study, Study):
+        raise UsageError(f"{info.name} is no study: it has no trials")
+    if number not in study.trials:
+        raise NotFoundError(f"study {info.name} has no trial {number}")
+    trial: Run | None = None
+    if isinstance(handle, StudyHandle) and not study.state.is_final:
+        trial = handle.trial(number)
+    if trial is None:
+        trial = _trial_of_record(context, info, study, number)
+    told = opened_trial(number, study, trial)
+    return {name: told[name] for name in ("trial", "curves", "output", "error")}
+
+
+def _updates(viewer: _Viewer, summary: Run | Study) -> list[dict[str, Any]]:
+    now = time.time()
+    if isinstance(viewer.feed, Feed):
+        assert isinstance(summary, Run)
+        update = viewer.feed.next(summary, now=now, extra={"is_stop_requested": False, "report_html": ""})
+        return [] if update is None else [dict(update)]
+    assert isinstance(summary, Study)
+    if viewer.weigh is None:
+        from hops_magic.tuning.results import importance_of
+
+        viewer.weigh = Weigh(functools.partial(importance_of, space=None))
+    extra = {
+        "is_stop_requested": False,
+        "importance": dict(viewer.weigh(summary, is_last=summary.state.is_final)),
+        "report_html": "",
+        "best_code": best_as_code(summary),
+    }
+    updates: list[dict[str, Any]] = []
+    while (part := viewer.feed.next(summary, now=now, extra=extra)) is not None:
+        updates.append(part)
+        if len(part.get("trials", ())) < MAX_TRIALS_AT_ONCE:
+            break
+    return updates
+
+
+def _replay(context: Context, info: RunInfo) -> Run | Study:
+    """Fold the journal of a run; where there is none, such as of runs that other tools recorded, its row must do."""
+    from hops_magic.tuning.preparing import study_of
+
+    registry = context.registry
+    told = registry.text(info, STUDY_FILE, default="")
+    try:
+        events = registry.journal(info)
+    except NotFoundError:
+        events = []
+    summary: Run | Study
+    if told:
+        summary = study_of(info.run_id, json.loads(told), events)
+    else:
+        beginning = Run(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
+        summary = fold(beginning, events)
+        summary = replace(summary, world_size=max(1, len(summary.ranks)))
+    if info.state.is_final and (not summary.state.is_final or not events):
+        summary = replace(summary, state=info.state, reason=info.reason, started_at=info.started_at, ended_at=info.ended_at)
+    return summary
+
+
+def _trial_of_record(context: Context, info: RunInfo, study: Study, number: int) -> Run | None:
+    from hops_magic.engine.journal import read_journal
+    from hops_magic.runs.run import advance_all
+
+    beginning = Run(run_id=f"{info.run_id}-{number}", world_size=study.workers_per_trial, state=RunState.RUNNING)
+    folder = context.registry.settings.runs / info.run_id / "trials" / str(number)
+    if folder.is_dir():
+        return advance_all(beginning, read_journal(folder))
+    try:
+        return advance_all(beginning, context.registry.journal(context.registry.run(beginning.run_id)))
+    except NotFoundError:
+        return None

@@ -1,0 +1,429 @@
+"""Experiments, runs, studies and their trials."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hops_magic.api import following
+from hops_magic.api.context import Context
+from hops_magic.api.features import Source
+from hops_magic.api.plain import Number, shortened
+from hops_magic.api.routing import Limit, Name, Offset, Payload, table
+from hops_magic.errors import ClusterError, NotFoundError, UsageError
+from hops_magic.registry.infos import RunInfo
+from hops_magic.registry.records import RunKind
+from hops_magic.runs.run import Run
+from hops_magic.runs.states import RunState
+from hops_magic.runs.study import Study
+
+_MOST_NAMES = 60
+_MOST_PARAM_CHARS = 200
+_MOST_OUTPUT = 1_000_000
+_MOST_POINTS = 2_000
+
+
+class ExperimentRow(Payload):
+    """A named series of runs."""
+
+    name: str
+    created_at: float
+    changed_at: float
+
+
+class ExperimentPage(Payload):
+    """Experiments, last changed first."""
+
+    items: list[ExperimentRow]
+    total: int
+
+
+class Leading(Payload):
+    """Course of a run's leading metric in at most 40 points."""
+
+    name: str
+    best: Number
+    last: Number
+    values: list[Number]
+
+
+class RunRow(Payload):
+    """A run, a study or a trial, as lists show it; times are seconds since the epoch.
+
+    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    kind: Literal["run", "study", "trial"]
+    state: str
+    is_final: bool
+    can_stop: bool
+    is_deleted: bool
+    reason: str
+    user: str
+    parent: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    duration_s: float | None
+    progress: str
+    fraction: Number
+    leading: Leading | None
+    metrics: dict[str, Number]
+    params: dict[str, str]
+
+
+class RunPage(Payload):
+    """A page of runs; ``has_more`` tells whether there are others after it."""
+
+    items: list[RunRow]
+    has_more: bool
+
+
+class ModelMade(Payload):
+    """A version of a model that a run made."""
+
+    name: str
+    version: int
+
+
+class CapturedRow(Payload):
+    """A name that travelled from the notebook."""
+
+    name: str
+    type: str
+    size_bytes: int | None
+    how: str
+
+
+class RunDetail(RunRow):
+    """All that the record knows of a run, but its source, output and metrics."""
+
+    options: dict[str, Any]
+    captured: list[CapturedRow]
+    environment: dict[str, Any]
+    inputs: list[Source]
+    models: list[ModelMade]
+    notebook: str
+    facts: dict[str, Any]
+    end: dict[str, Any]
+
+
+class Text(Payload):
+    """A part of a text: characters ``start`` to ``end`` of ``total``."""
+
+    text: str
+    start: int
+    end: int
+    total: int
+
+
+class Course(Payload):
+    """A metric by step; ``at`` are seconds since the epoch."""
+
+    name: str
+    steps: list[int]
+    values: list[Number]
+    at: list[float]
+    is_thinned: bool
+
+
+class Courses(Payload):
+    """Metrics of a run."""
+
+    items: list[Course]
+
+
+class ComparisonDocument(Payload):
+    """How runs differ: a value per run, in order, by name; equal rows are left out of all but metrics."""
+
+    runs: list[RunRow]
+    params: dict[str, list[str | None]]
+    metrics: dict[str, list[Number]]
+    captured: dict[str, list[str | None]]
+    environment: dict[str, list[str | None]]
+    source_diff: str
+
+
+class Live(Payload):
+    """What changed of a run since the cursor: messages as the live view of notebooks gets them."""
+
+    cursor: str
+    kind: Literal["run", "study"]
+    is_final: bool
+    updates: list[dict[str, Any]]
+
+
+class OpenedTrial(Payload):
+    """All that a trial said: curves of its metrics, the end of its output, its error."""
+
+    trial: int
+    curves: list[dict[str, Any]]
+    output: list[list[str]]
+    error: str
+
+
+class Runs(Payload):
+    """Runs that were changed."""
+
+    run_ids: list[str]
+
+
+@table.route("GET", "/experiments", tag="experiments")
+def list_experiments(context: Context, *, limit: Limit = 200, offset: Offset = 0) -> ExperimentPage:
+    """List experiments, last changed first."""
+    found = context.registry.experiments()
+    items = [
+        ExperimentRow(name=each.name, created_at=each.created_at, changed_at=each.changed_at)
+        for each in found[offset : offset + limit]
+    ]
+    return ExperimentPage(items=items, total=len(found))
+
+
+@table.route("GET", "/runs", tag="experiments")
+def list_runs(
+    context: Context,
+    *,
+    experiment: Annotated[str | None, Field(max_length=500)] = None,
+    state: RunState | None = None,
+    text: Annotated[str, Field(max_length=500, description="Part of a name, id, user, notebook or experiment.")] = "",
+    filter: Annotated[str, Field(max_length=2_000, description="A condition in MLflow's language.")] = "",
+    sort: Annotated[str, Field(max_length=300, description="started, ended, name, state, user or a metric.")] = "-started",
+    parent: Annotated[str, Field(max_length=100, description="Id of a study: its trials.")] = "",
+    deleted: bool = False,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> RunPage:
+    """List runs and studies, newest first."""
+    found = context.registry.runs(
+        experiment,
+        state=state,
+        text=text or None,
+        filter=filter or None,
+        sort=sort,
+        limit=limit + 1,
+        offset=offset,
+        parent=parent or None,
+        is_deleted=deleted,
+    )
+    return RunPage(items=[run_row(context, info) for info in found[:limit]], has_more=len(found) > limit)
+
+
+@table.route("GET", "/compare", tag="experiments")
+def compare_runs(
+    context: Context, *, runs: Annotated[list[str], Field(min_length=2, max_length=50, description="Ids.")]
+) -> ComparisonDocument:
+    """Tell how runs differ."""
+    found = context.registry.compare(*runs)
+    return ComparisonDocument(
+        runs=[run_row(context, info) for info in found.runs],
+        params={
+            name: [None if v is None else shortened(v, _MOST_PARAM_CHARS) for v in vs] for name, vs in found.params.items()
+        },
+        metrics={name: list(values) for name, values in found.metrics.items()},
+        captured={name: list(values) for name, values in found.captured.items()},
+        environment={name: list(values) for name, values in found.environment.items()},
+        source_diff=shortened(found.source_diff, 200_000),
+    )
+
+
+@table.route("GET", "/runs/{run}", tag="experiments")
+def show_run(context: Context, run: Name) -> RunDetail:
+    """Show a run by its id, the beginning of its id, or its name."""
+    registry = context.registry
+    info = registry.run(run)
+    return RunDetail(
+        **{**run_row(context, info).model_dump(), "params": dict(info.params), "metrics": dict(info.metrics)},
+        options=registry.options(info),
+        captured=[
+            CapturedRow(name=each.name, type=each.type, size_bytes=each.size_bytes, how=each.how)
+            for each in registry.captured(info)
+        ],
+        environment=registry.environment(info),
+        inputs=[
+            Source(
+                kind=str(each.kind),
+                name=each.name,
+                version=each.version,
+                full_name=each.full_name,
+                commit=each.commit,
+                features=list(each.features),
+            )
+            for each in info.inputs
+        ],
+        models=[ModelMade(name=each.name, version=each.version) for each in registry.versions_by(info)],
+        notebook=str(info.facts.get("notebook", "")),
+        facts=dict(info.facts),
+        end=dict(info.end),
+    )
+
+
+@table.route("GET", "/runs/{run}/source", tag="experiments")
+def run_source(context: Context, run: Name, *, offset: Offset = 0, limit: Limit = 1_000) -> Text:
+    """Return the cell of a run; ``limit`` thousand characters of it."""
+    return _part(context.registry.source(run), offset, limit * 1_000)
+
+
+@table.route("GET", "/runs/{run}/output", tag="experiments")
+def run_output(
+    context: Context,
+    run: Name,
+    *,
+    rank: Annotated[int, Field(ge=0, le=100_000)] = 0,
+    offset: Annotated[int, Field(ge=-1, le=2**40, description="Characters before the part; -1 for the end.")] = -1,
+    limit: Annotated[int, Field(ge=1, le=_MOST_OUTPUT, description="Most characters.")] = 100_000,
+) -> Text:
+    """Return a part of what a rank wrote: the end, if no other is asked for."""
+    text = context.registry.output(run, rank)
+    return _part(text, max(0, len(text) - limit) if offset < 0 else offset, limit)
+
+
+@table.route("GET", "/runs/{run}/error", tag="experiments")
+def run_error(context: Context, run: Name) -> Text:
+    """Return the tracebacks of a run that failed."""
+    return _part(context.registry.error(run), 0, _MOST_OUTPUT)
+
+
+@table.route("GET", "/runs/{run}/metrics", tag="experiments")
+def run_metrics(
+    context: Context,
+    run: Name,
+    *,
+    names: Annotated[list[str], Field(max_length=200, description="All that the run's row has, by default.")] = [],  # noqa: B006
+    most: Annotated[int, Field(ge=2, le=100_000, description="Most points of each; more are thinned.")] = _MOST_POINTS,
+) -> Courses:
+    """Return metrics by step."""
+    info = context.registry.run(run)
+    found = context.registry.metrics(info, names or list(info.metrics)[:_MOST_NAMES])
+    items = []
+    for name, points in found.items():
+        stride = -(-len(points) // most)
+        kept = points[::stride] if stride > 1 else points
+        if stride > 1 and kept[-1] is not points[-1]:
+            kept = [*kept, points[-1]]
+        course = Course(
+            name=name,
+            steps=[step for step, _, _ in kept],
+            values=[value for _, value, _ in kept],
+            at=[at for _, _, at in kept],
+            is_thinned=stride > 1,
+        )
+        items.append(course)
+    return Courses(items=items)
+
+
+@table.route("GET", "/runs/{run}/live", tag="experiments")
+def follow_run(
+    context: Context, run: Name, *, cursor: Annotated[str, Field(max_length=100, description="Of the last answer.")] = ""
+) -> Live:
+    """Tell what changed of a run since the cursor; all of it without one, also of a run that has ended."""
+    context.live.watch()
+    return following.follow(context, run, cursor)
+
+
+@table.route("GET", "/runs/{run}/trials/{number}", tag="experiments")
+def open_trial(context: Context, run: Name, number: Annotated[int, Field(ge=0, le=10_000_000)]) -> OpenedTrial:
+    """Return all that a trial of a study said."""
+    return OpenedTrial(**following.opened(context, run, number))
+
+
+@table.route("POST", "/runs/{run}/stop", tag="experiments", status=202)
+def stop_run(context: Context, run: Name) -> Runs:
+    """Ask a run or study to stop; its state tells when it has."""
+    handle = _handle(context, run)
+    if handle.follower.run.state.can_stop:
+        handle.stop()
+    return Runs(run_ids=[handle.run_id])
+
+
+@table.route("POST", "/runs/{run}/trials/{number}/stop", tag="experiments", status=202)
+def stop_trial(context: Context, run: Name, number: Annotated[int, Field(ge=0, le=10_000_000)]) -> Runs:
+    """Ask for the end of one trial of a study."""
+    from hops_magic.engine.submit import StudyHandle
+
+    handle = _handle(context, run)
+    if not isinstance(handle, StudyHandle):
+        raise UsageError(f"{handle.follower.run.name or run} is no study: it has no trials")
+    if number not in handle.follower.run.trials:
+        raise NotFoundError(f"study {handle.follower.run.name} has no trial {number} yet")
+    handle.stop_trial(number)
+    return Runs(run_ids=[handle.run_id])
+
+
+@table.route("DELETE", "/runs/{run}", tag="experiments")
+def delete_run(context: Context, run: Name) -> Runs:
+    """Delete a run, with its trials if it is a study; restoring brings it back."""
+    gone = context.registry.delete([run])
+    context.changes.say(["runs"])
+    return Runs(run_ids=[info.run_id for info in gone])
+
+
+@table.route("POST", "/runs/{run}/restore", tag="experiments")
+def restore_run(context: Context, run: Name) -> Runs:
+    """Bring a deleted run back."""
+    back = context.registry.restore([run])
+    context.changes.say(["runs"])
+    return Runs(run_ids=[info.run_id for info in back])
+
+
+def run_row(context: Context, info: RunInfo) -> RunRow:
+    """Return a run as lists show it, with what is known of it on the cluster."""
+    from hops_magic.widgets import study_words, words
+
+    live = context.live.summary(info.run_id) if not info.state.is_final else None
+    state = live.state if live is not None else info.state
+    progress, fraction = "", None
+    metrics = dict(info.metrics)
+    if isinstance(live, Run):
+        progress, fraction = words.queue(live) or words.progress(live), live.fraction_done()
+        metrics |= live.latest
+    elif isinstance(live, Study):
+        ended = len(live.ended())
+        progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
+        fraction = ended / live.trials_wanted if live.trials_wanted else None
+    curve = info.curve
+    leading = Leading(name=curve.name, best=curve.best, last=curve.last, values=list(curve.values)) if curve else None
+    plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
+    return RunRow(
+        run_id=info.run_id,
+        name=shortened(info.name, 300),
+        experiment=info.experiment,
+        kind="trial" if info.parent else "study" if info.kind is RunKind.STUDY else "run",
+        state=state.value,
+        is_final=state.is_final,
+        can_stop=live is not None and state.can_stop,
+        is_deleted=info.is_deleted,
+        reason=shortened(info.reason, 500),
+        user=info.user,
+        parent=info.parent,
+        created_at=info.created_at,
+        started_at=info.started_at if live is None else live.started_at or info.started_at,
+        ended_at=info.ended_at,
+        duration_s=info.duration_s,
+        progress=progress,
+        fraction=fraction,
+        leading=leading,
+        metrics=dict(list(plain.items())[:_MOST_NAMES]),
+        params={name: shortened(value, _MOST_PARAM_CHARS) for name, value in list(info.params.items())[:_MOST_NAMES]},
+    )
+
+
+def _handle(context: Context, run: str) -> Any:
+    info = context.registry.run(run)
+    handle = context.live.handle(info.run_id)
+    if handle is None:
+        context.live.look()
+        handle = context.live.handle(info.run_id)
+    if handle is None:
+        if info.state.is_final:
+            raise UsageError(f"run {info.name} has ended ({info.state.value}): there is nothing to stop")
+        raise ClusterError(f"run {info.name} is not on the cluster in use: connect to its cluster first")
+    return handle
+
+
+def _part(text: str, start: int, length: int) -> Text:
+    part = text[start : start + length]
+    return Text(text=part, start=min(start, len(text)), end=min(start, len(text)) + len(part), total=len(text))
