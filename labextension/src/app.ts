@@ -1,0 +1,151 @@
+/** What every screen is given, whatever page it is on. */
+import { createContext, useCallback, useContext, useEffect, useRef, useState } from 'react';
+import { ApiError, type Api } from './api/client';
+import type { Translator } from './translate';
+
+export type DetailKind = 'group' | 'dataset' | 'run' | 'study' | 'model' | 'compare' | 'lineage';
+
+export interface AppContext {
+  api: Api;
+  trans: Translator;
+  /** Opens a detail view. Ids: `teams@1`, `delays@1`, a run's id, a model's name, ids of runs with commas, `group:teams@1`. */
+  open(kind: DetailKind, id: string): void;
+  /** Puts code into a new cell below the active one; null where there is no notebook. */
+  insertCode: ((code: string) => void) | null;
+  copy(text: string): void;
+  confirm(title: string, body: string, accept: string): Promise<boolean>;
+  notify(message: string, kind: 'info' | 'error', action?: { label: string; run(): void }): void;
+  /** Opens a page of the server, below its base URL. */
+  openPage(path: string): void;
+  isReadOnly: boolean;
+}
+
+export const AppProvider = createContext<AppContext | null>(null);
+
+export function useApp(): AppContext {
+  const app = useContext(AppProvider);
+  if (!app) {
+    throw new Error('a screen needs an AppProvider around it');
+  }
+  return app;
+}
+
+export interface Asked<T> {
+  /** The last answer; stays while a newer one is awaited, so that nothing flashes. */
+  data: T | null;
+  error: ApiError | null;
+  isLoading: boolean;
+  retry(): void;
+}
+
+/**
+ * Ask the API, and ask again whenever one of some topics changes.
+ *
+ * @param key - what is asked, as text: another key is another question, whose first answer is awaited anew.
+ */
+export function useAsked<T>(key: string, ask: (api: Api) => Promise<T>, topics: string[] = []): Asked<T> {
+  const { api } = useApp();
+  const [state, setState] = useState<{ key: string; data: T | null; error: ApiError | null; isLoading: boolean }>({
+    key,
+    data: null,
+    error: null,
+    isLoading: true
+  });
+  const latest = useRef(ask);
+  latest.current = ask;
+  const number = useRef(0);
+  const isAsking = useRef(false);
+  const isAgainWanted = useRef(false);
+
+  const refresh = useCallback(() => {
+    if (isAsking.current) {
+      // what comes in a burst is asked once more when the answer is there
+      isAgainWanted.current = true;
+      return;
+    }
+    const mine = ++number.current;
+    isAsking.current = true;
+    latest
+      .current(api)
+      .then(
+        data => {
+          if (mine === number.current) {
+            setState({ key, data, error: null, isLoading: false });
+          }
+        },
+        (error: unknown) => {
+          if (mine === number.current) {
+            const told = error instanceof ApiError ? error : new ApiError(0, 'Something went wrong', String(error));
+            setState(before => ({ key, data: before.key === key ? before.data : null, error: told, isLoading: false }));
+          }
+        }
+      )
+      .finally(() => {
+        if (mine === number.current) {
+          isAsking.current = false;
+          if (isAgainWanted.current) {
+            isAgainWanted.current = false;
+            refresh();
+          }
+        }
+      });
+  }, [api, key]);
+
+  const wanted = topics.join(' ');
+  useEffect(() => {
+    isAsking.current = false;
+    isAgainWanted.current = false;
+    setState(before => (before.key === key ? before : { ...before, key, error: null, isLoading: true }));
+    refresh();
+    const leave = wanted ? api.onChange(wanted.split(' '), refresh) : null;
+    return () => {
+      // an answer that is still to come answers an old question
+      number.current++;
+      leave?.();
+    };
+  }, [api, key, wanted, refresh]);
+
+  return { data: state.data, error: state.error, isLoading: state.isLoading, retry: refresh };
+}
+
+/** Whether changes are heard; false while the server is away. */
+export function useConnection(): boolean {
+  const { api } = useApp();
+  const [isLive, setIsLive] = useState(api.isLive);
+  useEffect(() => {
+    setIsLive(api.isLive);
+    return api.onConnection(setIsLive);
+  }, [api]);
+  return isLive;
+}
+
+/** A value that is told only when it has rested for a moment, such as what somebody types. */
+export function useRested<T>(value: T, rest_ms = 150): T {
+  const [rested, setRested] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      setRested(value);
+    }, rest_ms);
+    return () => {
+      clearTimeout(timer);
+    };
+  }, [value, rest_ms]);
+  return rested;
+}
+
+/** Do something that changes the server, and tell the user if it cannot be done. */
+export function useAction(): (action: () => Promise<unknown>) => Promise<boolean> {
+  const { notify } = useApp();
+  return useCallback(
+    async action => {
+      try {
+        await action();
+        return true;
+      } catch (error) {
+        notify(error instanceof Error ? error.message : String(error), 'error');
+        return false;
+      }
+    },
+    [notify]
+  );
+}
