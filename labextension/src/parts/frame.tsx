@@ -93,8 +93,8 @@ export function Tabs({ tabs, label, first }: { tabs: Tab[]; label: string; first
     event.currentTarget.querySelector<HTMLElement>(`[data-tab="${next?.name ?? ''}"]`)?.focus();
   };
   return (
-    <div className="hops-tabs">
-      <div role="tablist" aria-label={label} className="hops-tablist" onKeyDown={move}>
+    <div className="hops-pages">
+      <div role="tablist" aria-label={label} className="hops-pagelist" onKeyDown={move}>
         {tabs.map(tab => (
           <button
             type="button"
@@ -113,7 +113,7 @@ export function Tabs({ tabs, label, first }: { tabs: Tab[]; label: string; first
           </button>
         ))}
       </div>
-      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${current?.name ?? ''}`} tabIndex={0} className="hops-tabpanel">
+      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${current?.name ?? ''}`} tabIndex={0} className="hops-page">
         {current?.content()}
       </div>
     </div>

@@ -15,7 +15,7 @@ export function plain(text: string, most = 300): string {
 /** One line that is cut by its place, whole in its tooltip. */
 export function Line({ text, className = '' }: { text: string; className?: string }): ReactNode {
   return (
-    <bdi className={`hops-line ${className}`} title={plain(text, 2000)}>
+    <bdi className={`hops-text ${className}`} title={plain(text, 2000)}>
       {plain(text)}
     </bdi>
   );
@@ -27,7 +27,7 @@ export function Marked({ text, start, end }: { text: string; start: number; end:
     return <Line text={text} />;
   }
   return (
-    <bdi className="hops-line" title={plain(text, 2000)}>
+    <bdi className="hops-text" title={plain(text, 2000)}>
       {plain(text.slice(0, start))}
       <mark>{plain(text.slice(start, end))}</mark>
       {plain(text.slice(end))}
