@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import shlex
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NoReturn
 
@@ -169,3 +170,19 @@ def _names(text: str) -> tuple[str, ...]:
 def as_dict(options: Any) -> dict[str, Any]:
     """Options as plain values for records, REST and the wire."""
     return {f.name: getattr(options, f.name) for f in fields(options)}
+
+
+def as_words(options_type: type, values: Mapping[str, Any]) -> list[str]:
+    """Return the words of a magic's line that ask for some values; what is as by default is left out."""
+    words = []
+    for item in fields(options_type):
+        spec, value = spec_of(item), values.get(item.name, item.default)
+        default = () if item.default is MISSING else item.default
+        if spec.hidden or value is None or value == default or value is False:
+            continue
+        flag = spec.flags[0] if spec.flags else flag_name(item.name)
+        if value is True:
+            words.append(flag)
+        else:
+            words += [flag, shlex.quote(",".join(value) if isinstance(value, list | tuple) else str(value))]
+    return words

@@ -10,9 +10,11 @@ from hops_magic.api import following
 from hops_magic.api.context import Context
 from hops_magic.api.features import Source
 from hops_magic.api.plain import Number, shortened
+from hops_magic.api.rerunning import cell_of
 from hops_magic.api.routing import Limit, Name, Offset, Payload, table
 from hops_magic.errors import ClusterError, NotFoundError, UsageError
 from hops_magic.registry.infos import RunInfo
+from hops_magic.registry.layout import SOURCE
 from hops_magic.registry.records import RunKind
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
@@ -100,11 +102,12 @@ class CapturedRow(Payload):
 
 
 class RunDetail(RunRow):
-    """All that the record knows of a run, but its source, output and metrics."""
+    """All that the record knows of a run, but its output and metrics; ``cell`` runs it again."""
 
     options: dict[str, Any]
     captured: list[CapturedRow]
     environment: dict[str, Any]
+    cell: str
     inputs: list[Source]
     models: list[ModelMade]
     notebook: str
@@ -235,9 +238,11 @@ def show_run(context: Context, run: Name) -> RunDetail:
     """Show a run by its id, the beginning of its id, or its name."""
     registry = context.registry
     info = registry.run(run)
+    recorded = registry.options(info)
     return RunDetail(
         **{**run_row(context, info).model_dump(), "params": dict(info.params), "metrics": dict(info.metrics)},
-        options=registry.options(info),
+        options=recorded,
+        cell=cell_of(info, recorded, registry.text(info, SOURCE, default="")),
         captured=[
             CapturedRow(name=each.name, type=each.type, size_bytes=each.size_bytes, how=each.how)
             for each in registry.captured(info)
