@@ -9,14 +9,14 @@ export interface AppContext {
   api: Api;
   trans: Translator;
   /** Opens a detail view. Ids: `teams@1`, `delays@1`, a run's id, a model's name, ids of runs with commas, `group:teams@1`. */
-  open(kind: DetailKind, id: string): void;
+  open: (kind: DetailKind, id: string) => void;
   /** Puts code into a new cell below the active one; null where there is no notebook. */
   insertCode: ((code: string) => void) | null;
-  copy(text: string): void;
-  confirm(title: string, body: string, accept: string): Promise<boolean>;
-  notify(message: string, kind: 'info' | 'error', action?: { label: string; run(): void }): void;
+  copy: (text: string) => void;
+  confirm: (title: string, body: string, accept: string) => Promise<boolean>;
+  notify: (message: string, kind: 'info' | 'error', action?: { label: string; run: () => void }) => void;
   /** Opens a page of the server, below its base URL. */
-  openPage(path: string): void;
+  openPage: (path: string) => void;
   isReadOnly: boolean;
 }
 
@@ -35,7 +35,7 @@ export interface Asked<T> {
   data: T | null;
   error: ApiError | null;
   isLoading: boolean;
-  retry(): void;
+  retry: () => void;
 }
 
 /**
@@ -98,9 +98,10 @@ export function useAsked<T>(key: string, ask: (api: Api) => Promise<T>, topics: 
     setState(before => (before.key === key ? before : { ...before, key, error: null, isLoading: true }));
     refresh();
     const leave = wanted ? api.onChange(wanted.split(' '), refresh) : null;
+    const counter = number;
     return () => {
       // an answer that is still to come answers an old question
-      number.current++;
+      counter.current++;
       leave?.();
     };
   }, [api, key, wanted, refresh]);

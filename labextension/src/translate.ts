@@ -3,7 +3,7 @@ import { createContext, useContext } from 'react';
 
 /** The part of JupyterLab's `TranslationBundle` that the components use. */
 export interface Translator {
-  __(text: string, ...values: (string | number)[]): string;
+  __: (text: string, ...values: (string | number)[]) => string;
 }
 
 /** English as written. */

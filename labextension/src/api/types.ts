@@ -251,6 +251,8 @@ export interface RunPage {
 
 export interface RunDetail extends RunRow {
   options: { options?: Record<string, unknown>; params?: Record<string, unknown> } & Record<string, unknown>;
+  /** Runs it again. */
+  cell: string;
   captured: { name: string; type: string; size_bytes: number | null; how: string }[];
   environment: Record<string, unknown>;
   inputs: Source[];

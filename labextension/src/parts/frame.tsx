@@ -1,6 +1,7 @@
 /** What surrounds content: tabs, empty states, problems with a retry, places that load later. */
 import { Component, useId, useState, type ErrorInfo, type KeyboardEvent, type ReactNode } from 'react';
 import { useApp, useConnection, type Asked } from '../app';
+import type { Translator } from '../translate';
 import { plain } from './text';
 
 /** What is shown where there is nothing yet: it says how to begin. */
@@ -19,7 +20,13 @@ export function Snippet({ code }: { code: string }): ReactNode {
   return (
     <div className="hops-snippet">
       <pre>{code}</pre>
-      <button type="button" className="hops-button" onClick={() => (insertCode ?? copy)(code)}>
+      <button
+        type="button"
+        className="hops-button"
+        onClick={() => {
+          (insertCode ?? copy)(code);
+        }}
+      >
         {insertCode ? trans.__('Insert') : trans.__('Copy')}
       </button>
     </div>
@@ -113,7 +120,13 @@ export function Tabs({ tabs, label, first }: { tabs: Tab[]; label: string; first
           </button>
         ))}
       </div>
-      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${current?.name ?? ''}`} tabIndex={0} className="hops-page">
+      <div
+        role="tabpanel"
+        id={`${id}-panel`}
+        aria-labelledby={`${id}-${current?.name ?? ''}`}
+        tabIndex={0}
+        className="hops-page"
+      >
         {current?.content()}
       </div>
     </div>
@@ -121,7 +134,7 @@ export function Tabs({ tabs, label, first }: { tabs: Tab[]; label: string; first
 }
 
 /** Keeps a broken part from taking the page along. */
-export class Guard extends Component<{ children: ReactNode; trans: { __(text: string): string } }, { error: Error | null }> {
+export class Guard extends Component<{ children: ReactNode; trans: Translator }, { error: Error | null }> {
   override state: { error: Error | null } = { error: null };
 
   static getDerivedStateFromError(error: Error): { error: Error } {
@@ -129,6 +142,7 @@ export class Guard extends Component<{ children: ReactNode; trans: { __(text: st
   }
 
   override componentDidCatch(error: Error, info: ErrorInfo): void {
+    // eslint-disable-next-line no-console -- where a developer looks for what the user saw
     console.error('a screen of hops_magic broke', error, info.componentStack);
   }
 

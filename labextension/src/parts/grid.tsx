@@ -1,5 +1,14 @@
 /** A list of any length, of which only what is seen is drawn; rows are loaded a page at a time. */
-import { useCallback, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode, type UIEvent } from 'react';
+import {
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  type KeyboardEvent,
+  type ReactNode,
+  type UIEvent
+} from 'react';
 
 const BEYOND = 12;
 

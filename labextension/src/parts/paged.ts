@@ -45,7 +45,7 @@ export function usePages<Item>(
     if (!later) {
       return first;
     }
-    const known = new Set(first.map(latest.current.id));
+    const known = new Set(first.map(item => latest.current.id(item)));
     return [...first, ...later.items.filter(item => !known.has(latest.current.id(item)))];
   }, [head.data, later]);
 

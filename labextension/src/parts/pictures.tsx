@@ -28,7 +28,9 @@ export function Bars({ sketch, label }: { sketch: Sketch | null; label: string }
 
 /** The course of a metric. */
 export function Sparkline({ values, label }: { values: (number | null)[]; label: string }): ReactNode {
-  const known = values.map((value, index) => [index, value] as const).filter((point): point is [number, number] => point[1] !== null);
+  const known = values
+    .map((value, index) => [index, value] as const)
+    .filter((point): point is [number, number] => point[1] !== null);
   if (known.length < 2) {
     return <span className="hops-spark" />;
   }
@@ -52,7 +54,15 @@ export function Sparkline({ values, label }: { values: (number | null)[]; label:
 export function Meter({ share, label, text }: { share: number | null; label: string; text: string }): ReactNode {
   const shown = Math.min(1, Math.max(0, share ?? 0));
   return (
-    <div className="hops-meter" role="meter" aria-label={label} aria-valuenow={Math.round(shown * 100)} aria-valuemin={0} aria-valuemax={100} aria-valuetext={text}>
+    <div
+      className="hops-meter"
+      role="meter"
+      aria-label={label}
+      aria-valuenow={Math.round(shown * 100)}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuetext={text}
+    >
       <div className="hops-meter-bar">
         <div style={{ width: `${String(shown * 100)}%` }} className={shown > 0.9 ? 'hops-meter-full' : ''} />
       </div>

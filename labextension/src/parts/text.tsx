@@ -2,9 +2,9 @@
 import type { ReactNode } from 'react';
 
 // control characters, and those that turn the direction of what follows
-// eslint-disable-next-line no-control-regex
+ 
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
-// eslint-disable-next-line no-control-regex
+ 
 const ANSI = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
 
 export function plain(text: string, most = 300): string {
@@ -55,7 +55,14 @@ const STEPS: [seconds: number, unit: Intl.RelativeTimeFormatUnit][] = [
   [86400 * 365, 'month'],
   [Infinity, 'year']
 ];
-const UNITS: Record<string, number> = { second: 1, minute: 60, hour: 3600, day: 86400, month: 86400 * 30, year: 86400 * 365 };
+const UNITS: Record<string, number> = {
+  second: 1,
+  minute: 60,
+  hour: 3600,
+  day: 86400,
+  month: 86400 * 30,
+  year: 86400 * 365
+};
 
 /** `5 min. ago`, the moment itself in the tooltip. */
 export function Age({ at, now = Date.now() / 1000 }: { at: number | null; now?: number }): ReactNode {

@@ -1,0 +1,100 @@
+/** Following one run: what the notebook's live view shows, of a run that anybody started. */
+import { useCallback, useEffect, useRef, useState } from 'react';
+import { useApp } from '../../app';
+import { ApiError, path } from '../../api/client';
+import type { Live } from '../../api/types';
+import { advance, type RunModel } from '../../model';
+import { advanceStudy, type StudyModel } from '../../study';
+
+export interface Followed {
+  run: RunModel | null;
+  study: StudyModel | null;
+  error: ApiError | null;
+  retry: () => void;
+}
+
+interface Folded {
+  run: RunModel | null;
+  study: StudyModel | null;
+}
+
+/** Fold an answer; null if messages before it were missed. */
+export function folded(before: Folded, live: Live, now_s: number): Folded | null {
+  let { run, study } = before;
+  if (live.kind === 'run') {
+    for (const update of live.updates) {
+      run = advance(run, update, now_s);
+      if (!run) {
+        return null;
+      }
+    }
+    return { run, study: null };
+  }
+  for (const update of live.updates) {
+    study = advanceStudy(study, update, now_s);
+    if (!study) {
+      return null;
+    }
+  }
+  return { run: null, study };
+}
+
+/** A run or study as it is now, kept up to date while the screen is open. */
+export function useLive(runId: string): Followed {
+  const { api } = useApp();
+  const [state, setState] = useState<Folded & { error: ApiError | null }>({ run: null, study: null, error: null });
+  const known = useRef<Folded & { cursor: string }>({ run: null, study: null, cursor: '' });
+  const pull = useRef<() => void>(() => undefined);
+
+  useEffect(() => {
+    let isGone = false;
+    let isAsking = false;
+    let isAgainWanted = false;
+    known.current = { run: null, study: null, cursor: '' };
+    setState({ run: null, study: null, error: null });
+
+    const ask = async () => {
+      if (isAsking) {
+        isAgainWanted = true;
+        return;
+      }
+      isAsking = true;
+      try {
+        do {
+          isAgainWanted = false;
+          const live = await api.get<Live>(path`/runs/${runId}/live`, { cursor: known.current.cursor });
+          if (isGone) {
+            return;
+          }
+          const next = folded(known.current, live, Date.now() / 1000);
+          known.current = next ? { ...next, cursor: live.cursor } : { run: null, study: null, cursor: '' };
+          if (next) {
+            setState({ ...next, error: null });
+          } else {
+            // the next answer without a cursor tells everything
+            isAgainWanted = true;
+          }
+        } while (isAgainWanted);
+      } catch (error) {
+        if (!isGone) {
+          const told = error instanceof ApiError ? error : new ApiError(0, 'Something went wrong', String(error));
+          setState(before => ({ ...before, error: told }));
+        }
+      } finally {
+        isAsking = false;
+      }
+    };
+    pull.current = () => void ask();
+    void ask();
+    const leave = api.onChange([`run/${runId}`], () => void ask());
+    return () => {
+      isGone = true;
+      leave();
+    };
+  }, [api, runId]);
+
+  const retry = useCallback(() => {
+    pull.current();
+  }, []);
+  return { ...state, retry };
+}

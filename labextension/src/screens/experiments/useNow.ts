@@ -1,0 +1,15 @@
+import { useEffect, useState } from 'react';
+
+/** Seconds since the epoch, told anew now and then: ages in lists grow. */
+export function useNow(every_s = 30): number {
+  const [now, setNow] = useState(() => Date.now() / 1000);
+  useEffect(() => {
+    const timer = setInterval(() => {
+      setNow(Date.now() / 1000);
+    }, every_s * 1000);
+    return () => {
+      clearInterval(timer);
+    };
+  }, [every_s]);
+  return now;
+}
