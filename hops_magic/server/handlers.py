@@ -1,0 +1,130 @@
+"""One handler for all endpoints: it authenticates, calls the table in a thread, and writes JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.base.handlers import APIHandler
+from tornado.web import HTTPError, authenticated
+
+from hops_magic.api.problems import MEDIA_TYPE, Problem, problem_of, refused
+from hops_magic.api.routing import MOST_BODY_BYTES, PREFIX, call, table
+
+if TYPE_CHECKING:
+    from hops_magic.api.context import Context
+    from hops_magic.server.app import Backend
+
+_JSON = "application/json"
+
+
+class ApiHandler(APIHandler):
+    """Everything below ``/hops/api/v1``."""
+
+    @authenticated
+    async def get(self, path: str) -> None:
+        """Answer a question."""
+        await self._answer(path)
+
+    @authenticated
+    async def post(self, path: str) -> None:
+        """Do something."""
+        await self._answer(path)
+
+    @authenticated
+    async def put(self, path: str) -> None:
+        """Set something."""
+        await self._answer(path)
+
+    @authenticated
+    async def patch(self, path: str) -> None:
+        """Change something."""
+        await self._answer(path)
+
+    @authenticated
+    async def delete(self, path: str) -> None:
+        """Take something away."""
+        await self._answer(path)
+
+    async def _answer(self, path: str) -> None:  # noqa: ARG002 (see below)
+        backend: Backend = self.settings["hops_backend"]
+        method = str(self.request.method)
+        try:
+            # as it came: what tornado gives is unquoted, and names may hold a slash
+            raw = self.request.path.partition(PREFIX)[2]
+            body = self._body() if method != "GET" else None
+            query = {name: [value.decode("utf-8", "replace") for value in values] for name, values in self._query().items()}
+            answer, status = await backend.work(functools.partial(_work, method, raw, query, body))
+        # whatever it is becomes a problem document; what nobody foresaw is in the log as well
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                self.log.error(
+                    "%s %s failed", method, self.request.path[:200], exc_info=error if problem.slug == "internal" else None
+                )
+            self._write_problem(problem)
+            return
+        self.set_status(status)
+        self._write(answer, _JSON)
+
+    def _query(self) -> dict[str, list[bytes]]:
+        found: dict[str, list[bytes]] = self.request.query_arguments
+        # Jupyter's own way to sign in by address
+        return {name: values for name, values in found.items() if name not in ("token", "_xsrf")}
+
+    def _body(self) -> Any:
+        raw: bytes = self.request.body
+        if not raw:
+            return None
+        if len(raw) > MOST_BODY_BYTES:
+            raise refused("too-large", f"the body has {len(raw):,} bytes: at most {MOST_BODY_BYTES:,} are read")
+        kind = self.request.headers.get("Content-Type", _JSON).partition(";")[0].strip().lower()
+        if kind != _JSON:
+            raise refused("unsupported-media-type", f"the body is {kind[:80]}: send {_JSON}")
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise refused("bad-parameter", f"the body is no JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise refused("bad-parameter", "the body must be a JSON object")
+        return body
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell what the server itself refused, such as a request without a token, as a problem document too."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            detail = "sign in to this server, or send its token"
+            if isinstance(error, HTTPError) and error.log_message:
+                detail = error.log_message
+            problem = Problem(status=status_code, slug="not-authenticated", title="Sign in first", detail=detail)
+        elif status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem = problem_of(refused("method-not-allowed", f"this address does not know {self.request.method}"))
+        else:
+            problem = Problem(
+                status=status_code, slug="internal", title=HTTPStatus(status_code).phrase, detail="the request was refused"
+            )
+        self._write_problem(problem)
+
+    def _write_problem(self, problem: Problem) -> None:
+        self.set_status(problem.status)
+        if "allow" in problem.members:
+            self.set_header("Allow", problem.members["allow"])
+        self._write(problem.to_json(), MEDIA_TYPE)
+
+    def _write(self, payload: Any, kind: str) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        if payload is None:
+            self.finish(set_content_type=kind)
+            return
+        self.finish(json.dumps(payload), set_content_type=kind)
+
+
+def _work(method: str, path: str, query: dict[str, list[str]], body: Any, context: Context) -> tuple[Any, int]:
+    endpoint, in_path = table.find(method, path)
+    if context.is_read_only and not endpoint.is_read_only:
+        raise refused("read-only", "this server only shows: changes are refused")
+    context.changes.hear()
+    return call(context, endpoint, in_path, query, body), endpoint.status
