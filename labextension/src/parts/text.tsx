@@ -2,9 +2,9 @@
 import type { ReactNode } from 'react';
 
 // control characters, and those that turn the direction of what follows
- 
+
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
- 
+
 const ANSI = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
 
 export function plain(text: string, most = 300): string {

@@ -1,0 +1,315 @@
+/** Feature groups, their features, and training datasets; searched as one types. */
+import { useCallback, useState, type ReactNode } from 'react';
+import { useApp, useAsked, useRested } from '../app';
+import { path } from '../api/client';
+import type { DatasetRow, GroupDetail, GroupRow, Hit, Page } from '../api/types';
+import { whole } from '../format';
+import { Connection, Empty, Loaded, Problem, Snippet } from '../parts/frame';
+import { Rows } from '../parts/grid';
+import { usePages } from '../parts/paged';
+import { Age, Line, Marked, plain } from '../parts/text';
+import { dragCode, FeatureLine, getCode } from './features/FeatureLine';
+import { useNow } from './experiments/useNow';
+
+const ROW_HEIGHT = 44;
+const HIT_HEIGHT = 40;
+
+const EXAMPLE = `%features save df --group teams --key team_id`;
+
+interface Choosing {
+  chosen: ReadonlySet<string>;
+  choose: (name: string) => void;
+}
+
+export function FeaturesSection(): ReactNode {
+  const app = useApp();
+  const { trans } = app;
+  const [text, setText] = useState('');
+  const rested = useRested(text.trim(), 100);
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const choose = useCallback((name: string) => {
+    setChosen(before => {
+      const after = new Set(before);
+      if (!after.delete(name)) {
+        after.add(name);
+      }
+      return after;
+    });
+  }, []);
+  return (
+    <section className="hops-section" aria-label={trans.__('Features')}>
+      <Connection />
+      <div className="hops-filters">
+        <input
+          type="search"
+          className="hops-input"
+          placeholder={trans.__('Search features')}
+          aria-label={trans.__('Search names, tags and descriptions of features')}
+          value={text}
+          onChange={event => {
+            setText(event.target.value);
+          }}
+        />
+      </div>
+      {rested ? <Hits text={rested} chosen={chosen} choose={choose} /> : <Groups chosen={chosen} choose={choose} />}
+      {chosen.size > 0 && (
+        <div className="hops-bar-bottom" role="toolbar" aria-label={trans.__('Chosen features')}>
+          <span>{trans.__('%1 chosen', chosen.size)}</span>
+          <button
+            type="button"
+            className="hops-button hops-primary"
+            title={getCode(chosen)}
+            onClick={() => {
+              (app.insertCode ?? app.copy)(getCode(chosen));
+            }}
+          >
+            {app.insertCode ? trans.__('Insert %features get') : trans.__('Copy %features get')}
+          </button>
+          <button
+            type="button"
+            className="hops-button"
+            onClick={() => {
+              setChosen(new Set());
+            }}
+          >
+            {trans.__('Clear')}
+          </button>
+        </div>
+      )}
+    </section>
+  );
+}
+
+function Hits({ text, chosen, choose }: { text: string } & Choosing): ReactNode {
+  const { trans, open } = useApp();
+  const hits = usePages<Hit>(
+    `search ${text}`,
+    async (api, offset, limit) => {
+      const page = await api.get<Page<Hit>>('/search', { text, offset, limit });
+      return { items: page.items, hasMore: page.total > offset + page.items.length };
+    },
+    ['features'],
+    hit => `${hit.full_name}@${String(hit.version)}`
+  );
+  return (
+    <Loaded asked={hits}>
+      {items =>
+        items.length ? (
+          <Rows
+            items={items}
+            height={HIT_HEIGHT}
+            label={trans.__('What was found')}
+            keyOf={hit => hit.full_name}
+            onEnd={hits.more}
+            onOpen={hit => {
+              open('group', `${hit.group}@${String(hit.version)}`);
+            }}
+            isChosen={hit => chosen.has(hit.full_name)}
+            onChoose={hit => {
+              if (hit.column) {
+                choose(hit.full_name);
+              }
+            }}
+            render={hit => <HitLine hit={hit} isChosen={chosen.has(hit.full_name)} choose={choose} />}
+          />
+        ) : (
+          <Empty title={trans.__('Nothing is called or described like that')} />
+        )
+      }
+    </Loaded>
+  );
+}
+
+function HitLine({
+  hit,
+  isChosen,
+  choose
+}: {
+  hit: Hit;
+  isChosen: boolean;
+  choose: (name: string) => void;
+}): ReactNode {
+  const { trans } = useApp();
+  const name = hit.column || hit.group;
+  const isName = hit.where === 'name';
+  return (
+    <div
+      className="hops-hit"
+      draggable={Boolean(hit.column)}
+      onDragStart={event => {
+        dragCode(event, getCode([hit.full_name]));
+      }}
+    >
+      <div className="hops-hit-head">
+        {hit.column ? (
+          <input
+            type="checkbox"
+            tabIndex={-1}
+            checked={isChosen}
+            aria-label={trans.__('Choose %1', hit.full_name)}
+            onChange={() => {
+              choose(hit.full_name);
+            }}
+          />
+        ) : (
+          <span className="hops-chip">{trans.__('group')}</span>
+        )}
+        {isName ? <Marked text={hit.text} start={hit.start} end={hit.end} /> : <Line text={name} />}
+        <span className="hops-spacer" />
+        <span className="hops-faint hops-type">{plain(hit.type, 30)}</span>
+      </div>
+      <div className="hops-hit-more hops-faint">
+        {isName ? (
+          <Line text={hit.column ? hit.group : hit.description} />
+        ) : (
+          <Marked text={hit.text} start={hit.start} end={hit.end} />
+        )}
+      </div>
+    </div>
+  );
+}
+
+function Groups({ chosen, choose }: Choosing): ReactNode {
+  const { trans, open } = useApp();
+  const now = useNow();
+  const [unfolded, setUnfolded] = useState<string | null>(null);
+  const groups = usePages<GroupRow>(
+    'groups',
+    async (api, offset, limit) => {
+      const page = await api.get<Page<GroupRow>>('/groups', { offset, limit });
+      return { items: page.items, hasMore: page.total > offset + page.items.length };
+    },
+    ['features'],
+    group => group.name
+  );
+  return (
+    <Loaded asked={groups}>
+      {items =>
+        items.length ? (
+          <>
+            <Rows
+              items={items}
+              height={ROW_HEIGHT}
+              label={trans.__('Feature groups')}
+              keyOf={group => group.name}
+              onEnd={groups.more}
+              onOpen={group => {
+                open('group', group.full_name);
+              }}
+              isChosen={group => group.name === unfolded}
+              onChoose={group => {
+                setUnfolded(unfolded === group.name ? null : group.name);
+              }}
+              render={group => (
+                <div className="hops-group">
+                  <div className="hops-group-head">
+                    <button
+                      type="button"
+                      className="hops-fold-button"
+                      tabIndex={-1}
+                      aria-expanded={unfolded === group.name}
+                      aria-label={trans.__('Features of %1', group.name)}
+                      onClick={() => {
+                        setUnfolded(unfolded === group.name ? null : group.name);
+                      }}
+                    >
+                      {unfolded === group.name ? '▾' : '▸'}
+                    </button>
+                    <Line text={group.name} className="hops-strong" />
+                    <span className="hops-chip">{`v${String(group.version)}`}</span>
+                    <span className="hops-spacer" />
+                    <Age at={group.updated_at} now={now} />
+                  </div>
+                  <div className="hops-group-more hops-faint">
+                    <span className="hops-figure">{trans.__('%1 rows', whole(group.rows))}</span>
+                    <Line text={group.description} />
+                  </div>
+                </div>
+              )}
+            />
+            {unfolded !== null && <Unfolded key={unfolded} name={unfolded} chosen={chosen} choose={choose} />}
+            <Datasets />
+          </>
+        ) : (
+          <Empty title={trans.__('No features yet')}>
+            <p>{trans.__('Save a table of a notebook as a feature group:')}</p>
+            <Snippet code={EXAMPLE} />
+          </Empty>
+        )
+      }
+    </Loaded>
+  );
+}
+
+/** The features of the group that is unfolded. */
+function Unfolded({ name, chosen, choose }: { name: string } & Choosing): ReactNode {
+  const { trans } = useApp();
+  const asked = useAsked(
+    `features of ${name}`,
+    api => api.get<GroupDetail>(path`/groups/${name}`, { fields: 'features' }),
+    ['features']
+  );
+  if (asked.error && !asked.data) {
+    return <Problem error={asked.error} retry={asked.retry} />;
+  }
+  return (
+    <div className="hops-drawer" role="region" aria-label={trans.__('Features of %1', name)}>
+      <div className="hops-drawer-title">
+        <Line text={name} className="hops-strong" />
+      </div>
+      <Rows
+        items={asked.data?.features ?? []}
+        height={30}
+        label={trans.__('Features of %1', name)}
+        keyOf={feature => feature.name}
+        isChosen={feature => chosen.has(`${name}.${feature.name}`)}
+        onChoose={feature => {
+          choose(`${name}.${feature.name}`);
+        }}
+        render={feature => (
+          <FeatureLine
+            group={name}
+            feature={feature}
+            isChosen={chosen.has(`${name}.${feature.name}`)}
+            onChoose={() => {
+              choose(`${name}.${feature.name}`);
+            }}
+          />
+        )}
+      />
+    </div>
+  );
+}
+
+function Datasets(): ReactNode {
+  const { trans, open } = useApp();
+  const asked = useAsked('datasets', api => api.get<Page<DatasetRow>>('/datasets', { limit: 100 }), ['features']);
+  const items = asked.data?.items ?? [];
+  return items.length ? (
+    <details className="hops-datasets" open>
+      <summary>{trans.__('Training datasets')}</summary>
+      <ul className="hops-list">
+        {items.map(each => (
+          <li key={each.full_name}>
+            <button
+              type="button"
+              className="hops-link"
+              onClick={() => {
+                open('dataset', each.full_name);
+              }}
+            >
+              {plain(each.full_name)}
+            </button>
+            <span className="hops-faint hops-figure">
+              {Object.entries(each.rows)
+                .map(([split, rows]) => `${plain(split, 20)} ${whole(rows)}`)
+                .join(', ')}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </details>
+  ) : null;
+}
+
+export default FeaturesSection;

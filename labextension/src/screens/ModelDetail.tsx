@@ -1,0 +1,216 @@
+/** All versions of a model. */
+import { useState, type ReactNode } from 'react';
+import { useAction, useApp, useAsked } from '../app';
+import { path } from '../api/client';
+import type { Page, VersionRow } from '../api/types';
+import { amount, figure } from '../format';
+import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
+import { Age, Line, plain } from '../parts/text';
+import { LineagePicture } from './lineage/LineagePicture';
+
+const MOST_METRICS = 4;
+
+export function ModelDetail({ id }: { id: string }): ReactNode {
+  const { trans } = useApp();
+  const asked = useAsked(
+    `model ${id}`,
+    api => api.get<Page<VersionRow>>(path`/models/${id}/versions`, { limit: 500 }),
+    ['models']
+  );
+  return (
+    <main className="hops-detail" aria-label={trans.__('Model')}>
+      <Connection />
+      <header className="hops-detail-head">
+        <h2>
+          <bdi>{plain(id)}</bdi>
+        </h2>
+      </header>
+      <Loaded asked={asked}>
+        {({ items }) =>
+          items.length ? (
+            <Tabs
+              label={trans.__('Parts of the model')}
+              tabs={[
+                { name: 'versions', label: trans.__('Versions'), content: () => <Versions versions={items} /> },
+                {
+                  name: 'lineage',
+                  label: trans.__('Lineage'),
+                  content: () => <LineagePicture kind="model" name={`${id}/${String(items[0]?.version ?? 1)}`} />
+                }
+              ]}
+            />
+          ) : (
+            <Empty title={trans.__('This model has no version')} />
+          )
+        }
+      </Loaded>
+    </main>
+  );
+}
+
+function Versions({ versions }: { versions: VersionRow[] }): ReactNode {
+  const { trans } = useApp();
+  const metrics = [...new Set(versions.flatMap(version => Object.keys(version.metrics)))].slice(0, MOST_METRICS);
+  return (
+    <div className="hops-scroll">
+      <table className="hops-table">
+        <thead>
+          <tr>
+            <th scope="col">{trans.__('Version')}</th>
+            <th scope="col">{trans.__('Aliases')}</th>
+            {metrics.map(name => (
+              <th scope="col" key={name} className="hops-number">
+                <Line text={name} />
+              </th>
+            ))}
+            <th scope="col">{trans.__('Made by')}</th>
+            <th scope="col">{trans.__('When')}</th>
+            <th scope="col" className="hops-number">
+              {trans.__('Size')}
+            </th>
+            <th scope="col">{trans.__('Actions')}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {versions.map(version => (
+            <Version key={version.version} version={version} metrics={metrics} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Version({ version, metrics }: { version: VersionRow; metrics: string[] }): ReactNode {
+  const app = useApp();
+  const { trans, api } = app;
+  const act = useAction();
+  const reference = version.aliases[0] ? JSON.stringify(version.aliases[0]) : String(version.version);
+  const code = `import hops_magic as hops\n\nmodel = hops.models.load(${JSON.stringify(version.name)}, ${reference})`;
+  const remove = async () => {
+    const title = trans.__('Delete version %1?', version.version);
+    if (
+      await app.confirm(
+        title,
+        trans.__('It leaves the registry for good; its file stays with its run.'),
+        trans.__('Delete')
+      )
+    ) {
+      await act(() => api.delete(path`/models/${version.name}/versions/${version.version}`));
+    }
+  };
+  return (
+    <tr>
+      <th scope="row">{version.version}</th>
+      <td>
+        <Aliases version={version} />
+      </td>
+      {metrics.map(name => (
+        <td key={name} className="hops-number">
+          {figure(version.metrics[name])}
+        </td>
+      ))}
+      <td>
+        {version.run_id && (
+          <button
+            type="button"
+            className="hops-link"
+            onClick={() => {
+              app.open('run', version.run_id);
+            }}
+          >
+            {plain(version.run_name || version.run_id, 40)}
+          </button>
+        )}
+      </td>
+      <td>
+        <Age at={version.created_at} />
+      </td>
+      <td className="hops-number">{version.size_bytes === null ? '' : amount(version.size_bytes)}</td>
+      <td className="hops-actions">
+        <button
+          type="button"
+          className="hops-button"
+          title={code}
+          onClick={() => {
+            (app.insertCode ?? app.copy)(code);
+          }}
+        >
+          {app.insertCode ? trans.__('Insert loading code') : trans.__('Copy loading code')}
+        </button>
+        {!app.isReadOnly && (
+          <button type="button" className="hops-button hops-danger" onClick={() => void remove()}>
+            {trans.__('Delete')}
+          </button>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+function Aliases({ version }: { version: VersionRow }): ReactNode {
+  const app = useApp();
+  const { trans, api } = app;
+  const act = useAction();
+  const [alias, setAlias] = useState<string | null>(null);
+  return (
+    <>
+      {version.aliases.map(each => (
+        <span className="hops-chip" key={each}>
+          <Line text={each} />
+          {!app.isReadOnly && (
+            <button
+              type="button"
+              className="hops-chip-button"
+              aria-label={trans.__('Remove alias %1', each)}
+              onClick={() => void act(() => api.delete(path`/models/${version.name}/aliases/${each}`))}
+            >
+              ×
+            </button>
+          )}
+        </span>
+      ))}
+      {!app.isReadOnly &&
+        (alias === null ? (
+          <button
+            type="button"
+            className="hops-link"
+            onClick={() => {
+              setAlias('');
+            }}
+          >
+            {trans.__('Add')}
+          </button>
+        ) : (
+          <form
+            className="hops-form"
+            onSubmit={event => {
+              event.preventDefault();
+              const body = { version: version.version };
+              void act(() => api.put(path`/models/${version.name}/aliases/${alias}`, body)).then(isDone => {
+                if (isDone) {
+                  setAlias(null);
+                }
+              });
+            }}
+          >
+            <input
+              className="hops-input hops-short"
+              aria-label={trans.__('Alias of version %1', version.version)}
+              placeholder={trans.__('champion')}
+              autoFocus
+              value={alias}
+              onChange={event => {
+                setAlias(event.target.value);
+              }}
+            />
+            <button type="submit" className="hops-button" disabled={!alias}>
+              {trans.__('Set')}
+            </button>
+          </form>
+        ))}
+    </>
+  );
+}
+
+export default ModelDetail;

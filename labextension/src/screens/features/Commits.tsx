@@ -1,0 +1,243 @@
+/** The commits of a group; two of them are compared: rows, and distributions. */
+import { useState, type ReactNode } from 'react';
+import { useApp, useAsked } from '../../app';
+import { path } from '../../api/client';
+import type { CommitRow, DiffDocument, DriftDocument, Page, Table } from '../../api/types';
+import { figure, whole } from '../../format';
+import { Empty, Loaded } from '../../parts/frame';
+import { Age, Line, plain } from '../../parts/text';
+import { Grid } from './Grid';
+
+export function Commits({ group }: { group: string }): ReactNode {
+  const { trans, open } = useApp();
+  const [ends, setEnds] = useState<{ before: number | null; after: number | null }>({ before: null, after: null });
+  const asked = useAsked(
+    `commits ${group}`,
+    api => api.get<Page<CommitRow>>(path`/groups/${group}/commits`, { limit: 200 }),
+    ['features']
+  );
+  return (
+    <Loaded asked={asked}>
+      {({ items }) => {
+        const after = ends.after ?? items[0]?.number ?? null;
+        const before = ends.before ?? items[1]?.number ?? null;
+        return (
+          <div className="hops-stack">
+            <div className="hops-scroll">
+              <table className="hops-table">
+                <thead>
+                  <tr>
+                    <th scope="col">{trans.__('From')}</th>
+                    <th scope="col">{trans.__('To')}</th>
+                    <th scope="col">{trans.__('Commit')}</th>
+                    <th scope="col">{trans.__('When')}</th>
+                    <th scope="col">{trans.__('What')}</th>
+                    <th scope="col" className="hops-number">
+                      {trans.__('Rows')}
+                    </th>
+                    <th scope="col">{trans.__('Who')}</th>
+                    <th scope="col">{trans.__('Source')}</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {items.map(commit => (
+                    <tr key={commit.number}>
+                      <td>
+                        <input
+                          type="radio"
+                          name={`before ${group}`}
+                          aria-label={trans.__('Compare from commit %1', commit.number)}
+                          checked={commit.number === before}
+                          onChange={() => {
+                            setEnds({ before: commit.number, after });
+                          }}
+                        />
+                      </td>
+                      <td>
+                        <input
+                          type="radio"
+                          name={`after ${group}`}
+                          aria-label={trans.__('Compare to commit %1', commit.number)}
+                          checked={commit.number === after}
+                          onChange={() => {
+                            setEnds({ before, after: commit.number });
+                          }}
+                        />
+                      </td>
+                      <th scope="row">{commit.number}</th>
+                      <td>
+                        <Age at={commit.at} />
+                      </td>
+                      <td>
+                        {plain(commit.operation)}{' '}
+                        <span className="hops-figure hops-faint">
+                          {`+${whole(commit.rows_added)} ~${whole(commit.rows_changed)} −${whole(commit.rows_removed)}`}
+                        </span>
+                      </td>
+                      <td className="hops-number">{whole(commit.rows)}</td>
+                      <td>
+                        <Line text={commit.author} />
+                      </td>
+                      <td>
+                        {commit.run_id ? (
+                          <button
+                            type="button"
+                            className="hops-link"
+                            onClick={() => {
+                              open('run', commit.run_id);
+                            }}
+                          >
+                            {plain(commit.run_id, 12)}
+                          </button>
+                        ) : (
+                          <Line text={commit.source} />
+                        )}
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+            {before !== null && after !== null && before < after ? (
+              <>
+                <Difference group={group} before={before} after={after} />
+                <DriftTable group={group} before={before} after={after} />
+              </>
+            ) : (
+              items.length > 1 && (
+                <p className="hops-faint">{trans.__('Choose an earlier and a later commit to compare.')}</p>
+              )
+            )}
+          </div>
+        );
+      }}
+    </Loaded>
+  );
+}
+
+interface Between {
+  group: string;
+  before: number;
+  after: number;
+}
+
+function Difference({ group, before, after }: Between): ReactNode {
+  const { trans } = useApp();
+  const asked = useAsked(`diff ${group} ${String(before)} ${String(after)}`, api =>
+    api.get<DiffDocument>(path`/groups/${group}/diff`, { before, after })
+  );
+  return (
+    <Loaded asked={asked}>
+      {diff => {
+        const parts: [string, Table][] = [
+          [trans.__('%1 added', whole(diff.counts.added)), diff.added],
+          [trans.__('%1 changed', whole(diff.counts.changed)), diff.changed],
+          [trans.__('%1 removed', whole(diff.counts.removed)), diff.removed]
+        ];
+        return (
+          <section aria-label={trans.__('Rows that differ')}>
+            <h3>{trans.__('Rows from commit %1 to %2', before, after)}</h3>
+            {parts.map(([title, table]) => (
+              <details key={title} className="hops-fold" open={table.rows.length > 0 && table.rows.length < 6}>
+                <summary>{title}</summary>
+                {table.rows.length ? <Grid table={table} label={title} /> : null}
+              </details>
+            ))}
+          </section>
+        );
+      }}
+    </Loaded>
+  );
+}
+
+function DriftTable({ group, before, after }: Between): ReactNode {
+  const { trans } = useApp();
+  const asked = useAsked(`drift ${group} ${String(before)} ${String(after)}`, api =>
+    api.get<DriftDocument>(path`/groups/${group}/drift`, { before, after })
+  );
+  return (
+    <Loaded asked={asked}>
+      {drift =>
+        drift.columns.length ? (
+          <section aria-label={trans.__('Drift')}>
+            <h3>
+              {trans.__('Drift')}{' '}
+              <span className={`hops-verdict hops-verdict-${plain(drift.verdict)}`}>{plain(drift.verdict)}</span>
+            </h3>
+            <div className="hops-scroll">
+              <table className="hops-table">
+                <thead>
+                  <tr>
+                    <th scope="col">{trans.__('Feature')}</th>
+                    <th scope="col">{trans.__('Verdict')}</th>
+                    <th scope="col" className="hops-number">
+                      PSI
+                    </th>
+                    <th scope="col" className="hops-number">
+                      KS
+                    </th>
+                    <th scope="col">{trans.__('Before and after')}</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {drift.columns.map(column => (
+                    <tr key={column.name}>
+                      <th scope="row">
+                        <Line text={column.name} />
+                      </th>
+                      <td>
+                        <span className={`hops-verdict hops-verdict-${plain(column.verdict)}`}>
+                          {plain(column.verdict)}
+                        </span>
+                      </td>
+                      <td className="hops-number">{figure(column.psi)}</td>
+                      <td className="hops-number">{figure(column.ks)}</td>
+                      <td>
+                        <Pairs bins={column.bins} label={trans.__('Shares of %1 before and after', column.name)} />
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          </section>
+        ) : (
+          <Empty title={trans.__('There is no feature to compare')} />
+        )
+      }
+    </Loaded>
+  );
+}
+
+function Pairs({
+  bins,
+  label
+}: {
+  bins: { label: string; before: number; after: number }[];
+  label: string;
+}): ReactNode {
+  const most = Math.max(1e-9, ...bins.flatMap(bin => [bin.before, bin.after]));
+  const width = 100 / Math.max(1, bins.length);
+  return (
+    <svg className="hops-bars hops-pairs" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label={label}>
+      {bins.map((bin, index) => (
+        <g key={index}>
+          <title>{`${bin.label}: ${figure(100 * bin.before)} % → ${figure(100 * bin.after)} %`}</title>
+          <rect
+            className="hops-before"
+            x={index * width + width * 0.1}
+            width={width * 0.38}
+            y={24 - (24 * bin.before) / most}
+            height={(24 * bin.before) / most}
+          />
+          <rect
+            x={index * width + width * 0.5}
+            width={width * 0.38}
+            y={24 - (24 * bin.after) / most}
+            height={(24 * bin.after) / most}
+          />
+        </g>
+      ))}
+    </svg>
+  );
+}

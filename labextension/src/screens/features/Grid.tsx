@@ -1,0 +1,71 @@
+import type { ReactNode } from 'react';
+import { useApp } from '../../app';
+import type { Cell, Table } from '../../api/types';
+import { figure } from '../../format';
+import { plain } from '../../parts/text';
+
+interface Props {
+  table: Table;
+  label: string;
+  sort?: string;
+  /** Column, or column with `-` before it. */
+  onSort?: (sort: string) => void;
+}
+
+/** Rows of a table as they are; a click on a column's head sorts by it where that is possible. */
+export function Grid({ table, label, sort = '', onSort }: Props): ReactNode {
+  const { trans } = useApp();
+  const sorted = sort.replace(/^-/, '');
+  return (
+    <div className="hops-scroll">
+      <table className="hops-table hops-grid" aria-label={label}>
+        <thead>
+          <tr>
+            {table.columns.map(column => (
+              <th
+                key={column.name}
+                scope="col"
+                aria-sort={column.name === sorted ? (sort.startsWith('-') ? 'descending' : 'ascending') : undefined}
+              >
+                {onSort ? (
+                  <button
+                    type="button"
+                    className="hops-head-button"
+                    title={trans.__('Sort by %1', column.name)}
+                    onClick={() => {
+                      onSort(sort === column.name ? `-${column.name}` : column.name);
+                    }}
+                  >
+                    <bdi>{plain(column.name, 60)}</bdi>
+                    {column.name === sorted ? (sort.startsWith('-') ? ' ↓' : ' ↑') : ''}
+                  </button>
+                ) : (
+                  <bdi>{plain(column.name, 60)}</bdi>
+                )}
+                <div className="hops-type">{plain(column.type, 30)}</div>
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {table.rows.map((row, index) => (
+            <tr key={index}>
+              {row.map((cell, at) => (
+                <td key={at} className={typeof cell === 'number' ? 'hops-number' : ''}>
+                  {cell === null ? <span className="hops-faint">null</span> : <bdi>{shown(cell)}</bdi>}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function shown(cell: Cell): string {
+  if (typeof cell === 'number') {
+    return Number.isInteger(cell) ? String(cell) : figure(cell);
+  }
+  return cell === null ? '–' : plain(String(cell), 200);
+}

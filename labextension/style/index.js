@@ -1,0 +1,4 @@
+import 'uplot/dist/uPlot.min.css';
+import './run.css';
+import './study.css';
+import './screens.css';
