@@ -423,7 +423,7 @@ def explain(
         told = context.features.explain(request_of(*names, allow_fanout=allow_fanout))
     return Explained(
         columns=[output.name for output in told.plan.outputs],
-        groups=sorted(told.commits),
+        groups=sorted(group.full_name for group in told.plan.groups.values()),
         rows_before=told.rows_before,
         rows_after=told.rows_after,
         sql=told.sql,

@@ -71,8 +71,8 @@ class ApiHandler(APIHandler):
 
     def _query(self) -> dict[str, list[bytes]]:
         found: dict[str, list[bytes]] = self.request.query_arguments
-        # Jupyter's own way to sign in by address
-        return {name: values for name, values in found.items() if name not in ("token", "_xsrf")}
+        # of Jupyter's own: a sign-in by address, and the number with which its front end defeats caches
+        return {name: values for name, values in found.items() if name not in ("token", "_xsrf") and not name.isdigit()}
 
     def _body(self) -> Any:
         raw: bytes = self.request.body

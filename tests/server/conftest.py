@@ -1,0 +1,66 @@
+"""A real Jupyter server with the extension, as `jupyter server` starts it, and a client that is signed in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from seeding import seed
+from waiting import wait_until
+
+TOKEN = "a-token-of-the-tests"
+
+
+@dataclasses.dataclass
+class Server:
+    """Where it is, and how a signed-in client asks it."""
+
+    url: str
+    home: Path
+    log: Path
+    environment: dict[str, str]
+
+    def ask(self, path: str, method: str = "GET", **options) -> requests.Response:
+        headers = {"Authorization": f"token {TOKEN}", **options.pop("headers", {})}
+        return requests.request(method, f"{self.url}/hops/api/v1{path}", headers=headers, timeout=60, **options)
+
+    def get(self, path: str, **query):
+        answer = self.ask(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    home, root = folder / "hops", folder / "root"
+    root.mkdir()
+    seed(home)
+    environment = {
+        **os.environ,
+        "HOPS_HOME": str(home),
+        "JUPYTER_TOKEN": TOKEN,
+        **{f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")},
+    }
+    command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={root}", "--ServerApp.allow_unauthenticated_access=False"]
+    log = folder / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=root)
+    try:
+        found = wait_until(lambda: list((folder / "runtime").glob(f"jpserver-{process.pid}.json")), "a server")
+        url = json.loads(found[0].read_text())["url"].rstrip("/")
+        yield Server(url, home, log, environment)
+    finally:
+        process.terminate()
+        process.wait(20)
+        # the embedded cluster outlives the server, by design
+        stop = [sys.executable, "-m", "hops_magic", "cluster", "stop", "--force"]
+        subprocess.run(stop, env=environment, timeout=60, check=True)

@@ -1,0 +1,68 @@
+"""A run that another process starts is heard of, followed and stopped through the server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import websocket
+from conftest import TOKEN
+
+SCRIPT = """
+import hops_magic as hops
+
+def train():
+    import time
+    for step in range(3000):
+        hops.report(step=step, loss=1 / (1 + step))
+        time.sleep(0.02)
+
+handle = hops.train(train, workers=1, framework="none", name="slow", detach=True)
+print(handle.run_id, flush=True)
+"""
+
+
+def test_a_run_is_followed_and_stopped(server):
+    assert server.get("/changes")["seq"] >= 0
+    stream = websocket.create_connection(
+        f"{server.url.replace('http', 'ws')}/api/events/subscribe", header=[f"Authorization: token {TOKEN}"], timeout=60
+    )
+    started = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=server.environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    run_id = started.stdout.split()[-1]
+
+    def heard(topic: str) -> dict:
+        ends = time.monotonic() + 60
+        while time.monotonic() < ends:
+            event = json.loads(stream.recv())
+            if event["schema_id"].endswith("hops-magic.dev/events/changed") and topic in event["topics"]:
+                return event
+        raise AssertionError(f"nothing was said of {topic}")
+
+    first = heard(f"run/{run_id}")
+    cluster = server.get("/cluster")
+    assert [run["run_id"] for run in cluster["runs"]] == [run_id]
+    assert cluster["slots"] > cluster["slots_free"]
+    cursor, curves = "", []
+    while len(curves) < 2:
+        heard(f"run/{run_id}")
+        live = server.get(f"/runs/{run_id}/live", cursor=cursor)
+        cursor = live["cursor"]
+        curves += [curve for update in live["updates"] for curve in update.get("curves", ())]
+    # only what is new comes
+    assert curves[1]["at"] >= len(curves[0]["steps"]) - 1
+    row = server.get("/runs", text="slow")["items"][0]
+    assert (row["state"], row["can_stop"]) == ("running", True)
+    assert server.get("/changes", boot=first["boot"], since=first["seq"])["topics"]
+    assert server.ask(f"/runs/{run_id}/stop", "POST").status_code == 202
+    ends = time.monotonic() + 60
+    while not server.get(f"/runs/{run_id}/live")["is_final"]:
+        heard(f"run/{run_id}")
+        assert time.monotonic() < ends
+    assert server.get(f"/runs/{run_id}")["state"] == "stopped"
+    scaled = server.ask("/cluster/stop", "POST", json={})
+    assert scaled.json() == {**scaled.json(), "is_running": False}
+    stream.close()

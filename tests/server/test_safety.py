@@ -1,0 +1,142 @@
+"""Who may ask, what comes of evil requests, and what is never told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import requests
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from seeding import HOSTILE
+
+PREFIX = "/hops/api/v1"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "token wrong"}], ids=["no token", "a wrong token"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/groups"), ("POST", "/cluster/start"), ("GET", "/openapi.json")])
+def test_nobody_asks_without_a_token(server, headers, method, path):
+    answer = requests.request(method, server.url + PREFIX + path, headers=headers, timeout=30, allow_redirects=False)
+    assert answer.status_code in (401, 403)
+    assert "teams" not in answer.text
+
+
+def test_a_browser_that_is_signed_in_needs_the_xsrf_cookie(server):
+    browser = requests.Session()
+    # a sign-in by address, as a browser does it
+    assert browser.get(f"{server.url}/api/status?token=a-token-of-the-tests", timeout=30).status_code == 200
+    assert browser.get(f"{server.url}{PREFIX}/about", timeout=30).status_code == 200
+    stopped = browser.post(f"{server.url}{PREFIX}/cluster/stop", json={}, timeout=30)
+    assert stopped.status_code == 403
+    wrong = browser.post(f"{server.url}{PREFIX}/cluster/stop", json={}, headers={"X-XSRFToken": "wrong"}, timeout=30)
+    assert wrong.status_code == 403
+
+
+def test_another_origin_is_refused(server):
+    browser = requests.Session()
+    assert browser.get(f"{server.url}/api/status?token=a-token-of-the-tests", timeout=30).status_code == 200
+    evil = {"Origin": "http://evil.example", "Referer": "http://evil.example/page"}
+    for method, path in (("GET", "/groups"), ("POST", "/cluster/stop")):
+        answer = browser.request(method, f"{server.url}{PREFIX}{path}", headers=evil, timeout=30)
+        assert answer.status_code in (403, 404)
+        assert "teams" not in answer.text
+        assert "evil.example" not in answer.headers.get("Access-Control-Allow-Origin", "")
+
+
+EVIL = [
+    "../../../../etc/passwd",
+    "..%2f..%2f..%2fetc%2fpasswd",
+    "'; DROP TABLE hops_group_versions; --",
+    '" OR 1=1 --',
+    "teams@1; SELECT 1",
+    "\x00",
+    "<img src=x onerror=alert(1)>",
+    "x" * 20_000,
+    "\u202e\ud7ff",
+]
+PLACES = [
+    "/groups/{}",
+    "/groups/{}/preview",
+    "/groups/{}/commits",
+    "/datasets/{}",
+    "/runs/{}",
+    "/runs/{}/output",
+    "/runs/{}/live",
+    "/models/{}/versions",
+]
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=range(len(EVIL)))
+def test_evil_names_find_nothing(server, evil):
+    quoted = requests.utils.quote(evil, safe="")
+    for place in PLACES:
+        answer = server.ask(place.format(quoted))
+        assert answer.status_code in (400, 404, 414), (place, answer.status_code, answer.text[:200])
+        assert "root:" not in answer.text
+    for path, query in (
+        ("/search", {"text": evil}),
+        ("/runs", {"text": evil}),
+        ("/runs", {"filter": evil}),
+        ("/runs", {"sort": evil}),
+        ("/runs", {"experiment": evil}),
+        ("/groups", {"text": evil}),
+        ("/groups/teams/preview", {"sort": evil}),
+        ("/groups/teams/preview", {"columns": [evil]}),
+        ("/explain", {"names": [evil]}),
+        ("/lineage", {"kind": "run", "name": evil}),
+    ):
+        answer = server.ask(path, params=query)
+        assert answer.status_code in (200, 400, 404, 409, 414), (path, answer.status_code, answer.text[:200])
+    assert server.get("/groups")["total"] == 2
+
+
+def test_names_come_back_as_data(server):
+    answer = server.ask("/runs/aaaa00000003")
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.json()["name"] == HOSTILE
+    assert server.get("/groups/stadiums")["description"] == HOSTILE
+
+
+def test_bodies_are_small_json_objects(server):
+    path = "/groups/teams"
+    assert server.ask(path, "PATCH", data="{").status_code == 400
+    assert server.ask(path, "PATCH", json=[1]).status_code == 400
+    assert server.ask(path, "PATCH", json={"rows": 3}).status_code == 400
+    assert server.ask(path, "PATCH", data="a=b", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert server.ask(path, "PATCH", json={"description": "x" * 1_100_000}).status_code == 413
+
+
+def test_secrets_are_not_told(server):
+    about = json.dumps(server.get("/about"))
+    assert "a-token-of-the-tests" not in about
+    assert "a-token-of-the-tests" not in server.log.read_text()
+
+
+def test_whatever_the_description_allows_is_answered(server):
+    """Ask what the API's own description allows, made up by schemathesis: no answer is a failure of the server."""
+    headers = {"Authorization": "token a-token-of-the-tests"}
+    description = server.get("/openapi.json")
+    asked = 0
+    for found in schemathesis.openapi.from_dict(description).include(method="GET").get_all_operations():
+        operation = found.ok()
+        strategy = operation.as_strategy()
+
+        @_given(strategy)
+        def ask(case):
+            case.call_and_validate(base_url=server.url + PREFIX, headers=headers, checks=[not_a_server_error], timeout=60)
+
+        ask()
+        asked += 1
+    assert asked > 25
+
+
+def _given(strategy):
+    from hypothesis import HealthCheck, given, settings
+
+    def wrap(function):
+        return settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))(
+            given(case=strategy)(function)
+        )
+
+    return wrap
