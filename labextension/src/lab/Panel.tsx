@@ -49,7 +49,7 @@ export class HopsPanel extends ReactWidget {
     return this._changed;
   }
 
-  show_(change: Partial<Shown>): void {
+  change(change: Partial<Shown>): void {
     this._shown = { ...this._shown, ...change };
     const { sections, section } = this._shown;
     if (!sections.includes(section)) {
@@ -114,15 +114,11 @@ function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }
   const { trans } = context;
   const Screen = SCREENS[shown.section];
   const move = (event: KeyboardEvent<HTMLDivElement>) => {
-    const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0;
-    if (step) {
+    const next = neighbour(shown.sections, shown.section, event.key);
+    if (next) {
       event.preventDefault();
-      const count = shown.sections.length;
-      const next = shown.sections[(shown.sections.indexOf(shown.section) + step + count) % count];
-      if (next) {
-        panel.show_({ section: next });
-        event.currentTarget.querySelector<HTMLElement>(`[data-section="${next}"]`)?.focus();
-      }
+      panel.change({ section: next });
+      event.currentTarget.querySelector<HTMLElement>(`[data-section="${next}"]`)?.focus();
     }
   };
   return (
@@ -140,7 +136,7 @@ function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }
               aria-controls="hops-section"
               tabIndex={name === shown.section ? 0 : -1}
               onClick={() => {
-                panel.show_({ section: name });
+                panel.change({ section: name });
               }}
             >
               {titleOf(name, trans)}
@@ -161,6 +157,14 @@ function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }
       </div>
     </AppProvider.Provider>
   );
+}
+
+/** The section that a key leads to, if it leads anywhere. */
+function neighbour(sections: readonly Section[], from: Section, key: string): Section | undefined {
+  const at = sections.indexOf(from);
+  const places: Record<string, number> = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: -1 };
+  const place = places[key];
+  return place === undefined ? undefined : sections[(place + sections.length) % sections.length];
 }
 
 export function titleOf(section: Section, trans: Translator): string {
