@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -93,6 +94,13 @@ def test_wheel_holds_each_file_once_and_nothing_of_the_workshop(wheel: Path) -> 
     assert wheel.stat().st_size < 2_000_000
 
 
+def test_what_the_page_loads_is_small(wheel: Path) -> None:
+    packed = zipfile.ZipFile(wheel)
+    scripts = [name for name in packed.namelist() if f"{LAB}/static/" in name and name.endswith(".js")]
+    # all of it, with charts and details, which are loaded when they are first opened
+    assert sum(len(gzip.compress(packed.read(name))) for name in scripts) < 500_000
+
+
 def test_source_distribution_holds_the_sources_of_the_front_end(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as packed:
@@ -102,6 +110,8 @@ def test_source_distribution_holds_the_sources_of_the_front_end(built: Path) -> 
 
 
 def test_jupyter_finds_both_extensions_after_installing_without_further_steps(installed: Path, tmp_path: Path) -> None:
+    where = subprocess.check_output([installed, "-P", "-c", "import hops_magic; print(hops_magic.__file__)"], text=True)
+    assert where.startswith(str(installed.parents[1])), "this is not what the wheel installed"
     sidebar = said(installed, tmp_path, "jupyterlab.labextensions", "list")
     (line,) = [line for line in sidebar.splitlines() if "hops-magic v" in line]
     assert "enabled" in line

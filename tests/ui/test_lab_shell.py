@@ -143,5 +143,7 @@ def test_notebook_7_has_the_panel_and_inserts_code(page: Page, open_notebook, gr
     execute(page, "hops-magic:insert-get")
     expect(page.locator(".jp-Notebook .jp-CodeCell").nth(1)).to_contain_text("%features get")
     execute(page, "hops-magic:open-detail", kind="group", id=group)
-    expect(page.locator(".hops-detail-widget").get_by_role("heading", name="shell_teams")).to_be_visible()
+    detail = page.locator(".hops-detail-widget")
+    expect(detail.get_by_role("heading", name="shell_teams")).to_be_visible()
+    assert detail.bounding_box()["width"] >= 470
     shoot(page, "shell-notebook")

@@ -2,8 +2,6 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { Widget } from '@lumino/widgets';
 
-const DETAIL_WIDTH = '480px';
-
 interface SidePanels {
   expandLeft?: (id: string) => void;
   expandRight?: (id: string) => void;
@@ -14,10 +12,6 @@ function isNotebook(app: JupyterFrontEnd): boolean {
 }
 
 export function addDetail(app: JupyterFrontEnd, widget: Widget): void {
-  if (isNotebook(app)) {
-    // the side is as narrow as its widgets let it be
-    widget.node.style.minWidth = DETAIL_WIDTH;
-  }
   app.shell.add(widget, isNotebook(app) ? 'right' : 'main');
 }
 
