@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -12,6 +13,7 @@ from hops_magic.api.routing import Payload, Wanted, table
 from hops_magic.engine.status import ClusterStatus
 
 _MOST_WORKERS = 4_096
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)]
 
@@ -42,12 +44,16 @@ class ClusterRun(Payload):
 
 
 class ClusterDocument(Payload):
-    """The cluster in use; only ``is_running`` is told of one that does not run."""
+    """The cluster in use; only ``is_running`` is told of one that does not run.
+
+    ``dashboard_proxy`` is its dashboard's address below the server's base URL; empty where the proxy cannot reach it.
+    """
 
     is_running: bool
     kind: str = ""
     address: str = ""
     dashboard: str = ""
+    dashboard_proxy: str = ""
     started_at: float | None = None
     slots: int = 0
     slots_free: int = 0
@@ -110,12 +116,18 @@ def stop_cluster(context: Context, *, body: StopWanted) -> ClusterDocument:
     return ClusterDocument(is_running=False)
 
 
+def _proxied(dashboard: str) -> str:
+    parts = urlsplit(dashboard)
+    return f"proxy/{parts.port}{parts.path}" if parts.hostname in _HERE and parts.port else ""
+
+
 def _document(status: ClusterStatus) -> ClusterDocument:
     return ClusterDocument(
         is_running=True,
         kind=status.kind.value,
         address=status.address,
         dashboard=status.dashboard,
+        dashboard_proxy=_proxied(status.dashboard),
         started_at=status.started_at,
         slots=status.slots,
         slots_free=status.slots_free,

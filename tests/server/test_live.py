@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import requests
 import websocket
 from conftest import TOKEN
 
@@ -46,6 +47,10 @@ def test_a_run_is_followed_and_stopped(server):
     cluster = server.get("/cluster")
     assert [run["run_id"] for run in cluster["runs"]] == [run_id]
     assert cluster["slots"] > cluster["slots_free"]
+    # Dask's own pages, through the server and with its sign-in
+    proxied = f"{server.url}/{cluster['dashboard_proxy']}"
+    assert requests.get(proxied, timeout=30, allow_redirects=False).status_code in (302, 403)
+    assert requests.get(proxied, headers={"Authorization": f"token {TOKEN}"}, timeout=30).status_code == 200
     cursor, curves = "", []
     while len(curves) < 2:
         heard(f"run/{run_id}")

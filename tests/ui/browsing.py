@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +29,9 @@ SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 # the page's own heading and landmark order is not the view's
-AXE_RUN = """async () => {
+AXE_RUN = """async place => {
   const rules = { region: { enabled: false } };
-  const { violations, passes } = await axe.run('.hops-run', { rules });
+  const { violations, passes } = await axe.run(place, { rules });
   if (passes.length < 10) { throw new Error('axe found hardly anything to check'); }
   return violations.map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`);
 }"""
@@ -36,6 +41,7 @@ AXE_RUN = """async () => {
 class Jupyter:
     url: str
     root: Path
+    env: dict[str, str]
 
 
 def wait_until(predicate: Callable[[], object], *, deadline_s: float, what: str) -> object:
@@ -67,10 +73,44 @@ def shoot(page: Page, name: str) -> None:
     page.screenshot(path=SHOTS / f"{name}.png")
 
 
-def accessibility_faults(page: Page) -> list[str]:
-    """What axe finds wrong with the views on the page."""
+def accessibility_faults(page: Page, place: str = ".hops-run") -> list[str]:
+    """What axe finds wrong with a part of the page: the views of runs, if no other is said."""
     # a notebook's page may define modules its own way; axe then hides from the window
     page.evaluate(
         f"() => {{ const define = window.define; window.define = undefined; {AXE.read_text()}; window.define = define }}"
     )
-    return page.evaluate(AXE_RUN)
+    return page.evaluate(AXE_RUN, place)
+
+
+@contextlib.contextmanager
+def running_jupyter(home: Path) -> Iterator[Jupyter]:
+    """A JupyterLab server with folders of its own below a home; clusters of its kernels are gone afterwards."""
+    root = home / "root"
+    root.mkdir()
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    places = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
+    env = {
+        **os.environ,
+        **{f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in places.items()},
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "HOPS_HOME": str(home / "hops"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
+    command += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={root}"]
+    command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=root)
+    try:
+        found = wait_until(
+            lambda: list((home / "runtime").glob(f"jpserver-{server.pid}.json")), deadline_s=60, what="a Jupyter server"
+        )
+        yield Jupyter(json.loads(found[0].read_text())["url"].rstrip("/"), root, env)
+    finally:
+        # the embedded cluster outlives kernels and servers, by design
+        subprocess.run([sys.executable, "-m", "hops_magic", "cluster", "stop", "--force"], env=env, timeout=60, check=True)
+        server.terminate()
+        server.wait(20)

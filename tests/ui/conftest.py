@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import KERNEL_READY, Jupyter, visit, wait_until, write_notebook
+from browsing import KERNEL_READY, Jupyter, running_jupyter, visit, write_notebook
 from playwright.sync_api import ConsoleMessage, Page
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -33,38 +30,10 @@ def browser_context_args(browser_context_args):
 
 @pytest.fixture(scope="session")
 def jupyter(tmp_path_factory) -> Iterator[Jupyter]:
-    home = tmp_path_factory.mktemp("jupyter")
-    root = home / "root"
-    root.mkdir()
-    for name in ("fake_feed.py", "fake_study.py"):
-        shutil.copy(Path(__file__).with_name(name), root)
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    places = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
-    env = {
-        **os.environ,
-        **{f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in places.items()},
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "IPYTHONDIR": str(home / "ipython"),
-        "HOPS_HOME": str(home / "hops"),
-    }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
-    command += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={root}"]
-    command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
-    with (home / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=root)
-    try:
-        found = wait_until(
-            lambda: list((home / "runtime").glob(f"jpserver-{server.pid}.json")), deadline_s=60, what="a Jupyter server"
-        )
-        yield Jupyter(json.loads(found[0].read_text())["url"].rstrip("/"), root)
-    finally:
-        # the embedded cluster outlives kernels and servers, by design
-        subprocess.run([sys.executable, "-m", "hops_magic", "cluster", "stop", "--force"], env=env, timeout=60, check=True)
-        server.terminate()
-        server.wait(20)
+    with running_jupyter(tmp_path_factory.mktemp("jupyter")) as server:
+        for name in ("fake_feed.py", "fake_study.py"):
+            shutil.copy(Path(__file__).with_name(name), server.root)
+        yield server
 
 
 @pytest.fixture

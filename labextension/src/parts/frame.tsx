@@ -19,7 +19,9 @@ export function Snippet({ code }: { code: string }): ReactNode {
   const { trans, copy, insertCode } = useApp();
   return (
     <div className="hops-snippet">
-      <pre>{code}</pre>
+      <pre tabIndex={0} aria-label={trans.__('Code')}>
+        {code}
+      </pre>
       <button
         type="button"
         className="hops-button"

@@ -19,7 +19,7 @@ export function CompareDetail({ id }: { id: string }): ReactNode {
   const ids = useMemo(() => id.split(','), [id]);
   const asked = useAsked(`compare ${id}`, api => api.get<Comparison>('/compare', { runs: ids }), ['runs']);
   return (
-    <main className="hops-detail" aria-label={trans.__('Comparison of runs')}>
+    <section className="hops-detail" aria-label={trans.__('Comparison of runs')}>
       <Connection />
       <Loaded asked={asked}>
         {found => (
@@ -40,7 +40,7 @@ export function CompareDetail({ id }: { id: string }): ReactNode {
           </TranslatorContext.Provider>
         )}
       </Loaded>
-    </main>
+    </section>
   );
 }
 

@@ -16,7 +16,7 @@ export function DatasetDetail({ id }: { id: string }): ReactNode {
   const { trans } = useApp();
   const asked = useAsked(`dataset ${id}`, api => api.get<Dataset>(path`/datasets/${id}`), ['features']);
   return (
-    <main className="hops-detail" aria-label={trans.__('Training dataset')}>
+    <section className="hops-detail" aria-label={trans.__('Training dataset')}>
       <Connection />
       <Loaded asked={asked}>
         {dataset => (
@@ -60,7 +60,7 @@ export function DatasetDetail({ id }: { id: string }): ReactNode {
           </>
         )}
       </Loaded>
-    </main>
+    </section>
   );
 }
 

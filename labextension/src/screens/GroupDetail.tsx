@@ -18,7 +18,7 @@ export function GroupDetail({ id }: { id: string }): ReactNode {
   const { trans } = useApp();
   const asked = useAsked(`group ${id}`, api => api.get<Group>(path`/groups/${id}`), ['features']);
   return (
-    <main className="hops-detail" aria-label={trans.__('Feature group')}>
+    <section className="hops-detail" aria-label={trans.__('Feature group')}>
       <Connection />
       <Loaded asked={asked}>
         {group => (
@@ -51,7 +51,7 @@ export function GroupDetail({ id }: { id: string }): ReactNode {
           </>
         )}
       </Loaded>
-    </main>
+    </section>
   );
 }
 

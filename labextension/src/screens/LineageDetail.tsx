@@ -10,10 +10,10 @@ export function LineageDetail({ id }: { id: string }): ReactNode {
   const { trans } = useApp();
   const at = id.indexOf(':');
   return (
-    <main className="hops-detail" aria-label={trans.__('Lineage')}>
+    <section className="hops-detail" aria-label={trans.__('Lineage')}>
       <Connection />
       <LineagePicture kind={id.slice(0, at) as NodeKind} name={id.slice(at + 1)} />
-    </main>
+    </section>
   );
 }
 

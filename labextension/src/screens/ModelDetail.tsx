@@ -18,7 +18,7 @@ export function ModelDetail({ id }: { id: string }): ReactNode {
     ['models']
   );
   return (
-    <main className="hops-detail" aria-label={trans.__('Model')}>
+    <section className="hops-detail" aria-label={trans.__('Model')}>
       <Connection />
       <header className="hops-detail-head">
         <h2>
@@ -44,7 +44,7 @@ export function ModelDetail({ id }: { id: string }): ReactNode {
           )
         }
       </Loaded>
-    </main>
+    </section>
   );
 }
 

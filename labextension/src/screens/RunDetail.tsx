@@ -14,7 +14,7 @@ export function RunDetail({ id }: { id: string }): ReactNode {
   const { trans } = useApp();
   const asked = useAsked(`run ${id}`, api => api.get<Run>(path`/runs/${id}`), ['runs', 'models']);
   return (
-    <main className="hops-detail" aria-label={trans.__('Run')}>
+    <section className="hops-detail" aria-label={trans.__('Run')}>
       <Connection />
       <Loaded asked={asked}>
         {run => (
@@ -28,7 +28,7 @@ export function RunDetail({ id }: { id: string }): ReactNode {
           </>
         )}
       </Loaded>
-    </main>
+    </section>
   );
 }
 

@@ -15,7 +15,7 @@ export function StudyDetail({ id }: { id: string }): ReactNode {
   const { trans } = useApp();
   const asked = useAsked(`run ${id}`, api => api.get<RunDetail>(path`/runs/${id}`), ['runs', 'models']);
   return (
-    <main className="hops-detail" aria-label={trans.__('Study')}>
+    <section className="hops-detail" aria-label={trans.__('Study')}>
       <Connection />
       <Loaded asked={asked}>
         {study => (
@@ -29,7 +29,7 @@ export function StudyDetail({ id }: { id: string }): ReactNode {
           </>
         )}
       </Loaded>
-    </main>
+    </section>
   );
 }
 
