@@ -10,6 +10,7 @@ import time
 import requests
 import websocket
 from conftest import TOKEN
+from waiting import wait_until
 
 SCRIPT = """
 import hops_magic as hops
@@ -50,7 +51,8 @@ def test_a_run_is_followed_and_stopped(server):
     # Dask's own pages, through the server and with its sign-in
     proxied = f"{server.url}/{cluster['dashboard_proxy']}"
     assert requests.get(proxied, timeout=30, allow_redirects=False).status_code in (302, 403)
-    assert requests.get(proxied, headers={"Authorization": f"token {TOKEN}"}, timeout=30).status_code == 200
+    signed = {"Authorization": f"token {TOKEN}"}
+    wait_until(lambda: requests.get(proxied, headers=signed, timeout=30).status_code == 200, "Dask's pages")
     cursor, curves = "", []
     while len(curves) < 2:
         heard(f"run/{run_id}")

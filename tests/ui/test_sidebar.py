@@ -59,7 +59,8 @@ def test_empty_sections_say_how_to_begin(page: Page, jupyter: Jupyter):
     beginnings = ("No features yet", "No runs yet", "No models yet", "No cluster is running")
     for name, beginning in zip(SECTIONS, beginnings, strict=True):
         section(page, name)
-        expect(page.get_by_text(beginning)).to_be_visible()
+        # the first question makes the store or the registry
+        expect(page.get_by_text(beginning)).to_be_visible(timeout=30_000)
         shoot(page, f"sidebar-empty-{name.lower()}")
         assert accessibility_faults(page, ".hops-panel") == []
     section(page, "Features")
