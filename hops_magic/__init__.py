@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from hops_magic import experiments, features, models
     from hops_magic.ablations import ablate
+    from hops_magic.boards import ExperimentBoard, FeatureBoard, ModelBoard, RunBoard, StudyBoard
     from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
     from hops_magic.session import live_runs, train, tune, watch
     from hops_magic.tuning.space import choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
@@ -28,6 +29,11 @@ __version__ = "0.1.0"
 
 # name -> module that has it; None marks a module of that name
 _HOMES = {
+    "ExperimentBoard": "boards",
+    "FeatureBoard": "boards",
+    "ModelBoard": "boards",
+    "RunBoard": "boards",
+    "StudyBoard": "boards",
     "ablate": "ablations",
     "all_reduce": "rank_api",
     "barrier": "rank_api",
@@ -56,6 +62,11 @@ _HOMES = {
 _FACTS = ("rank", "world_size", "checkpoint_dir")
 
 __all__ = [
+    "ExperimentBoard",
+    "FeatureBoard",
+    "ModelBoard",
+    "RunBoard",
+    "StudyBoard",
     "ablate",
     "all_reduce",
     "barrier",

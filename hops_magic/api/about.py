@@ -17,7 +17,6 @@ class About(Payload):
     """Version and places; no secrets."""
 
     version: str
-    is_read_only: bool
     registry: str
     features: str
     catalog: str
@@ -28,7 +27,6 @@ def about(context: Context) -> About:
     """Tell the version, and where experiments and features are kept."""
     return About(
         version=installed_version("hops_magic"),
-        is_read_only=context.is_read_only,
         registry=context.session.settings.shown_tracking_uri,
         features=redacted(context.features.settings.lake),
         catalog=redacted(context.features.settings.catalog),

@@ -25,12 +25,10 @@ class Context:
     ----------
     session : Session
         A kernel's own, so that its boards see the cluster that it uses; a server has one of its own.
-    is_read_only : bool
-        Refuse whatever changes something.
     """
 
-    def __init__(self, session: Session, *, is_read_only: bool = False) -> None:
-        self.session, self.is_read_only = session, is_read_only
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.changes = Changes()
         # one connection to a cluster, one reader of tables: both are made for one user at a time
         self.cluster_lock = threading.RLock()

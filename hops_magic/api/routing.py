@@ -183,6 +183,38 @@ class Table:
 table = Table()
 
 
+def answer(
+    context: Context,
+    method: str,
+    path: str,
+    query: Mapping[str, Sequence[str]],
+    body: Any = None,
+    *,
+    is_read_only: bool = False,
+) -> tuple[Any, int]:
+    """Find what answers a request, and return its answer as plain values, and the HTTP status.
+
+    Parameters
+    ----------
+    path
+        Below :data:`PREFIX`, with its parts quoted.
+    query, body
+        As for :func:`call`.
+    is_read_only
+        Refuse whatever changes something.
+
+    Raises
+    ------
+    ProblemError, HopsError
+        As :meth:`Table.find` and :func:`call`.
+    """
+    endpoint, in_path = table.find(method, path)
+    if is_read_only and not endpoint.is_read_only:
+        raise refused("read-only", "this board only shows: make it with read_only=False to change things")
+    context.changes.hear()
+    return call(context, endpoint, in_path, query, body), endpoint.status
+
+
 def call(
     context: Context, endpoint: Endpoint, in_path: Mapping[str, str], query: Mapping[str, Sequence[str]], body: Any = None
 ) -> Any:

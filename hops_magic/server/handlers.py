@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,9 @@ from jupyter_server.base.handlers import APIHandler
 from tornado.web import HTTPError, authenticated
 
 from hops_magic.api.problems import MEDIA_TYPE, Problem, problem_of, refused
-from hops_magic.api.routing import MOST_BODY_BYTES, PREFIX, call, table
+from hops_magic.api.routing import MOST_BODY_BYTES, PREFIX, answer
 
 if TYPE_CHECKING:
-    from hops_magic.api.context import Context
     from hops_magic.server.app import Backend
 
 _JSON = "application/json"
@@ -56,7 +54,7 @@ class ApiHandler(APIHandler):
             raw = self.request.path.partition(PREFIX)[2]
             body = self._body() if method != "GET" else None
             query = {name: [value.decode("utf-8", "replace") for value in values] for name, values in self._query().items()}
-            answer, status = await backend.work(functools.partial(_work, method, raw, query, body))
+            told, status = await backend.work(lambda context: answer(context, method, raw, query, body))
         # whatever it is becomes a problem document; what nobody foresaw is in the log as well
         except Exception as error:
             problem = problem_of(error)
@@ -67,7 +65,7 @@ class ApiHandler(APIHandler):
             self._write_problem(problem)
             return
         self.set_status(status)
-        self._write(answer, _JSON)
+        self._write(told, _JSON)
 
     def _query(self) -> dict[str, list[bytes]]:
         found: dict[str, list[bytes]] = self.request.query_arguments
@@ -120,11 +118,3 @@ class ApiHandler(APIHandler):
             self.finish(set_content_type=kind)
             return
         self.finish(json.dumps(payload), set_content_type=kind)
-
-
-def _work(method: str, path: str, query: dict[str, list[str]], body: Any, context: Context) -> tuple[Any, int]:
-    endpoint, in_path = table.find(method, path)
-    if context.is_read_only and not endpoint.is_read_only:
-        raise refused("read-only", "this server only shows: changes are refused")
-    context.changes.hear()
-    return call(context, endpoint, in_path, query, body), endpoint.status

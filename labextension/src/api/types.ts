@@ -21,7 +21,6 @@ export interface Missed extends Changed {
 
 export interface About {
   version: string;
-  is_read_only: boolean;
   registry: string;
   features: string;
   catalog: string;

@@ -17,13 +17,13 @@ const EXAMPLE = `%%distributed -n 2
 model.compile("adam", "mse")
 history = model.fit(x, y, epochs=5)`;
 
-export function ExperimentsSection(): ReactNode {
+export function ExperimentsSection({ first = '' }: { first?: string }): ReactNode {
   const app = useApp();
   const { trans } = app;
   const act = useAction();
   const now = useNow();
   const [text, setText] = useState('');
-  const [experiment, setExperiment] = useState('');
+  const [experiment, setExperiment] = useState(first);
   const [state, setState] = useState('');
   const [sort, setSort] = useState('-started');
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());

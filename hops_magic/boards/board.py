@@ -1,0 +1,133 @@
+"""The kernel's end of a board: answers the page's requests from the table of endpoints, and tells it of changes."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+import hops_magic.widgets
+from hops_magic.api import endpoints
+from hops_magic.api.changes import Changed
+from hops_magic.api.context import Context
+from hops_magic.api.problems import problem_of
+from hops_magic.api.routing import answer
+from hops_magic.errors import UsageError
+from hops_magic.session import Session, session
+from hops_magic.widgets.routing import route
+
+log = logging.getLogger(__name__)
+
+_BUNDLE = Path(hops_magic.widgets.__file__).parent / "static" / "board.js"
+_THREADS = 4
+assert endpoints.__all__
+
+
+class Board(anywidget.AnyWidget):  # type: ignore[misc]
+    """A screen of the sidebar as a widget.
+
+    Its page asks by messages what the sidebar asks over HTTP, and is answered in threads, so that a board lives while a cell
+    runs.
+
+    Parameters
+    ----------
+    screen : str
+        What is shown first.
+    thing : str
+        Which one of it; empty for a list.
+    read_only : bool
+        Refuse whatever changes something: stopping, deleting, aliases.
+    context : Context, optional
+        What is asked; by default the kernel's own, which all its boards share.
+
+    Raises
+    ------
+    UsageError
+        If the front end was not built.
+    """
+
+    _screen = traitlets.Unicode().tag(sync=True)
+    _thing = traitlets.Unicode().tag(sync=True)
+    _is_read_only = traitlets.Bool(True).tag(sync=True)
+
+    def __init__(self, screen: str, thing: str, *, read_only: bool, context: Context | None = None) -> None:
+        if not isinstance(read_only, bool):
+            raise UsageError(f"read_only is True or False, not {read_only!r}")
+        self._context = context or kernel_context()
+        super().__init__(_esm=_bundle(), _screen=screen, _thing=thing, _is_read_only=read_only)
+        self._last: dict[str, int] = {}
+        self._lock = threading.Lock()
+        # threads have no cell to answer for: they answer for the one that made the board
+        self._surroundings = contextvars.copy_context()
+        self._leave: Callable[[], None] = self._context.changes.listen(self._tell)
+        route(self, self._on_message)
+
+    def close(self) -> None:
+        """Take the board off its pages and hear of no more changes."""
+        if "_leave" in self.__dict__:
+            self._leave()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._thing!r})" if self._thing else f"{type(self).__name__}()"
+
+    def _on_message(self, content: Mapping[str, Any]) -> None:
+        if content.get("type") != "request":
+            return
+        page, number = str(content.get("page")), int(content.get("id", 0))
+        with self._lock:
+            # a message may come by two ways
+            if number <= self._last.get(page, 0):
+                return
+            self._last[page] = number
+        _threads().submit(self._surroundings.copy().run, self._answer, page, number, dict(content))
+
+    def _answer(self, page: str, number: int, request: Mapping[str, Any]) -> None:
+        status, body = self._ask(request)
+        self.send({"type": "answer", "page": page, "id": number, "status": status, "body": body})
+
+    def _ask(self, request: Mapping[str, Any]) -> tuple[int, Any]:
+        method, path = str(request.get("method", "")), str(request.get("path", ""))
+        query = {str(name): [str(value) for value in values] for name, values in dict(request.get("query") or {}).items()}
+        try:
+            body, status = answer(self._context, method, path, query, request.get("body"), is_read_only=self._is_read_only)
+        # whatever it is, the page is told; what nobody foresaw is in the log as well
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.slug == "internal":
+                log.exception("%s %s failed", method, path[:200])
+            return problem.status, problem.to_json()
+        return status, body
+
+    def _tell(self, changed: Changed) -> None:
+        self._surroundings.copy().run(self.send, {"type": "changed", **changed.model_dump()})
+
+
+@functools.cache
+def kernel_context() -> Context:
+    """Return what all boards of this kernel ask: stores of its own, and the cluster that the kernel uses."""
+    used = session()
+    own = Session(used.settings)
+    # readers of tables serve one thread at a time, and the kernel's belong to its cells
+    own.__dict__["clusters"] = used.clusters
+    return Context(own)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="hops-board")
+
+
+@functools.cache
+def _bundle() -> str:
+    if not _BUNDLE.exists():
+        raise UsageError("the boards' front end was not built: run make front")
+    return _BUNDLE.read_text(encoding="utf-8")
