@@ -52,7 +52,13 @@ lab: .venv/.ready front  ## JupyterLab on the examples
 	.venv/bin/uv pip install -q --python .venv-bench/bin/python 'ray[tune]>=2.40' 'optuna>=5' 'optuna-integration[dask]'
 	touch $@
 
-bench: .venv/.ready .venv-bench/.ready  ## measure, and write docs/benchmarks.md
+# Feast wants an older pandas than ours
+.venv-feast/.ready: .venv/.ready
+	test -x .venv-feast/bin/python || python3 -m venv .venv-feast
+	.venv/bin/uv pip install -q --python .venv-feast/bin/python 'feast[duckdb]>=0.67' 'dask[dataframe]' 'pandas<3'
+	touch $@
+
+bench: .venv/.ready .venv-bench/.ready .venv-feast/.ready  ## measure, and write docs/benchmarks.md
 	$(PY) -m benchmarks
 
 wheel: front  ## the wheel, which holds the bundle
