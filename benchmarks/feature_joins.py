@@ -14,18 +14,27 @@ from benchmarks.table import Table
 
 # every contestant runs in a process of its own, so that its peak memory is its own
 _CHILD = """
-import json, os, resource, sys, time
-import deltalake, duckdb, pyarrow.parquet, hops_magic.features.store
+import json, sys, time
+import deltalake, duckdb, pandas, pyarrow.dataset, pyarrow.parquet, hops_magic.features.store
 from benchmarks import feature_joins
 began = time.perf_counter()
 rows = getattr(feature_joins, sys.argv[1])()
 took = time.perf_counter() - began
-print(json.dumps({"took": took, "rows": rows, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+print(json.dumps({"took": took, "rows": rows, "peak_gib": feature_joins.peak_gib()}))
 """
 LABELS, ROWS, KEYS = 1_000_000, 5_000_000, 200_000
 JOINED, JOINED_FEATURES = 1_000_000, 20
 VIEWS, VIEW_FEATURES, VIEW_LABELS = 10, 100, 17_000
+# sizes that all of Feast's stores finish on a small machine
+FEAST_VIEWS, FEAST_FEATURES, FEAST_LABELS, FEAST_ROWS, FEAST_KEYS = 3, 3, 100_000, 500_000, 20_000
+FEAST_PYTHON = Path(__file__).parent.parent / ".venv-feast" / "bin" / "python"
 ROUNDS = 3
+
+
+def peak_gib() -> float:
+    """Peak memory of this process; the kernel's figure for resource limits would count what its parent had, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
 
 def build() -> None:
@@ -36,10 +45,7 @@ def build() -> None:
     from hops_magic.features.store import FeatureStore
 
     store, rng = FeatureStore(), np.random.default_rng(0)
-
-    def times(count: int) -> pa.Array:
-        return pa.array(rng.integers(1_600_000_000, 1_700_000_000, count) * 1_000_000, pa.timestamp("us", tz="UTC"))
-
+    times = _times(rng)
     for number in range(3):
         rows = pa.table({"key": rng.integers(0, KEYS, ROWS), "at": times(ROWS), **_features(rng, f"pit{number}", 5, ROWS)})
         store.save(_distinct(rows, "key"), f"pit{number}", key="key", event_time="at", statistics=False)
@@ -59,6 +65,45 @@ def build() -> None:
     pq.write_table(
         pa.table({"user": rng.integers(0, 20_000, VIEW_LABELS), "ts": times(VIEW_LABELS)}), home / "users.parquet"
     )
+
+
+def build_feast() -> int:
+    """The same tables as groups, and as files for Feast."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from hops_magic.features.store import FeatureStore
+
+    store, rng, folder = FeatureStore(), np.random.default_rng(0), _feast_folder()
+    folder.mkdir()
+    times = _times(rng)
+    for number in range(FEAST_VIEWS):
+        features = _features(rng, f"view{number}", FEAST_FEATURES, FEAST_ROWS)
+        drawn = pa.table({"key": rng.integers(0, FEAST_KEYS, FEAST_ROWS), "at": times(FEAST_ROWS), **features})
+        rows = _distinct(drawn, "key")
+        pq.write_table(rows, folder / f"view{number}.parquet")
+        store.save(rows, f"feast{number}", key="key", event_time="at", statistics=False)
+    labels = {"n": np.arange(FEAST_LABELS), "key": rng.integers(0, FEAST_KEYS, FEAST_LABELS), "ts": times(FEAST_LABELS)}
+    pq.write_table(pa.table(labels), folder / "labels.parquet")
+    return FEAST_LABELS
+
+
+def _feast_columns() -> list[tuple[int, int]]:
+    return [(number, feature) for number in range(FEAST_VIEWS) for feature in range(FEAST_FEATURES)]
+
+
+def _feast_folder() -> Path:
+    return Path(os.environ["HOPS_HOME"]) / "feast"
+
+
+def _times(rng):
+    import pyarrow as pa
+
+    def times(count: int) -> pa.Array:
+        return pa.array(rng.integers(1_600_000_000, 1_700_000_000, count) * 1_000_000, pa.timestamp("us", tz="UTC"))
+
+    return times
 
 
 def _distinct(drawn, key: str):
@@ -142,8 +187,47 @@ def one_of_fifty() -> int:
     return FeatureStore().get("wide0.wide0_f3", form="arrow").num_rows
 
 
+def feast_tables():
+    from hops_magic.features.store import FeatureStore
+
+    names = [f"feast{number}.view{number}_f{feature}" for number, feature in _feast_columns()]
+    return FeatureStore().get(*names, spine=_read("feast/labels.parquet"), event_time="ts", form="arrow")
+
+
+def like_feast() -> int:
+    return feast_tables().num_rows
+
+
+def feast_duckdb_differs() -> list[int]:
+    return _differences("duckdb")
+
+
+def feast_dask_differs() -> list[int]:
+    return _differences("dask")
+
+
+def _differences(kind: str) -> list[int]:
+    """Of the labels: with another value in Feast's answer, not in its answer, and of these the ones that lack values."""
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.register("ours", feast_tables())
+    names = [f"view{number}_f{feature}" for number, feature in _feast_columns()]
+    differs = " OR ".join(f"ours.{name} IS DISTINCT FROM theirs.{name}" for name in names)
+    lacks = " OR ".join(f"ours.{name} IS NULL" for name in names)
+    joined = f"ours LEFT JOIN read_parquet('{_feast_folder()}/{kind}.parquet') theirs USING (n)"
+    counts = f"""count(*) FILTER (theirs.key IS NOT NULL AND ({differs})), count(*) FILTER (theirs.key IS NULL),
+        count(*) FILTER (theirs.key IS NULL AND ({lacks}))"""
+    return list(connection.sql(f"SELECT {counts} FROM {joined}").fetchall()[0])
+
+
 def measured(name: str) -> dict:
-    done = subprocess.run([sys.executable, "-c", _CHILD, name], capture_output=True, text=True, check=False, timeout=1_800)
+    command = [sys.executable, "-c", _CHILD, name]
+    if name.startswith("feast:"):
+        kind = name.removeprefix("feast:")
+        folder = _feast_folder()
+        command = [str(FEAST_PYTHON), "-m", "benchmarks.feast_rival", kind, str(folder), str(folder / f"{kind}.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1_800)
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr[-2_000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -187,13 +271,40 @@ def table() -> Table:
         ):
             mine = in_turns([ours], 1)[ours]
             rows.append([title, "`%features get`", f"{mine['took']:.2f} s", f"{mine['peak_gib']:.1f} GiB", ""])
+        compared, verdict = _beside_feast()
     return Table(
         "Joining features",
         "Processes of their own, from the call to a table of Arrow in memory, after imports; median of "
         f"{ROUNDS} turns, highest peak memory.",
         ["what", "how", "time", "peak memory", "ratio"],
-        rows,
+        [*rows, *compared],
+        verdict,
     )
+
+
+def _beside_feast() -> tuple[list[list[object]], str]:
+    """Rows and verdict of each of Feast's stores in turns with ours; the slow one has one turn."""
+    if not FEAST_PYTHON.exists():
+        sys.exit("benchmarks.feature_joins needs Feast: make .venv-feast/.ready installs it")
+    measured("build_feast")
+    rows: list[list[object]] = []
+    verdicts = []
+    for kind, rounds in (("duckdb", ROUNDS), ("dask", 1)):
+        found = in_turns(["like_feast", f"feast:{kind}"], rounds)
+        mine, theirs = found["like_feast"], found[f"feast:{kind}"]
+        times = theirs["took"] / mine["took"]
+        other, missing, lacking = measured(f"feast_{kind}_differs")["rows"]
+        title = f"point in time: {FEAST_LABELS:,} labels, {FEAST_VIEWS} groups of {FEAST_ROWS:,} rows"
+        rows += [
+            [title, "`%features get`", f"{mine['took']:.2f} s", f"{mine['peak_gib']:.1f} GiB", f"{1 / times:.3f} x"],
+            ["", f"Feast, {kind} store", f"{theirs['took']:.2f} s", f"{theirs['peak_gib']:.1f} GiB", "1"],
+        ]
+        verdict = f"Feast's {kind} store takes {times:.1f} x the time ({rounds} turn{'s' * (rounds > 1)}) and "
+        verdict += f"gives other values for {other:,} labels"
+        if missing:
+            verdict += f"; it drops {missing:,}, of which {lacking:,} have no value yet in some group"
+        verdicts.append(f"{verdict}.")
+    return rows, " ".join(verdicts)
 
 
 if __name__ == "__main__":
