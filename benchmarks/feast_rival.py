@@ -1,7 +1,7 @@
 """Feast on the files that :mod:`benchmarks.feature_joins` joins too.
 
-``python -m benchmarks.feast_rival STORE FOLDER ANSWER`` is run with the environment of ``make .venv-feast/.ready``, which has
-Feast. ``STORE`` is the kind of offline store, ``duckdb`` or ``dask``; ``FOLDER`` holds the tables. Writes the joined table
+``python -m benchmarks.feast_rival STORE FOLDER ANSWER`` is run with the environment of ``make .venv-feast/.ready``,
+which has Feast. ``STORE`` is the kind of offline store, ``duckdb`` or ``dask``; ``FOLDER`` holds the tables. Writes the joined table
 to ``ANSWER`` and prints time and peak memory of the join.
 """
 
