@@ -1,8 +1,8 @@
 """Feast on the files that :mod:`benchmarks.feature_joins` joins too.
 
 ``python -m benchmarks.feast_rival STORE FOLDER ANSWER`` is run with the environment of ``make .venv-feast/.ready``,
-which has Feast. ``STORE`` is the kind of offline store, ``duckdb`` or ``dask``; ``FOLDER`` holds the tables. Writes the joined table
-to ``ANSWER`` and prints time and peak memory of the join.
+which has Feast. ``STORE`` is the kind of offline store, ``duckdb`` or ``dask``; ``FOLDER`` holds the tables. Writes the
+joined table to ``ANSWER`` and prints time and peak memory of the join.
 """
 
 from __future__ import annotations
