@@ -107,7 +107,7 @@ class LakeTable:
                 partition_by=list(partition_by) or None,
                 description=description or None,
                 configuration=dict(_KEPT),
-                writer_properties=_writer(keys),
+                writer_properties=_writer(rows.schema, keys),
                 commit_properties=_properties(note),
             )
         return cls(location)
@@ -158,7 +158,7 @@ class LakeTable:
                 self._delta,
                 rows,
                 mode="append",
-                writer_properties=_writer(keys),
+                writer_properties=_writer(rows.schema, keys),
                 commit_properties=_properties(note),
             )
 
@@ -180,7 +180,7 @@ class LakeTable:
                 mode="overwrite",
                 schema_mode="overwrite",
                 partition_by=list(self._delta.metadata().partition_columns) or None,
-                writer_properties=_writer(keys),
+                writer_properties=_writer(rows.schema, keys),
                 commit_properties=_properties(note),
             )
 
@@ -205,7 +205,7 @@ class LakeTable:
                         match,
                         source_alias="s",
                         target_alias="t",
-                        writer_properties=_writer(keys),
+                        writer_properties=_writer(self.schema, keys),
                         commit_properties=_properties(note),
                     )
                     if delete:
@@ -218,14 +218,17 @@ class LakeTable:
                 self._delta.update_incremental()
         raise ConflictError(f"other writers kept changing {self.location}: try again")
 
-    def compact_if_needed(self) -> None:
+    def compact_if_needed(self, *, keys: Sequence[str]) -> None:
         """Rewrite many small files as few large ones; earlier commits stay readable."""
         import pyarrow as pa
 
         sizes = pa.table(self._delta.get_add_actions(flatten=True))["size_bytes"].to_pylist()
         if sum(size < _SMALL_FILE_BYTES for size in sizes) > _FILES_BEFORE_COMPACTING:
             with _told(self.location):
-                self._delta.optimize.compact(commit_properties=_properties(Note(operation=Operation.COMPACT)))
+                self._delta.optimize.compact(
+                    writer_properties=_writer(self.schema, keys),
+                    commit_properties=_properties(Note(operation=Operation.COMPACT)),
+                )
 
     def destroy(self) -> None:
         """Delete the table and its files for good."""
@@ -277,14 +280,24 @@ def _properties(note: Note) -> Any:
     return CommitProperties(custom_metadata={_MARK: json.dumps(told)})
 
 
-def _writer(keys: Sequence[str]) -> WriterProperties:
+def _writer(schema: pa.Schema, keys: Sequence[str]) -> WriterProperties:
+    import pyarrow as pa
     from deltalake import BloomFilterProperties, ColumnProperties, WriterProperties
 
+    # values that seldom repeat gain nothing from a dictionary, and building it is most of the cost of writing them
+    unlike = {item.name for item in schema if pa.types.is_floating(item.type)}
+    if len(keys) == 1:
+        unlike.add(keys[0])
     # bloom filters let a look-up by key skip all but a few row groups, however the rows lie
-    bloom = ColumnProperties(
-        bloom_filter_properties=BloomFilterProperties(set_bloom_filter_enabled=True, fpp=0.001, ndv=_ROW_GROUP)
-    )
-    return WriterProperties(max_row_group_size=_ROW_GROUP, column_properties=dict.fromkeys(keys[:2], bloom))
+    bloom = BloomFilterProperties(set_bloom_filter_enabled=True, fpp=0.001, ndv=_ROW_GROUP)
+    columns = {
+        name: ColumnProperties(
+            dictionary_enabled=False if name in unlike else None,
+            bloom_filter_properties=bloom if name in keys[:2] else None,
+        )
+        for name in unlike.union(keys[:2])
+    }
+    return WriterProperties(max_row_group_size=_ROW_GROUP, column_properties=columns)
 
 
 def _escaped(name: str) -> str:

@@ -335,7 +335,7 @@ class Writer:
     ) -> Written:
         current, table = self._opened(group)
         commit = self._catalog.commits(current)[-1]
-        table.compact_if_needed()
+        table.compact_if_needed(keys=group.row_key)
         return self._finished(current, commit, options, connection, report)
 
     def _finished(
