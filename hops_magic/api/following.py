@@ -90,8 +90,7 @@ def follow(context: Context, run: str, cursor: str) -> Live:
 
     summary = context.live.summary(run)
     if summary is None:
-        info = context.registry.run(run)
-        summary = context.live.summary(info.run_id) or context.viewers.replayed(context, info)
+        summary = _known(context, run)
     found = context.viewers.at(cursor, summary.run_id) if cursor else None
     if found is None:
         viewer = _Viewer(summary.run_id, Feed() if isinstance(summary, Run) else StudyFeed())
@@ -106,6 +105,19 @@ def follow(context: Context, run: str, cursor: str) -> Live:
             is_final=summary.state.is_final,
             updates=updates,
         )
+
+
+def _known(context: Context, run: str) -> Run | Study:
+    try:
+        info = context.registry.run(run)
+    except NotFoundError:
+        # one that has just begun lives before it is recorded
+        context.live.look()
+        summary = context.live.summary(run)
+        if summary is None:
+            raise
+        return summary
+    return context.live.summary(info.run_id) or context.viewers.replayed(context, info)
 
 
 def opened(context: Context, run: str, number: int) -> dict[str, Any]:

@@ -417,6 +417,9 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
 
 
 def _handle(context: Context, run: str) -> Any:
+    handle = context.live.handle(run)
+    if handle is not None:
+        return handle
     info = context.registry.run(run)
     handle = context.live.handle(info.run_id)
     if handle is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hops_magic.api.context import Context
 from hops_magic.boards.board import Board, kernel_context
-from hops_magic.errors import UsageError
+from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.registry.records import RunKind
 
 
@@ -133,8 +133,26 @@ def _found(context: Context, run: str | None) -> tuple[str, RunKind]:
         if not newest:
             raise UsageError("nothing has run yet, so there is no newest run to show: give a run's id later")
         return newest[0].run_id, newest[0].kind
-    found = context.registry.run(_text(run, "a run"))
+    try:
+        found = context.registry.run(_text(run, "a run"))
+    except NotFoundError:
+        if begun := _begun(context, run):
+            return begun
+        raise
     return found.run_id, found.kind
+
+
+def _begun(context: Context, run: str) -> tuple[str, RunKind] | None:
+    """Find a run that lives and is not recorded yet."""
+    from hops_magic.engine.submit import live_runs
+
+    with context.cluster_lock:
+        cluster = context.cluster()
+        known = [] if cluster is None else live_runs(cluster.client)
+    for each in known:
+        if each.run_id.startswith(run) or each.name == run:
+            return each.run_id, RunKind.STUDY if each.is_study else RunKind.RUN
+    return None
 
 
 def _text(given: object, what: str) -> str:

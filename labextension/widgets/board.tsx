@@ -117,7 +117,8 @@ function Board({ api, first, isReadOnly }: { api: Api; first: Place; isReadOnly:
                 setPlaces(before => before.slice(0, -1));
               }}
             >
-              {trans.__('‹ Back')}
+              <span aria-hidden="true">‹ </span>
+              {trans.__('Back')}
             </button>
           </div>
         )}

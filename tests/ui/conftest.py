@@ -12,8 +12,8 @@ from browsing import KERNEL_READY, Jupyter, running_jupyter, visit, write_notebo
 from playwright.sync_api import ConsoleMessage, Page
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-# voila's page asks the network for icons and formulas, and loads Notebook's extension, which it cannot serve
-FOREIGN_ERRORS = ("cdn.jsdelivr.net", "cdnjs.cloudflare.com", "@jupyterlab/docregistry")
+# voila's page asks the network for icons and formulas, and loads extensions of others, which it cannot serve
+FOREIGN_ERRORS = ("cdn.jsdelivr.net", "cdnjs.cloudflare.com", "@jupyterlab/docregistry", "@jupyterlab/filebrowser")
 
 
 @pytest.fixture(scope="session")

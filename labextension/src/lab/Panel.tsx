@@ -2,7 +2,7 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { Signal, type ISignal } from '@lumino/signaling';
 import type React from 'react';
-import { useEffect, useRef, useState, type KeyboardEvent, type ReactNode } from 'react';
+import { useEffect, useRef, useState, type ComponentType, type KeyboardEvent, type ReactNode } from 'react';
 import { AppProvider, type AppContext } from '../app';
 import { Guard } from '../parts/frame';
 import { ClusterSection } from '../screens/ClusterSection';
@@ -14,7 +14,7 @@ import type { Translator } from '../translate';
 export const SECTIONS = ['features', 'experiments', 'models', 'cluster'] as const;
 export type Section = (typeof SECTIONS)[number];
 
-const SCREENS: Record<Section, () => ReactNode> = {
+const SCREENS: Record<Section, ComponentType> = {
   features: FeaturesSection,
   experiments: ExperimentsSection,
   models: ModelsSection,

@@ -6,7 +6,7 @@ import type { RunDetail as Run } from '../api/types';
 import { RunView } from '../components/RunView';
 import { Connection, Loaded, Problem } from '../parts/frame';
 import { TranslatorContext } from '../translate';
-import { useLive } from './experiments/live';
+import { isBeginning, useLive } from './experiments/live';
 import { Recorded } from './experiments/Recorded';
 import { RunActions } from './experiments/RunActions';
 
@@ -16,28 +16,35 @@ export function RunDetail({ id }: { id: string }): ReactNode {
   return (
     <section className="hops-detail" aria-label={trans.__('Run')}>
       <Connection />
-      <Loaded asked={asked}>
-        {run => (
-          <>
-            <RunActions run={run} />
-            <Recorded
-              key={run.run_id}
-              run={run}
-              first={{ name: 'live', label: trans.__('Progress'), content: () => <LiveRun run={run} /> }}
-            />
-          </>
-        )}
-      </Loaded>
+      {isBeginning(asked) ? (
+        <LiveRun id={id} canStop={true} />
+      ) : (
+        <Loaded asked={asked}>
+          {run => (
+            <>
+              <RunActions run={run} />
+              <Recorded
+                key={run.run_id}
+                run={run}
+                first={{
+                  name: 'live',
+                  label: trans.__('Progress'),
+                  content: () => <LiveRun id={run.run_id} canStop={run.can_stop} />
+                }}
+              />
+            </>
+          )}
+        </Loaded>
+      )}
     </section>
   );
 }
 
-function LiveRun({ run }: { run: Run }): ReactNode {
+function LiveRun({ id, canStop }: { id: string; canStop: boolean }): ReactNode {
   const app = useApp();
   const act = useAction();
-  const live = useLive(run.run_id);
-  const stop =
-    run.can_stop && !app.isReadOnly ? () => void act(() => app.api.post(path`/runs/${run.run_id}/stop`)) : undefined;
+  const live = useLive(id);
+  const stop = canStop && !app.isReadOnly ? () => void act(() => app.api.post(path`/runs/${id}/stop`)) : undefined;
   if (!live.run) {
     return live.error ? (
       <Problem error={live.error} retry={live.retry} />

@@ -7,7 +7,7 @@ import { StudyView } from '../components/study/StudyView';
 import { Connection, Loaded, Problem } from '../parts/frame';
 import type { OpenedTrial } from '../study';
 import { TranslatorContext } from '../translate';
-import { useLive } from './experiments/live';
+import { isBeginning, useLive } from './experiments/live';
 import { Recorded } from './experiments/Recorded';
 import { RunActions } from './experiments/RunActions';
 
@@ -17,26 +17,34 @@ export function StudyDetail({ id }: { id: string }): ReactNode {
   return (
     <section className="hops-detail" aria-label={trans.__('Study')}>
       <Connection />
-      <Loaded asked={asked}>
-        {study => (
-          <>
-            <RunActions run={study} />
-            <Recorded
-              key={study.run_id}
-              run={study}
-              first={{ name: 'live', label: trans.__('Trials'), content: () => <LiveStudy study={study} /> }}
-            />
-          </>
-        )}
-      </Loaded>
+      {isBeginning(asked) ? (
+        <LiveStudy id={id} isStoppable={true} />
+      ) : (
+        <Loaded asked={asked}>
+          {study => (
+            <>
+              <RunActions run={study} />
+              <Recorded
+                key={study.run_id}
+                run={study}
+                first={{
+                  name: 'live',
+                  label: trans.__('Trials'),
+                  content: () => <LiveStudy id={study.run_id} isStoppable={study.can_stop} />
+                }}
+              />
+            </>
+          )}
+        </Loaded>
+      )}
     </section>
   );
 }
 
-function LiveStudy({ study }: { study: RunDetail }): ReactNode {
+function LiveStudy({ id, isStoppable }: { id: string; isStoppable: boolean }): ReactNode {
   const app = useApp();
   const act = useAction();
-  const live = useLive(study.run_id);
+  const live = useLive(id);
   const [opened, setOpened] = useState<ReadonlyMap<number, OpenedTrial>>(new Map());
   if (!live.study) {
     return live.error ? (
@@ -47,20 +55,20 @@ function LiveStudy({ study }: { study: RunDetail }): ReactNode {
       </div>
     );
   }
-  const canStop = study.can_stop && !app.isReadOnly;
+  const canStop = isStoppable && !app.isReadOnly;
   const { best_code: code } = live.study.head;
   return (
     <TranslatorContext.Provider value={app.trans}>
       <StudyView
         study={live.study}
         opened={opened}
-        onStop={canStop ? () => void act(() => app.api.post(path`/runs/${study.run_id}/stop`)) : undefined}
+        onStop={canStop ? () => void act(() => app.api.post(path`/runs/${id}/stop`)) : undefined}
         onStopTrial={
-          canStop ? trial => void act(() => app.api.post(path`/runs/${study.run_id}/trials/${trial}/stop`)) : undefined
+          canStop ? trial => void act(() => app.api.post(path`/runs/${id}/trials/${trial}/stop`)) : undefined
         }
         onOpen={trial =>
           void act(async () => {
-            const told = await app.api.get<Trial>(path`/runs/${study.run_id}/trials/${trial}`);
+            const told = await app.api.get<Trial>(path`/runs/${id}/trials/${trial}`);
             setOpened(before => new Map(before).set(trial, { type: 'trial', ...told }));
           })
         }

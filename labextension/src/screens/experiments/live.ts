@@ -1,6 +1,6 @@
 /** Following one run: what the notebook's live view shows, of a run that anybody started. */
 import { useCallback, useEffect, useRef, useState } from 'react';
-import { useApp } from '../../app';
+import { useApp, type Asked } from '../../app';
 import { ApiError, path } from '../../api/client';
 import type { Live } from '../../api/types';
 import { advance, type RunModel } from '../../model';
@@ -37,6 +37,11 @@ export function folded(before: Folded, live: Live, now_s: number): Folded | null
     }
   }
   return { run: null, study };
+}
+
+/** Whether a run has no record: it may have begun a moment ago, and can be followed all the same. */
+export function isBeginning(asked: Asked<unknown>): boolean {
+  return asked.data === null && asked.error?.status === 404;
 }
 
 /** A run or study as it is now, kept up to date while the screen is open. */
