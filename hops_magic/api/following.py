@@ -21,6 +21,7 @@ from hops_magic.runs.summary import fold
 from hops_magic.widgets.study_notebook import Weigh, best_as_code
 from hops_magic.widgets.study_wire import MAX_TRIALS_AT_ONCE, StudyFeed, opened_trial
 from hops_magic.widgets.wire import Feed
+from hops_magic.widgets.words import Pace
 
 if TYPE_CHECKING:
     from hops_magic.api.runs import Live
@@ -38,6 +39,7 @@ class _Viewer:
     feed: Feed | StudyFeed
     answers: int = 0
     weigh: Weigh | None = None
+    pace: Pace = field(default_factory=Pace)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -150,21 +152,27 @@ def _updates(viewer: _Viewer, summary: Run | Study) -> list[dict[str, Any]]:
     now = time.time()
     if isinstance(viewer.feed, Feed):
         assert isinstance(summary, Run)
-        update = viewer.feed.next(summary, now=now, extra={"is_stop_requested": False, "report_html": ""})
+        remaining = None if summary.state.is_final else viewer.pace.remaining_s(now, summary.fraction_done())
+        extra = {
+            "remaining_s": None if remaining is None else round(remaining),
+            "is_stop_requested": False,
+            "report_html": "",
+        }
+        update = viewer.feed.next(summary, now=now, extra=extra)
         return [] if update is None else [dict(update)]
     assert isinstance(summary, Study)
     if viewer.weigh is None:
         from hops_magic.tuning.results import importance_of
 
         viewer.weigh = Weigh(functools.partial(importance_of, space=None))
-    extra = {
+    told = {
         "is_stop_requested": False,
         "importance": dict(viewer.weigh(summary, is_last=summary.state.is_final)),
         "report_html": "",
         "best_code": best_as_code(summary),
     }
     updates: list[dict[str, Any]] = []
-    while (part := viewer.feed.next(summary, now=now, extra=extra)) is not None:
+    while (part := viewer.feed.next(summary, now=now, extra=told)) is not None:
         updates.append(part)
         if len(part.get("trials", ())) < MAX_TRIALS_AT_ONCE:
             break

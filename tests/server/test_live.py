@@ -58,6 +58,7 @@ def test_a_run_is_followed_and_stopped(server):
         heard(f"run/{run_id}")
         live = server.get(f"/runs/{run_id}/live", cursor=cursor)
         cursor = live["cursor"]
+        assert all("remaining_s" in update["head"] for update in live["updates"])
         curves += [curve for update in live["updates"] for curve in update.get("curves", ())]
     # only what is new comes
     assert curves[1]["at"] >= len(curves[0]["steps"]) - 1
