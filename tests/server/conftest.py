@@ -26,6 +26,7 @@ class Server:
     home: Path
     log: Path
     environment: dict[str, str]
+    token: str = TOKEN
 
     def ask(self, path: str, method: str = "GET", **options) -> requests.Response:
         headers = {"Authorization": f"token {TOKEN}", **options.pop("headers", {})}
