@@ -72,13 +72,16 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 
 test: .venv/.ready  ## all tests
 	# the front end is fetched and checked while the first tests run
-	$(MAKE) -j 2 --output-sync=target check test-keras
+	$(MAKE) -j 2 --output-sync=target test-cells test-keras
 	# side by side: the slow ones first, so that no worker is left alone with them
 	.venv/bin/pytest -n 2 --dist loadfile tests/ui tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
-	.venv/bin/pytest $(filter-out tests/keras,$(APART))
+	.venv/bin/pytest $(filter-out tests/keras tests/cells,$(APART))
+
+test-cells: check
+	.venv/bin/pytest tests/cells
 
 # apart: these tests fork ranks from a process that must have no threads of other tests
 test-keras: .venv/.ready
 	.venv/bin/pytest tests/keras
 
-.PHONY: help demo lab bench lock front front-check wheel check test test-keras
+.PHONY: help demo lab bench lock front front-check wheel check test test-cells test-keras

@@ -270,8 +270,8 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parent
-    )
+    shared = Path(__file__).parents[1] / "shared"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=shared)
     assert done.stdout.startswith("RegistryError recording"), done.stdout + done.stderr
     assert done.stdout.count("\n") == 1

@@ -32,6 +32,12 @@ class Server:
         headers = {"Authorization": f"token {TOKEN}", **options.pop("headers", {})}
         return requests.request(method, f"{self.url}/hops/api/v1{path}", headers=headers, timeout=60, **options)
 
+    def listens(self) -> bool:
+        try:
+            return self.ask("/about").ok
+        except requests.ConnectionError:
+            return False
+
     def get(self, path: str, **query):
         answer = self.ask(path, params=query)
         assert answer.status_code == 200, answer.text
@@ -58,7 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         found = wait_until(lambda: list((folder / "runtime").glob(f"jpserver-{process.pid}.json")), "a server")
         url = json.loads(found[0].read_text())["url"].rstrip("/")
-        yield Server(url, home, log, environment)
+        made = Server(url, home, log, environment)
+        wait_until(made.listens, "the server's first answer")
+        yield made
     finally:
         process.terminate()
         process.wait(20)

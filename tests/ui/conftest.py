@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from browsing import KERNEL_READY, Jupyter, running_jupyter, visit, write_notebook
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, expect
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 # voila's page asks the network for icons and formulas, and loads extensions of others, which it cannot serve
 FOREIGN_ERRORS = ("cdn.jsdelivr.net", "cdnjs.cloudflare.com", "@jupyterlab/docregistry", "@jupyterlab/filebrowser")
+
+# a loaded machine takes its time; what never comes still fails
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ def test_voila_follows_a_run_of_another_process_from_its_id(page: Page, jupyter:
     page.get_by_role("button", name="Back").click()
     expect(experiments.get_by_text("bad", exact=True)).to_be_visible()
     page.get_by_role("tab", name="Features", exact=True).last.click()
-    expect(page.locator(".hops-group")).to_have_count(2, timeout=30_000)
+    expect(page.locator(".hops-group:visible").filter(has_text="teams").first).to_be_visible(timeout=60_000)
     shoot(page, "board-voila-features")
 
 

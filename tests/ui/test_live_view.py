@@ -26,7 +26,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def running_view(page: Page) -> Locator:
     """The view once curves by epoch are drawn."""
     view = page.locator(".hops-run")
-    expect(view.locator(".hops-facts")).to_contain_text("epoch 4/", timeout=60_000)
+    expect(view.locator(".hops-facts")).to_contain_text("epoch 4/", timeout=120_000)
     expect(view.locator(".hops-plot canvas")).to_have_count(2)
     return view
 

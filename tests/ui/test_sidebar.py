@@ -60,7 +60,7 @@ def test_empty_sections_say_how_to_begin(page: Page, jupyter: Jupyter):
     for name, beginning in zip(SECTIONS, beginnings, strict=True):
         section(page, name)
         # the first question makes the store or the registry
-        expect(page.get_by_text(beginning)).to_be_visible(timeout=30_000)
+        expect(page.get_by_text(beginning)).to_be_visible(timeout=120_000)
         shoot(page, f"sidebar-empty-{name.lower()}")
         assert accessibility_faults(page, ".hops-panel") == []
     section(page, "Features")
@@ -172,7 +172,7 @@ def test_a_run_appears_while_it_lives_and_is_stopped(page: Page, seeded: Jupyter
     section(page, "Experiments")
     rows = page.locator(".hops-runline")
     expect(rows).to_have_count(4)
-    subprocess.run([sys.executable, "-c", SLOW], env=seeded.env, timeout=120, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", SLOW], env=seeded.env, timeout=120, check=True)
     slow = rows.filter(has_text="slow")
     expect(slow.get_by_role("img", name="running")).to_be_visible(timeout=60_000)
     slow.get_by_text("slow", exact=True).click()
