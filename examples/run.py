@@ -59,7 +59,7 @@ def main() -> None:
             if name in last.metrics:
                 print(f"{name}: {last.metrics[name]:.1%} after the last epoch")
     print(f"recorded in: {session().settings.shown_tracking_uri}")
-    print("open the notebook in JupyterLab: make lab")
+    print("see it in JupyterLab, with the sidebar: make lab, then http://localhost:8888/lab")
 
 
 if __name__ == "__main__":
