@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
 
 PART_BYTES = 16 << 20
+
+_SLOTS_WITHIN_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +152,7 @@ def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHa
     ClusterError
         If the data cannot be brought to the cluster.
     """
-    state = cluster_state(client)
+    state = _state_with_slots(client)
     _check_slots(job, state)
     job = replace(
         job, buffers={d: b.nbytes for d, b in buffers.items()}, buffer_source=_bring(client, job.run_id, buffers, state)
@@ -170,7 +173,7 @@ def submit_study(client: Client, job: StudyJob, buffers: Mapping[str, memoryview
     ClusterError
         If the data cannot be brought to the cluster.
     """
-    state = cluster_state(client)
+    state = _state_with_slots(client)
     _check_slots(job.trial, state, "workers_per_trial")
     run_id = job.beginning.run_id
     sizes = {digest: data.nbytes for digest, data in buffers.items()}
@@ -242,6 +245,16 @@ def cluster_state(client: Client) -> dict[str, Any]:
     """Return placement's view of the cluster: slots, gangs, queue, runs."""
     state: dict[str, Any] = client.sync(client.scheduler.hops_state)
     return state
+
+
+def _state_with_slots(client: Client) -> dict[str, Any]:
+    # workers offer their slots a moment after they have come; on a busy machine, or after a restart, it is a long one
+    ends = time.monotonic() + _SLOTS_WITHIN_S
+    while True:
+        state = cluster_state(client)
+        if any(state["slots"].values()) or time.monotonic() > ends:
+            return state
+        time.sleep(0.1)
 
 
 def _check_slots(job: Job, state: dict[str, Any], option: str = "workers") -> None:

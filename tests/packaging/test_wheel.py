@@ -140,7 +140,7 @@ def lab(installed: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def fetched(address: str) -> bytes:
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=120) as answer:
         return answer.read()
 
 

@@ -83,12 +83,12 @@ def accessibility_faults(page: Page, place: str = ".hops-run") -> list[str]:
 
 
 @contextlib.contextmanager
-def running_jupyter(home: Path) -> Iterator[Jupyter]:
+def running_jupyter(home: Path, port: int = 0) -> Iterator[Jupyter]:
     """A JupyterLab server with folders of its own below a home; clusters of its kernels are gone afterwards."""
     root = home / "root"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
+    settings.mkdir(parents=True, exist_ok=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     places = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
     env = {
@@ -99,7 +99,7 @@ def running_jupyter(home: Path) -> Iterator[Jupyter]:
         "IPYTHONDIR": str(home / "ipython"),
         "HOPS_HOME": str(home / "hops"),
     }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={root}"]
     command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     with (home / "server.log").open("w") as log:

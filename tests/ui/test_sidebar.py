@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from browsing import KERNEL_READY, RUN_ALL, Jupyter, accessibility_faults, running_jupyter, shoot, visit, write_notebook
@@ -64,7 +65,7 @@ def test_empty_sections_say_how_to_begin(page: Page, jupyter: Jupyter):
         shoot(page, f"sidebar-empty-{name.lower()}")
         assert accessibility_faults(page, ".hops-panel") == []
     section(page, "Features")
-    page.get_by_role("button", name="Insert").click()
+    page.get_by_role("button", name="Insert", exact=True).click()
     expect(page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1)).to_contain_text("%features save df")
 
 
@@ -198,7 +199,9 @@ def test_what_was_open_is_open_after_a_reload(page: Page, seeded: Jupyter):
     run(page, "hops-magic:open-detail", kind="group", id="teams@1")
     expect(page.locator(".hops-detail").get_by_role("heading", name="teams")).to_be_visible()
     # the layout is saved a moment after it changed
-    with page.expect_response(lambda answer: "/api/workspaces/" in answer.url and answer.request.method == "PUT"):
+    with page.expect_response(
+        lambda answer: "/api/workspaces/" in answer.url and answer.request.method == "PUT", timeout=120_000
+    ):
         page.evaluate("() => window.jupyterapp.restored")
     page.goto(f"{seeded.url}/lab", wait_until="domcontentloaded")
     expect(page.locator(".hops-detail").get_by_role("heading", name="teams")).to_be_visible(timeout=60_000)
@@ -244,3 +247,20 @@ def test_notebook_7(page: Page, seeded: Jupyter, console_errors: list[str]):
     page.locator(".hops-group").get_by_text("teams", exact=True).click()
     expect(page.locator(".hops-detail").get_by_role("heading", name="teams")).to_be_visible()
     shoot(page, "sidebar-notebook-7")
+
+
+def test_the_panel_recovers_when_the_server_comes_back(page: Page, tmp_path: Path, console_errors: list[str]):
+    lost = page.get_by_text("The server does not answer")
+    with running_jupyter(tmp_path) as server:
+        opened(page, server)
+        expect(page.get_by_text("No features yet")).to_be_visible(timeout=120_000)
+    # the panel asks at least twice a minute
+    expect(lost).to_be_visible(timeout=60_000)
+    seed(Path(server.env["HOPS_HOME"]))
+    with running_jupyter(tmp_path, urlsplit(server.url).port or 0):
+        expect(page.locator(".hops-group")).to_have_count(2, timeout=60_000)
+        expect(lost).to_have_count(0)
+        shoot(page, "sidebar-recovered")
+        page.goto("about:blank")
+    # the browser itself complains of a server that is away
+    console_errors.clear()
