@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browsing import KERNEL_READY, RUN_ALL, Jupyter, accessibility_faults, running_jupyter, shoot, visit, write_notebook
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 from seeding import seed
 
 SECTIONS = ("Features", "Experiments", "Models", "Cluster")
@@ -193,16 +193,21 @@ def test_a_run_appears_while_it_lives_and_is_stopped(page: Page, seeded: Jupyter
     expect(page.get_by_text("No cluster is running")).to_be_visible(timeout=30_000)
 
 
+def saves_the_layout(answer: Response) -> bool:
+    return (
+        "/api/workspaces/" in answer.url
+        and answer.request.method == "PUT"
+        and "hops-magic" in (answer.request.post_data or "")
+    )
+
+
 def test_what_was_open_is_open_after_a_reload(page: Page, seeded: Jupyter):
     opened(page, seeded)
     section(page, "Models")
-    run(page, "hops-magic:open-detail", kind="group", id="teams@1")
-    expect(page.locator(".hops-detail").get_by_role("heading", name="teams")).to_be_visible()
     # the layout is saved a moment after it changed
-    with page.expect_response(
-        lambda answer: "/api/workspaces/" in answer.url and answer.request.method == "PUT", timeout=120_000
-    ):
-        page.evaluate("() => window.jupyterapp.restored")
+    with page.expect_response(saves_the_layout, timeout=120_000):
+        run(page, "hops-magic:open-detail", kind="group", id="teams@1")
+        expect(page.locator(".hops-detail").get_by_role("heading", name="teams")).to_be_visible()
     page.goto(f"{seeded.url}/lab", wait_until="domcontentloaded")
     expect(page.locator(".hops-detail").get_by_role("heading", name="teams")).to_be_visible(timeout=60_000)
     run(page, "hops-magic:open-panel")
