@@ -463,7 +463,7 @@ def show_dataset(context: Context, dataset: Name) -> DatasetDetail:
         location=redacted(found.location),
         splits={
             **{name: f"{share:g}" for name, share in found.recipe.shares.items()},
-            **{name: f"until {end}" for name, end in found.recipe.ends.items()},
+            **{name: f"until {end}" if end else "the rest" for name, end in found.recipe.ends.items()},
         },
         seed=found.recipe.seed,
         event_time=found.recipe.event_time,

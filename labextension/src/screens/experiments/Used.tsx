@@ -53,7 +53,7 @@ export function Used({ run }: { run: RunDetail }): ReactNode {
       ) : (
         <Empty title={trans.__('It made no model')}>
           <p className="hops-faint">
-            {trans.__('%%distributed --register NAME keeps the trained model as a version.')}
+            {trans.__('%1 keeps the trained model as a version.', '%%distributed --register NAME')}
           </p>
         </Empty>
       )}

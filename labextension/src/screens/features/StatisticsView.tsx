@@ -43,7 +43,7 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
         counts: histogram.counts
       }
     : { labels: column.top.map(top => shown(top.value)), counts: column.top.map(top => top.count) };
-  const facts: [string, string][] = [
+  const figures: [string, string][] = [
     [trans.__('nulls'), rows ? `${whole(column.nulls)} (${figure((100 * column.nulls) / rows)} %)` : '0'],
     [
       trans.__('distinct'),
@@ -54,6 +54,7 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
     [trans.__('std'), figure(column.std)],
     [trans.__('median'), column.quantiles.length ? shown(column.quantiles[3] ?? null) : '–']
   ];
+  const facts = figures.filter(([, value]) => value !== '–');
   return (
     <section className="hops-card" aria-label={plain(column.name)}>
       <header>

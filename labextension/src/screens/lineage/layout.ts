@@ -2,7 +2,7 @@
 import type { Lineage, NodeKind } from '../../api/types';
 
 export const KINDS: NodeKind[] = ['group', 'dataset', 'run', 'model'];
-export const NODE = { width: 190, height: 44, across: 70, down: 14 };
+export const NODE = { width: 190, height: 44, across: 36, down: 14 };
 
 export interface Placed {
   node: Lineage['nodes'][number];
