@@ -95,6 +95,33 @@ def case_one_row_left():
     return fitted(model, IMAGES[:121], Y[:121], batch_size=30, epochs=4, verbose=0)
 
 
+def case_a_rank_without_rows_counts_nothing():
+    # 121 rows in batches of 30 leave one: batch moments, weighted denominators and thresholds must not see it twice
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.AveragePooling2D(2),
+            layers.Flatten(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    metrics = ["accuracy", keras.metrics.AUC(num_thresholds=20)]
+    model.compile("adam", loss, metrics=metrics, weighted_metrics=[keras.metrics.Precision()])
+    data = (IMAGES[:121], Y[:121].astype("float32")[:, None], WEIGHT[:121])
+    return fitted(model, *data[:2], sample_weight=data[2], batch_size=30, epochs=4, validation_data=data, verbose=0)
+
+
+def case_a_rank_without_rows_visits_no_embedding():
+    model = keras.Sequential(
+        [layers.Embedding(40, 6, mask_zero=True), layers.LSTM(5, return_sequences=True), layers.Dense(3)]
+    )
+    model.compile("adam", crossentropy())
+    return fitted(model, WORDS[:121], WORDS[:121] % 3, batch_size=30, epochs=4, verbose=0)
+
+
 def case_embedding():
     model = keras.Sequential([layers.Embedding(40, 6), layers.GlobalAveragePooling1D(), layers.Dense(2)])
     model.compile("adam", crossentropy())
@@ -358,6 +385,8 @@ THREE = {
     "case_batchnorm_uneven",
     "case_uneven_batches_and_an_empty_shard",
     "case_one_row_left",
+    "case_a_rank_without_rows_counts_nothing",
+    "case_a_rank_without_rows_visits_no_embedding",
     "case_sum_reduction",
     "case_masks_in_a_sequence_model",
     "case_sample_weight",

@@ -42,7 +42,8 @@ def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollec
         count = tf.fill([shape[layer.axis]], each)
     total = tf.reduce_sum(shifted, axes)
     squares = tf.reduce_sum(tf.square(shifted), axes)
-    summed = collective.differentiable_sum(tf.stack([total, squares, tf.stop_gradient(count)]), rows)
+    counted = tf.stack([total, squares, tf.stop_gradient(count)]) * rows.are_any
+    summed = collective.differentiable_sum(counted, rows)
     divisor = summed[2] + (layer_epsilon() if mask is not None else 0.0)
     mean = tf.math.divide_no_nan(summed[0], divisor)
     variance = tf.maximum(tf.math.divide_no_nan(summed[1], divisor) - tf.square(mean), 0.0)

@@ -50,14 +50,15 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list
     wide = tf.float64 if any(gradient.dtype == tf.float64 for gradient in dense) else tf.float32
     # without dense gradients too: the votes travel here
     flat = tf.concat([tf.zeros([0], wide), *(tf.reshape(tf.cast(gradient, wide), [-1]) for gradient in dense)], 0)
-    # a rank without rows may have made NaN out of nothing: its part counts as zero
+    # what a rank without rows made of the one it borrowed counts as zero, be it NaN
     flat = tf.where(weight > 0, flat * tf.cast(weight, wide), tf.zeros_like(flat))
     summed = collective.all_reduce_voting(flat, None if rows is None else rows.fingerprint)
     if not dense:
         return reduced
-    sizes = [gradient.shape.num_elements() for gradient in dense]
-    for index, gradient, part in zip(present, dense, tf.split(summed, sizes), strict=True):
-        reduced[index] = tf.cast(tf.reshape(part, gradient.shape), gradient.dtype)
+    # not all shapes are known while the step is traced: of a dense layer on sequences in odd batches, for one
+    parts = tf.split(summed, [tf.size(gradient) for gradient in dense], num=len(dense))
+    for index, gradient, part in zip(present, dense, parts, strict=True):
+        reduced[index] = tf.ensure_shape(tf.cast(tf.reshape(part, tf.shape(gradient)), gradient.dtype), gradient.shape)
     return reduced
 
 
@@ -68,6 +69,8 @@ def _gather_slices(slices: Any, weight: Any, collective: TensorCollective) -> An
     """
     import tensorflow as tf
 
-    values = tf.where(weight > 0, slices.values * tf.cast(weight, slices.values.dtype), tf.zeros_like(slices.values))
-    indices, values = collective.concatenate(slices.indices, values)
+    # of the row that a rank without rows borrowed nothing is joined: even a zero would count as a visit
+    kept = tf.where(weight > 0, tf.shape(slices.indices)[0], 0)
+    values = slices.values[:kept] * tf.cast(weight, slices.values.dtype)
+    indices, values = collective.concatenate(slices.indices[:kept], values)
     return tf.IndexedSlices(values, indices, slices.dense_shape)

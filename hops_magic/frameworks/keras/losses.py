@@ -41,7 +41,8 @@ def install(patches: Patches, collective: TensorCollective) -> None:
             if reduction == "sum":
                 return tf.reduce_sum(values) * scale
             if reduction == "mean_with_sample_weight" and sample_weight is not None:
-                divisor = collective.all_reduce(tf.reduce_sum(tf.cast(sample_weight, values.dtype)))
+                here = tf.reduce_sum(tf.cast(sample_weight, values.dtype)) * tf.cast(rows.are_any, values.dtype)
+                divisor = collective.all_reduce(here)
                 return tf.math.divide_no_nan(tf.reduce_sum(values), tf.stop_gradient(divisor)) * scale
             return original(values, sample_weight, reduction)
 
@@ -56,7 +57,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
                 return original(sample_weight, mask, dtype, reduction)
             weights = original(sample_weight, mask, dtype, "sum")
             here = tf.cast(tf.size(mask), weights.dtype)
-            valid = collective.all_reduce(tf.reduce_sum(tf.cast(mask, weights.dtype)))
+            valid = collective.all_reduce(tf.reduce_sum(tf.cast(mask, weights.dtype)) * tf.cast(rows.are_any, weights.dtype))
             scale = tf.math.divide_no_nan(here, valid) * tf.cast(rows.inverse_weight, weights.dtype)
             return weights * scale
 

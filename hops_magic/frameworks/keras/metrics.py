@@ -29,7 +29,7 @@ def install(patches: Patches) -> None:
             rows = current_rows()
             if rows is None or len(np.shape(values) if not hasattr(values, "shape") else values.shape):
                 return original(self, values, sample_weight)
-            # a rank without rows may have made NaN out of nothing
+            # what a rank without rows made of the one it borrowed may be NaN
             values = tf.where(rows.local > 0, values, tf.zeros_like(values))
             return original(self, values, rows.weight if sample_weight is None else sample_weight)
 

@@ -2,6 +2,9 @@
 
 Every rank's input pipeline yields the whole global batch; the step takes the rank's contiguous part of it. So all inputs
 that Keras knows are split alike, and each rank knows without asking how many rows there are in all.
+
+A rank whose part is empty computes on a row of another's, which counts for nothing: kernels of TensorFlow exist that abort
+the process on a batch without rows (oneDNN's gradient of max pooling, for one).
 """
 
 from __future__ import annotations
@@ -32,6 +35,13 @@ class Rows:
     def weight(self) -> Any:
         """This rank's share of the rows: with it, local means add up to the global mean."""
         return self.local / self.total
+
+    @property
+    def are_any(self) -> Any:
+        """1.0, or 0.0 for a rank without rows: a factor for whatever is counted on the row that it borrows."""
+        import tensorflow as tf
+
+        return tf.cast(tf.greater(self.local, 0), tf.float32)
 
     @property
     def inverse_weight(self) -> Any:
@@ -152,8 +162,16 @@ class TensorCollective:
         return summed(tensor)
 
 
-def sharded(step: Callable[[Any], Any], tensors: TensorCollective, *, trains: bool) -> Callable[[Any], Any]:
-    """Make a step for this rank's rows out of one for whole batches."""
+def sharded(
+    step: Callable[[Any], Any], tensors: TensorCollective, states: Callable[[], list[Any]], *, trains: bool
+) -> Callable[[Any], Any]:
+    """Make a step for this rank's rows out of one for whole batches.
+
+    Parameters
+    ----------
+    states : callable
+        Returns the variables that count rows, such as those of metrics: a borrowed row leaves them as they were.
+    """
     import tensorflow as tf
 
     rank, world_size = tensors.rank, tensors.world_size
@@ -162,14 +180,42 @@ def sharded(step: Callable[[Any], Any], tensors: TensorCollective, *, trains: bo
         leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
         total = _length(leaves[0])
         start, end = total * rank // world_size, total * (rank + 1) // world_size
-        local = tf.nest.map_structure(lambda leaf: None if leaf is None else _part(leaf, start, end), data)
+        first = tf.maximum(tf.minimum(start, total - 1), 0)
+        last = tf.maximum(end, first + 1)
+        local = tf.nest.map_structure(lambda leaf: None if leaf is None else _part(leaf, first, last), data)
         mine = fingerprint(leaves, total)
         if not trains:  # a step that trains compares at once, with its gradients
             tensors.note_fed(mine)
-        with _entered(Rows(tf.cast(end - start, tf.float32), tf.cast(total, tf.float32), mine)):
+        with (
+            _entered(Rows(tf.cast(end - start, tf.float32), tf.cast(total, tf.float32), mine)),
+            _unmoved(states, unless=end > start),
+        ):
             return step(local)
 
     return on_this_ranks_rows
+
+
+@contextmanager
+def _unmoved(states: Callable[[], list[Any]], *, unless: Any) -> Iterator[None]:
+    """Give variables back the values that they had, unless a condition holds that is known when the step runs."""
+    import tensorflow as tf
+
+    before = {id(state): state for state in states()}
+    held = tf.cond(
+        unless,
+        lambda: [tf.zeros([0], state.value.dtype) for state in before.values()],
+        lambda: [tf.reshape(state.value, [-1]) for state in before.values()],
+    )
+    values = dict(zip(before, held if isinstance(held, list) else [held], strict=True))
+    yield
+
+    def restore() -> Any:
+        for state in states():  # made in the step itself: they begin at zero
+            held = values.get(id(state))
+            state.assign(tf.zeros_like(state.value) if held is None else tf.reshape(held, state.shape))
+        return tf.constant(0)
+
+    tf.cond(unless, lambda: tf.constant(0), restore)
 
 
 def _length(leaf: Any) -> Any:

@@ -10,7 +10,13 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
-from hops_magic.frameworks.keras.metrics import MetricSync, broadcast_variables, mean_logs, same_everywhere
+from hops_magic.frameworks.keras.metrics import (
+    MetricSync,
+    broadcast_variables,
+    mean_logs,
+    metric_variables,
+    same_everywhere,
+)
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.step import TensorCollective, sharded
 
@@ -121,7 +127,8 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
     @functools.wraps(original)
     def make_function(self: Any, step_function: Any) -> Any:
         if tensors is not None:
-            step_function = sharded(step_function, tensors, trains=step_function == self.train_step)
+            states = functools.partial(metric_variables, self)
+            step_function = sharded(step_function, tensors, states, trains=step_function == self.train_step)
         function = original(self, step_function)
 
         def skipping(iterator: Any) -> Any:
