@@ -45,6 +45,8 @@ class Suggestions:
             number = self._next
             self._next += 1
             asked = asyncio.wrap_future(self._thread.submit(self._ask, number))
+            # a suggestion that nobody takes any more may have failed
+            asked.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._asked.append((number, asked))
 
     async def take(self) -> tuple[int, Point] | None:
@@ -56,7 +58,7 @@ class Suggestions:
         number, asked = self._asked.popleft()
         self.start()
         try:
-            point = await asked
+            point = await self._answer(asked)
         except NotYet:
             point = await self._ask_again(number)
         self._check()
@@ -66,11 +68,21 @@ class Suggestions:
         while not self._is_closed:
             heard = self._heard
             try:
-                return await asyncio.wrap_future(self._thread.submit(self._ask, number))
+                return await self._answer(asyncio.wrap_future(self._thread.submit(self._ask, number)))
             except NotYet:
                 self._check()
                 await heard.wait()
         return None
+
+    async def _answer(self, asked: asyncio.Future[Point | None]) -> Point | None:
+        """Wait for a suggestion; None if it is not made any more, since the study ends."""
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                return None
+            raise
 
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Let the search learn from a trial; returns at once.
