@@ -142,7 +142,7 @@ def _experiment(notebook: str) -> str:
 
 def _strategy(options: DistributedOptions, framework: str) -> str:
     gpus = options.gpus_per_rank or 1
-    if options.workers > 1 and gpus > 1:
+    if options.workers > 1 and gpus > 1 and framework != "none":
         raise UnsupportedError(
             f"-n {options.workers} with --gpus-per-rank {gpus} is not supported: "
             f"-n {options.workers * gpus} with one GPU per rank trains the same model"

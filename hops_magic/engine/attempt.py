@@ -161,7 +161,7 @@ class Attempt:
             attempt=self.number,
             rank=rank,
             threads=job.options.threads_per_rank or place["threads"],
-            gpus=tuple(place["gpus"]),
+            gpus=() if job.options.gpus_per_rank == 0 else tuple(place["gpus"]),
             addresses=tuple(tuple(a) if isinstance(a, list) else a for a in addresses),
             token=self.supervisor.token,
             buffer_dir=place["node_dir"],

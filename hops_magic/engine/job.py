@@ -158,6 +158,8 @@ class RankSpec:
         env = {"HOPS_RUN_ID": self.job.run_id, "HOPS_RANK": str(self.rank), "PYTHONUNBUFFERED": "1"}
         if self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.gpus))
+        elif self.job.options.gpus_per_rank == 0:
+            env["CUDA_VISIBLE_DEVICES"] = ""  # those that the rank's worker may use
         return env
 
     def pickled(self) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hops_magic.errors import OptionError
 
+_FEWEST_WORKERS_BY_DEFAULT = 2  # so that a cell can train on two ranks wherever it is tried
 _MOST_WORKERS_BY_DEFAULT = 4
 _SHARE_OF_MEMORY = 0.5
 
@@ -61,7 +62,7 @@ def this_machine() -> Machine:
 
 
 def plan(machine: Machine, workers: int | None = None, threads: int | None = None) -> Sizing:
-    """Choose workers and their threads: one worker per GPU; without GPUs at most 4, which share the cores.
+    """Choose workers and their threads: one worker per GPU; without GPUs 2 to 4, which share the cores.
 
     Raises
     ------
@@ -73,7 +74,8 @@ def plan(machine: Machine, workers: int | None = None, threads: int | None = Non
             raise OptionError(name, "must be at least 1", value)
     if machine.gpus:
         check_gpus(machine.gpus, workers or 1)
-    count = workers or len(machine.gpus) or min(machine.cores, _MOST_WORKERS_BY_DEFAULT)
+    by_cores = min(max(machine.cores, _FEWEST_WORKERS_BY_DEFAULT), _MOST_WORKERS_BY_DEFAULT)
+    count = workers or len(machine.gpus) or by_cores
     return Sizing(
         workers=count,
         threads=threads or threads_each(machine.cores, count),

@@ -262,9 +262,18 @@ def _check_slots(job: Job, state: dict[str, Any], option: str = "workers") -> No
     if job.options.gpus_per_rank and not any(state["gpus"].values()):
         remedy = "leave it out, or connect to a cluster with GPUs"
         raise OptionError("gpus_per_rank", "must be 0 on a cluster without GPUs", job.options.gpus_per_rank, remedy)
+    if any(state["gpus"].values()) and per_rank > total:
+        remedy = "give the rank fewer, or connect to a cluster with more"
+        raise OptionError("gpus_per_rank", f"must be at most {total} (the cluster's GPUs)", per_rank, remedy)
     if job.options.workers * per_rank > total:
         most = total // per_rank
         remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"
+        if any(state["gpus"].values()):
+            # a worker of the embedded cluster is a GPU: there may be none to add
+            remedy = (
+                "each slot is a GPU; ask for fewer, connect to a cluster with more GPUs, or set CUDA_VISIBLE_DEVICES to "
+                "nothing before the cluster starts, for CPU workers"
+            )
         raise OptionError(option, f"must be at most {most} (the cluster's slots)", job.options.workers, remedy)
 
 

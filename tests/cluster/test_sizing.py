@@ -15,7 +15,8 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("cores", "asked", "workers", "threads"),
     [
-        (1, {}, 1, 1),
+        (1, {}, 2, 1),
+        (1, {"workers": 1}, 1, 1),
         (2, {}, 2, 1),
         (16, {}, 4, 4),
         (7, {}, 4, 1),
