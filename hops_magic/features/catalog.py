@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -39,6 +40,12 @@ class Catalog:
         self.url = url
         self._engine: Engine = open_database(url)
         self.datasets = DatasetCatalog(self._begin, self._reading)
+
+    @functools.cached_property
+    def id(self) -> str:
+        """What tells the catalog from all others."""
+        with self._reading() as db:
+            return str(db.execute(t.about.select()).one().id)
 
     # groups
 
@@ -92,14 +99,9 @@ class Catalog:
         return found[0] if found else None
 
     def state(self) -> tuple[int, ...]:
-        """Return what is another after each commit, new group or dropped group."""
-        from sqlalchemy import func, select
-
-        query = select(
-            func.count(), func.coalesce(func.max(t.versions.c.id), 0), func.coalesce(func.sum(t.versions.c.commit), 0)
-        )
+        """Return what is another after each change of the catalog: of groups, commits, texts, rules and datasets."""
         with self._reading() as db:
-            return tuple(int(value) for value in db.execute(query.select_from(t.versions)).one())
+            return (int(db.execute(t.about.select()).one().revision),)
 
     def versions(self, name: str) -> list[Group]:
         """Return the versions of a group, newest first."""
@@ -110,12 +112,12 @@ class Catalog:
         query = t.versions.select().where(t.latest()).order_by(t.versions.c.name_lower).offset(offset)
         return self._groups(query.limit(limit) if limit is not None else query)
 
-    def groups_with(self, feature: str) -> list[Group]:
-        """Return the groups whose latest version has a column of this name, by name."""
+    def groups_with(self, feature: str, *, of_any_version: bool = False) -> list[Group]:
+        """Return the groups whose latest version has a column of this name, by name; or all versions that have one."""
         query = (
             t.versions.select()
             .join(t.columns, t.columns.c.version_id == t.versions.c.id)
-            .where(t.columns.c.name == feature, t.latest())
+            .where(t.columns.c.name == feature, *(() if of_any_version else (t.latest(),)))
             .order_by(t.versions.c.name_lower)
         )
         return self._groups(query)
@@ -269,6 +271,8 @@ class Catalog:
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
         with _told(self.url), self._engine.begin() as db:
+            # first, so that what a transaction reads stays true until it ends
+            db.execute(t.about.update().values(revision=t.about.c.revision + 1))
             yield db
 
     @contextlib.contextmanager

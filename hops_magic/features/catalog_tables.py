@@ -22,6 +22,15 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+about = Table(
+    "hops_catalog",
+    metadata,
+    # folders in the lake carry it: catalogs may share one
+    Column("id", String(16), primary_key=True),
+    # counts what was written
+    Column("revision", BigInteger, nullable=False),
+)
+
 versions = Table(
     "hops_group_versions",
     metadata,

@@ -32,6 +32,8 @@ def check_new_group(group: Group) -> None:
     FeatureError
         Naming the column.
     """
+    if group.name.casefold() == DATASETS:
+        raise FeatureError(f"a group cannot be named {group.name}: training datasets are kept there, choose another name")
     for role, names in (
         ("--key", group.primary_key),
         ("--event-time", (group.event_time,) if group.event_time else ()),
@@ -205,15 +207,15 @@ def rows_where(connection: duckdb.DuckDBPyConnection, group: Group, where: str) 
         ) from error
 
 
-def rows_with_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> pa.Table:
-    """Return the row keys of the stored rows that have the incoming keys; without an event time, of all moments.
+def rows_with_keys(connection: duckdb.DuckDBPyConnection, group: Group, keys: pa.Table) -> pa.Table:
+    """Return the row keys of the stored rows that have certain keys; without an event time, of all moments.
 
     Raises
     ------
     FeatureError
-        If the incoming rows lack a key.
+        If the keys lack a column, or one is of another type.
     """
-    have = connection.sql("SELECT * FROM incoming LIMIT 0").columns
+    have = keys.column_names
     missing = [key for key in group.primary_key if key not in have]
     if missing:
         raise FeatureError(

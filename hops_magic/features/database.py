@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,6 @@ def open_database(url: str) -> Engine:
     from sqlalchemy import create_engine, event
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-    from hops_magic.features.catalog_tables import metadata
-
     try:
         engine = create_engine(_with_driver(url), **({"connect_args": {"timeout": _BUSY_S}} if _is_sqlite(url) else {}))
         if _is_sqlite(url):
@@ -38,10 +37,10 @@ def open_database(url: str) -> Engine:
             event.listen(engine, "connect", _set_up)
             # two processes that open a new catalog at once would both make its tables
             with _file_lock(engine, "catalog"):
-                metadata.create_all(engine)
+                _make_tables(engine)
         else:
             with lock(engine, "hops catalog"):
-                metadata.create_all(engine)
+                _make_tables(engine)
     except ModuleNotFoundError as error:
         raise StoreError(f"{redacted(url)} needs the package {error.name}: pip install hops_magic[postgresql]") from error
     except (ArgumentError, NoSuchModuleError) as error:
@@ -50,6 +49,15 @@ def open_database(url: str) -> Engine:
         reason = redacted(str(getattr(error, "orig", None) or error).strip().splitlines()[0][:240])
         raise StoreError(f"the catalog of features at {redacted(url)} cannot be opened: {reason}") from error
     return engine
+
+
+def _make_tables(engine: Engine) -> None:
+    from hops_magic.features.catalog_tables import about, metadata
+
+    metadata.create_all(engine)
+    with engine.begin() as db:
+        if db.execute(about.select()).first() is None:
+            db.execute(about.insert().values(id=secrets.token_hex(4), revision=0))
 
 
 @contextlib.contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,27 +109,6 @@ class DatasetFolder:
 
         if self._system.get_file_info(self._root).type is not FileType.NotFound:
             self._system.delete_dir(self._root)
-
-
-def sweep(parent: str, kept: Collection[str]) -> None:
-    """Delete folders that nothing names: their writers died. Call only where no other writer can be at work.
-
-    Parameters
-    ----------
-    parent
-        Path or URI of the folder above them.
-    kept
-        Locations that are named; what stands beside one under a longer name stays too.
-    """
-    from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
-
-    system, root = FileSystem.from_uri(parent) if "://" in parent else (LocalFileSystem(), parent)
-    names = [location.rstrip("/").rsplit("/", 1)[-1] for location in kept]
-    # what is wrong with the place is told by the write that follows
-    with contextlib.suppress(OSError):
-        for info in system.get_file_info(FileSelector(root, allow_not_found=True)):
-            if info.type is FileType.Directory and not any(info.base_name.startswith(name) for name in names):
-                system.delete_dir(info.path)
 
 
 def write_split(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import getpass
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features import column_statistics
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.dataset import Dataset, Recipe
-from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, sweep, write_split
+from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, write_split
 from hops_magic.features.errors import ConflictError, FeatureError, StoreError, UnknownNameError
+from hops_magic.features.folders import again_beside, new_folder, sweep
 from hops_magic.features.model import Column
-from hops_magic.features.names import GroupName, nearest, parse_group
+from hops_magic.features.names import DATASETS, GroupName, nearest, parse_group
 from hops_magic.features.query import Terms
 from hops_magic.features.reading import Reader, Request, reads_of
 from hops_magic.features.splits import SplitByShare, SplitByTime, parts_of
@@ -88,9 +88,9 @@ class Datasets:
         spine = None if request.spine is None else incoming(request.spine, name="the spine")
         with self.catalog.writing(f"dataset {wanted.name}"):
             version = self._next_version(wanted)
-            place = f"{self.settings.lake}/datasets/{wanted.name}"
-            sweep(place, [known.location for known in self.catalog.datasets.versions(wanted.name)])
-            folder = DatasetFolder(f"{place}/{version}-{secrets.token_hex(4)}")
+            place = f"{self.settings.lake}/{DATASETS}/{wanted.name}"
+            sweep(place, self.catalog.id, [known.location for known in self.catalog.datasets.versions(wanted.name)])
+            folder = DatasetFolder(new_folder(place, version, self.catalog.id))
             ordered = replace(request, spine=spine, terms=replace(request.terms, is_ordered=True))
             with self._reader.answering(ordered) as (connection, plan, sql, sources):
                 moment = time_column or (plan.event_time if split_by_time else None)
@@ -172,7 +172,7 @@ class Datasets:
         recipe, folder = dataset.recipe, DatasetFolder(dataset.location)
         spine = folder.read_spine() if recipe.has_spine else None
         request = _request(recipe, spine, recipe.commits)
-        beside = DatasetFolder(f"{dataset.location}-again-{secrets.token_hex(4)}")
+        beside = DatasetFolder(again_beside(dataset.location))
         try:
             with (
                 self.catalog.writing(f"dataset {dataset.name}"),

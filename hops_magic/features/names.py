@@ -12,6 +12,9 @@ from hops_magic.features.errors import FeatureError
 _GROUP = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,127})(?:@(\d{1,9}))?")
 _NEAREST = 3
 
+DATASETS = "datasets"
+"""Folder of the lake in which training datasets are, so no name of a group."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupName:

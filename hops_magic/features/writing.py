@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import datetime
 import getpass
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import checking, engine
 from hops_magic.features.catalog import Catalog
-from hops_magic.features.dataset_files import sweep
 from hops_magic.features.errors import ConflictError, FeatureError, SchemaMismatchError, UnknownNameError
+from hops_magic.features.folders import new_folder, quarantine_beside, sweep
 from hops_magic.features.lake import LakeTable, Note
 from hops_magic.features.model import COMMITTED_AT, Column, Commit, ForeignKey, Group, Operation
 from hops_magic.features.names import GroupName, parse_group
@@ -190,6 +189,7 @@ class Writer:
             )
         version = (latest.version if latest else 0) + 1
         now = self._clock()
+        place = f"{self._settings.lake}/{name.name}"
         group = Group(
             name=name.name,
             version=version,
@@ -197,7 +197,7 @@ class Writer:
             primary_key=tuple(key),
             event_time=event_time,
             partition_by=options.partition_by or (latest.partition_by if latest else ()),
-            location=f"{self._settings.lake}/{name.name}/{version}-{secrets.token_hex(4)}",
+            location=new_folder(place, version, self._catalog.id),
             description=options.describe or (latest.description if latest else ""),
             tags=options.tags or (latest.tags if latest else ()),
             foreign_keys=options.foreign_keys or (latest.foreign_keys if latest else ()),
@@ -208,7 +208,7 @@ class Writer:
             author=note.author,
         )
         checking.check_new_group(group)
-        sweep(f"{self._settings.lake}/{name.name}", [known.location for known in self._catalog.versions(name.name)])
+        sweep(place, self._catalog.id, [known.location for known in self._catalog.versions(name.name)])
         report = self._checked(connection, group, options, now)
         rows = self._as_stored(connection, group, now)
         table = LakeTable.create(
@@ -380,7 +380,7 @@ def existing_group(catalog: Catalog, name: GroupName) -> Group:
 
 def quarantine_of(group: Group) -> str:
     """Where a group's rows are that broke a rule."""
-    return f"{group.location}-quarantine"
+    return quarantine_beside(group.location)
 
 
 def _columns(schema: pa.Schema, key: Sequence[str], event_time: str | None) -> tuple[Column, ...]:
