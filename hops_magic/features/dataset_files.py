@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FILE_FORMATS = ("parquet", "csv", "npy", "tfrecord")
 _SPINE = "spine.parquet"
+# a row must fit into one
+_CSV_BLOCK_BYTES = 16 * 2**20
 
 
 class DatasetFolder:
@@ -145,13 +147,7 @@ def read_split(folder: DatasetFolder, split: str, file_format: str, columns: Seq
         if file_format == "parquet":
             return as_form(StreamedRows.of([str(file) for file in files]).to_arrow(), form)
         if file_format == "csv":
-            from pyarrow import csv
-
-            from hops_magic.features.types import arrow_type
-
-            types = {column.name: arrow_type(column.type) for column in columns}
-            options = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
-            return as_form(pa.concat_tables([csv.read_csv(file, convert_options=options) for file in files]), form)
+            return as_form(pa.concat_tables([_read_csv(file, columns) for file in files]), form)
         names = [column.name for column in columns]
         return as_form(pa.table(dict(zip(names, _read_numbers(files, file_format, names), strict=True))), form)
 
@@ -175,11 +171,38 @@ def _write_parquet(rows: Any, place: Path, label: str | None) -> None:  # noqa: 
 
 
 def _write_csv(rows: Any, place: Path, label: str | None) -> None:  # noqa: ARG001
+    import pyarrow as pa
     from pyarrow import csv
 
+    for item in rows.schema:
+        if pa.types.is_nested(item.type) or pa.types.is_binary(item.type):
+            raise FeatureError(
+                f"--format csv holds numbers, times and strings, and column {item.name} is of type {item.type}: leave it "
+                "out, or use parquet"
+            )
     with csv.CSVWriter(str(place / "part-00000.csv"), rows.schema) as writer:
         for batch in rows:
             writer.write_batch(batch)
+
+
+def _read_csv(file: Path, columns: Sequence[Column]) -> pa.Table:
+    """Read what ``_write_csv`` wrote: it quotes all strings, so only what is empty and not quoted is null."""
+    from pyarrow import csv
+
+    from hops_magic.features.types import arrow_type
+
+    return csv.read_csv(
+        file,
+        read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
+        # a row of one column that is null is an empty line
+        parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=csv.ConvertOptions(
+            column_types={column.name: arrow_type(column.type) for column in columns},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
 
 
 def _write_npy(rows: Any, place: Path, label: str | None) -> None:

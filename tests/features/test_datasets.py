@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from hops_magic.features.errors import ConflictError, FeatureError, StoreError, UnknownNameError
@@ -68,6 +69,25 @@ def test_every_format_comes_back(clicks, file_format):
     found = clicks.read_dataset("buying").sort_values("user").reset_index(drop=True)
     expected = clicks.get("user", "clicks", "time", "bought").sort_values("user").reset_index(drop=True)
     pd.testing.assert_frame_equal(found.astype("float32"), expected.astype("float32"))
+
+
+def test_csv_gives_back_every_string(store):
+    said = ["", "NA", "null", "NaN", None, "#N/A", ' "quoted", ', "two\nlines", "1", "true"]
+    rows = {"id": list(range(10)), "said": said, "score": [float("nan"), None, *range(8)]}
+    store.save(pa.table(rows), "notes", key="id", statistics=False)
+    store.create_dataset("said", request_of("said", "score"), file_format="csv", statistics=False)
+    found = store.read_dataset("said", form="arrow")
+    assert found["said"].to_pylist() == said
+    assert str(found["score"].to_pylist()) == str([float("nan"), None, *map(float, range(8))])
+    store.create_dataset("only", request_of("said"), file_format="csv", statistics=False)
+    assert store.read_dataset("only", form="arrow")["said"].to_pylist() == said
+
+
+@pytest.mark.parametrize("values", [[[1], [2, 3]], [{"a": 1}, {"a": 2}], [b"a", b"\xff"]])
+def test_csv_refuses_what_it_cannot_hold(store, values):
+    store.save(pa.table({"id": [1, 2], "x": values}), "things", key="id", statistics=False)
+    with pytest.raises(FeatureError, match="--format csv holds numbers, times and strings, and column x is of type"):
+        store.create_dataset("all", request_of("x"), file_format="csv", statistics=False)
 
 
 def test_a_dataset_streams(clicks):
