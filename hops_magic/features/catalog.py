@@ -7,7 +7,7 @@ import datetime
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import catalog_tables as t
@@ -65,7 +65,7 @@ class Catalog:
             except IntegrityError as error:
                 raise ConflictError(f"{group.full_name} was made by somebody else just now: save again") from error
             version_id = int(row.inserted_primary_key[0])  # type: ignore[index]
-            self._write_columns(db, version_id, group)
+            self._write_columns(db, version_id, group.columns)
             self._write_tags(db, version_id, group.tags)
             db.execute(t.commits.insert().values(**_commit_row(version_id, commit)))
 
@@ -79,7 +79,7 @@ class Catalog:
             db.execute(t.versions.update().where(t.versions.c.id == version_id).values(**values))
             db.execute(t.columns.delete().where(t.columns.c.version_id == version_id))
             db.execute(t.tags.delete().where(t.tags.c.version_id == version_id))
-            self._write_columns(db, version_id, group)
+            self._write_columns(db, version_id, group.columns)
             self._write_tags(db, version_id, group.tags)
 
     def remove(self, group: Group) -> None:
@@ -184,8 +184,8 @@ class Catalog:
 
     # commits and statistics
 
-    def record(self, group: Group, commits: Sequence[Commit]) -> None:
-        """Enter commits that the table has and the catalog has not; those that it has stay as they are."""
+    def record(self, group: Group, commits: Sequence[Commit], columns: Sequence[Column]) -> None:
+        """Enter commits that the table has and the catalog has not, and the columns that it has after them."""
         with self._begin() as db:
             version_id = self._id(db, group)
             known = set(db.execute(t.commits.select().where(t.commits.c.version_id == version_id)).scalars(1))
@@ -198,6 +198,11 @@ class Catalog:
                 .where(t.versions.c.id == version_id, t.versions.c.commit <= newest.number)
                 .values(rows=newest.rows, commit=newest.number, updated_at=newest.at)
             )
+            known_columns = {column.name: column for column in self._columns(db, [version_id])[version_id]}
+            if {name: column.type for name, column in known_columns.items()} != {each.name: each.type for each in columns}:
+                db.execute(t.columns.delete().where(t.columns.c.version_id == version_id))
+                merged = [replace(known_columns.get(each.name, each), type=each.type) for each in columns]
+                self._write_columns(db, version_id, merged)
 
     def commits(self, group: Group) -> list[Commit]:
         """Return the commits of a group, oldest first."""
@@ -240,17 +245,22 @@ class Catalog:
         with self._reading() as db:
             rows = db.execute(query).all()
             ids = [row.id for row in rows]
-            columns: dict[int, list[Column]] = {each: [] for each in ids}
+            columns = self._columns(db, ids)
             tags: dict[int, list[str]] = {each: [] for each in ids}
             for some in (ids[start : start + 500] for start in range(0, len(ids), 500)):
-                found = t.columns.select().where(t.columns.c.version_id.in_(some)).order_by(t.columns.c.position)
-                for row in db.execute(found):
-                    columns[row.version_id].append(
-                        Column(name=row.name, type=row.type, description=row.description, nullable=row.nullable)
-                    )
                 for row in db.execute(t.tags.select().where(t.tags.c.version_id.in_(some)).order_by(t.tags.c.tag)):
                     tags[row.version_id].append(row.tag)
         return [_group(row, columns[row.id], tags[row.id]) for row in rows]
+
+    def _columns(self, db: Connection, ids: Sequence[int]) -> dict[int, list[Column]]:
+        columns: dict[int, list[Column]] = {each: [] for each in ids}
+        for some in (ids[start : start + 500] for start in range(0, len(ids), 500)):
+            found = t.columns.select().where(t.columns.c.version_id.in_(some)).order_by(t.columns.c.position)
+            for row in db.execute(found):
+                columns[row.version_id].append(
+                    Column(name=row.name, type=row.type, description=row.description, nullable=row.nullable)
+                )
+        return columns
 
     def _id(self, db: Connection, group: Group) -> int:
         found = db.execute(
@@ -260,8 +270,8 @@ class Catalog:
             raise ConflictError(f"{group.full_name} was deleted meanwhile")
         return int(found.id)
 
-    def _write_columns(self, db: Connection, version_id: int, group: Group) -> None:
-        rows = [{"version_id": version_id, "position": at, **asdict(column)} for at, column in enumerate(group.columns)]
+    def _write_columns(self, db: Connection, version_id: int, columns: Sequence[Column]) -> None:
+        rows = [{"version_id": version_id, "position": at, **asdict(column)} for at, column in enumerate(columns)]
         db.execute(t.columns.insert(), rows)
 
     def _write_tags(self, db: Connection, version_id: int, tags: Sequence[str]) -> None:

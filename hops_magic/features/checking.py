@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import rows_of, value_of
 from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, UnknownNameError
+from hops_magic.features.key_types import KeyColumn, comparable
 from hops_magic.features.model import COMMITTED_AT, Group
-from hops_magic.features.names import nearest
+from hops_magic.features.names import DATASETS, nearest
 from hops_magic.features.sql import listed, literal, quoted
 
 if TYPE_CHECKING:
@@ -221,7 +222,10 @@ def rows_with_keys(connection: duckdb.DuckDBPyConnection, group: Group, keys: pa
         raise FeatureError(
             f"the keys lack {', '.join(missing)}: the key of {group.full_name} is {', '.join(group.primary_key)}"
         )
-    match = " AND ".join(f"s.{quoted(key)} = i.{quoted(key)}" for key in group.row_key if key in have)
+    given = [key for key in group.row_key if key in have]
+    columns = [KeyColumn(key, group, key) for key in given]
+    connection.register("incoming", comparable(keys, columns, name=f"the keys for {group.full_name}"))
+    match = " AND ".join(f"s.{quoted(key)} = i.{quoted(key)}" for key in given)
     return connection.sql(
         f"SELECT {listed(group.row_key, 's.')} FROM stored s SEMI JOIN incoming i ON {match}"
     ).to_arrow_table()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hops_magic.features import engine
+from hops_magic.features.errors import FeatureError
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import COMMITTED_AT, Group
 from hops_magic.features.sql import listed, quoted
@@ -39,7 +40,15 @@ class Difference:
 
 
 def difference(group: Group, before: int, after: int, limit: int) -> Difference:
-    """Compare a group's rows at two commits, by key; at most ``limit`` rows of each kind are shown, all are counted."""
+    """Compare a group's rows at two commits, by key; at most ``limit`` rows of each kind are shown, all are counted.
+
+    Raises
+    ------
+    FeatureError
+        If the limit is negative.
+    """
+    if limit < 0:
+        raise FeatureError(f"--limit must be at least 0, got {limit}")
     earlier, later = LakeTable(group.location, before), LakeTable(group.location, after)
     known = set(earlier.schema.names) & set(later.schema.names)
     shared = [name for name in group.column_names if name in known and name not in group.row_key]

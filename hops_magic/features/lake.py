@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from hops_magic.features.errors import ConflictError, StoreError
-from hops_magic.features.model import Commit, Operation
+from hops_magic.features.model import COMMITTED_AT, Column, Commit, Operation
 from hops_magic.settings import redacted
 
 if TYPE_CHECKING:
@@ -123,6 +123,15 @@ class LakeTable:
         import pyarrow as pa
 
         return pa.schema(self._delta.schema().to_arrow())
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns that are shown."""
+        return tuple(
+            Column(name=item.name, type=str(item.type), nullable=item.nullable)
+            for item in self.schema
+            if item.name != COMMITTED_AT
+        )
 
     @property
     def rows(self) -> int:

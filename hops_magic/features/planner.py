@@ -7,12 +7,13 @@ tells the rules to users.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
+from hops_magic.features.key_types import family_of
 from hops_magic.features.model import Column, Group
 from hops_magic.features.names import FeatureName, nearest, parse_feature
 
@@ -286,14 +287,29 @@ def _attach(
 
 def _pairs(group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, tuple[str, str]]) -> tuple[Pair, ...]:
     """Return how a group can be joined: by a foreign key of a source, else by the primary keys that both sides have."""
+    known = dict(sources)
     for alias, source in sources:
         for foreign in source.foreign_keys:
             if foreign.group == group.name and set(foreign.references) >= set(group.primary_key):
-                return tuple(
+                on = tuple(
                     Pair(source=alias, left=left, right=right)
                     for left, right in zip(foreign.columns, foreign.references, strict=True)
                 )
-    return tuple(Pair(source=keys[key][0], left=keys[key][1], right=key) for key in group.primary_key if key in keys)
+                if _clash(group, on, known) is None:
+                    return on
+    on = tuple(Pair(source=keys[key][0], left=keys[key][1], right=key) for key in group.primary_key if key in keys)
+    return on if _clash(group, on, known) is None else ()
+
+
+def _clash(group: Group, on: Sequence[Pair], sources: Mapping[str, Group]) -> Pair | None:
+    """Return the first pair whose values can never be equal; the types of a spine are seen when it is read."""
+    return next((pair for pair in on if pair.source in sources and not _is_comparable(pair, group, sources)), None)
+
+
+def _is_comparable(pair: Pair, group: Group, sources: Mapping[str, Group]) -> bool:
+    left, right = sources[pair.source].column(pair.left), group.column(pair.right)
+    # a foreign key may name what is no column; the query tells
+    return left is None or right is None or family_of(left.type) is family_of(right.type)
 
 
 def _covers(group: Group, on: Sequence[Pair]) -> bool:
@@ -331,11 +347,31 @@ def _beside_spine(outputs: Sequence[Output], spine: Spine) -> tuple[Output, ...]
 
 
 def _no_path(base: Group, other: Group) -> str:
+    for left, right in _said_keys(base, other):
+        if family_of(left.type) is not family_of(right.type):
+            return (
+                f"{left.name} is {left.type} in {base.full_name} and {right.name} is {right.type} in {other.full_name}, "
+                "whose values are never equal: write one of them anew with the other's type, as the next version "
+                "(%features save VARIABLE --mode version)"
+            )
     return (
         f"{base.full_name} (key {_and(base.primary_key)}) and {other.full_name} (key {_and(other.primary_key)}) "
         "share no key: "
         f"declare one, e.g. %features edit {base.name} --foreign-key COLUMN={other.name}.{','.join(other.primary_key)}"
     )
+
+
+def _said_keys(base: Group, other: Group) -> list[tuple[Column, Column]]:
+    """Columns by which two groups would be joined, were it not for their types."""
+    foreign = [
+        pair
+        for key in base.foreign_keys
+        if key.group == other.name
+        for pair in zip(key.columns, key.references, strict=True)
+    ]
+    shared = [(key, key) for key in other.primary_key if key in base.primary_key]
+    found = [(base.column(left), other.column(right)) for left, right in foreign or shared]
+    return [(left, right) for left, right in found if left is not None and right is not None]
 
 
 def _fanout(join: Join, base: Group) -> str:

@@ -55,8 +55,13 @@ class Terms:
         Raises
         ------
         FeatureError
-            If an age is given for a group that is not asked for or has no event time, or there is no moment to compare with.
+            If an age is given for a group that is not asked for or has no event time, there is no moment to compare with,
+            or a limit is below one.
         """
+        if self.limit is not None and self.limit < 1:
+            raise FeatureError(f"--limit must be at least 1, got {self.limit}")
+        if self.with_keys and plan.spine is not None:
+            raise FeatureError("--with-keys adds the key of the base group, and a spine brings its own keys: leave it out")
         groups = {group.name: group for group in plan.groups.values()}
         for name, age in self.max_age.items():
             if name != "*" and name not in groups:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import engine, planner, query
 from hops_magic.features.catalog import Catalog
-from hops_magic.features.errors import FeatureError, UnknownNameError
+from hops_magic.features.errors import FeatureError
 from hops_magic.features.lake import LakeTable
-from hops_magic.features.model import COMMITTED_AT, Column, Group
-from hops_magic.features.names import nearest
+from hops_magic.features.model import Group
+from hops_magic.features.past import Past, Source
 from hops_magic.features.planner import SPINE, Plan, Spine
-from hops_magic.features.query import ROW, Terms
-from hops_magic.features.sql import literal, quoted
+from hops_magic.features.query import Terms
+from hops_magic.features.spine import SpineRows
+from hops_magic.features.sql import quoted
 from hops_magic.features.streaming import AnswerFiles, StreamedRows
 from hops_magic.features.tables import incoming
 from hops_magic.features.types import in_utc
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-# beyond that many, keys are joined instead of listed
-_LISTED_KEYS = 1_000
+_SPINE_NAME, _KEYS_NAME = "the spine", "the keys"
 _KEPT_LOOKUPS = 8
 
 
@@ -60,19 +60,13 @@ class Request:
     as_of: datetime.datetime | int | Mapping[str, int] | None = None
     allow_fanout: bool = False
 
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A group's table at the commit that a request reads.
-
-    Attributes
-    ----------
-    group : Group
-        With the columns of that commit.
-    """
-
-    group: Group
-    table: LakeTable
+    def held(self) -> Request:
+        """Return this request with its rows in memory: a reader can be read once only."""
+        return replace(
+            self,
+            spine=None if self.spine is None else incoming(self.spine, name=_SPINE_NAME),
+            keys=None if self.keys is None else incoming(self.keys, name=_KEYS_NAME),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +112,14 @@ class Reader:
     @contextlib.contextmanager
     def answering(self, request: Request) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, str, dict[str, Source]]]:
         """Open an engine in which the request's SQL can be run."""
-        spine = self._spine(request)
+        spine = _spine(request)
         with engine.connect(home=self._settings.home) as connection:
             plan, sources = self._prepared(connection, request, spine)
             if spine is not None:
+                spine = spine.comparable_in(plan)
                 connection.register(SPINE, spine.rows)
-            if request.keys is not None and spine is not None:
-                _narrow(connection, plan, spine.rows)
+                if request.keys is not None:
+                    spine.narrow(connection, plan)
             yield connection, plan, query.statement(plan, request.terms), sources
 
     def table(self, request: Request) -> tuple[pa.Table, Plan, dict[str, Source]]:
@@ -136,24 +131,15 @@ class Reader:
 
     def streamed(self, request: Request) -> tuple[StreamedRows, Plan, dict[str, Source]]:
         """Return the answer as rows in files; the same question is answered once."""
-        ordered = replace(request, terms=replace(request.terms, is_ordered=True))
+        ordered = replace(request.held(), terms=replace(request.terms, is_ordered=True))
         with self.answering(ordered) as (connection, plan, sql, sources):
-            key = {"sql": sql, "spine": self._fingerprint(ordered)}
+            key = {"sql": sql, "spine": _fingerprint(ordered)}
             key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
             connection.execute("SET preserve_insertion_order=true")
             rows = AnswerFiles(self._settings.home / "answers").rows(
                 key, lambda: in_utc(connection.sql(sql).to_arrow_reader())
             )
             return rows, plan, sources
-
-    def _fingerprint(self, request: Request) -> str:
-        spine = self._spine(request)
-        if spine is None:
-            return ""
-        found = hashlib.sha256()
-        for batch in spine.rows.combine_chunks().to_batches():
-            found.update(batch.serialize())
-        return found.hexdigest()
 
     def explain(self, request: Request) -> Explanation:
         """Return how a request is answered, without fetching its features."""
@@ -175,7 +161,7 @@ class Reader:
 
     def _lookup(self, request: Request) -> tuple[pa.Table, Plan, dict[str, Source]]:
         """Answer in an engine that is kept: opening one and planning take longer than a look-up."""
-        spine = self._spine(request)
+        spine = _spine(request)
         assert spine is not None
         terms = request.terms
         shape = (
@@ -198,8 +184,9 @@ class Reader:
                 kept = self._kept[shape] = _Kept(state, connection, plan, sources, stack)
                 while len(self._kept) > _KEPT_LOOKUPS:
                     self.forget(next(iter(self._kept)))
+            spine = spine.comparable_in(kept.plan)
             kept.connection.register(SPINE, spine.rows)
-            _narrow(kept.connection, kept.plan, spine.rows)
+            spine.narrow(kept.connection, kept.plan)
             return kept.connection.sql(query.statement(kept.plan, terms)).to_arrow_table(), kept.plan, kept.sources
 
     def forget(self, shape: Hashable = None) -> None:
@@ -209,10 +196,10 @@ class Reader:
                 self._kept.pop(each).stack.close()
 
     def _prepared(
-        self, connection: duckdb.DuckDBPyConnection, request: Request, spine: _SpineRows | None
+        self, connection: duckdb.DuckDBPyConnection, request: Request, spine: SpineRows | None
     ) -> tuple[Plan, dict[str, Source]]:
         """Plan a request, and make the tables that it reads known to an engine."""
-        groups = _AsOf(self._catalog, self._opened, request.as_of)
+        groups = Past(self._catalog, self._opened, request.as_of)
         asked_for = None if spine is None else Spine(columns=spine.columns, event_time=request.event_time)
         plan = planner.plan(request.names, groups, spine=asked_for, allow_fanout=request.allow_fanout)
         request.terms.check(plan)
@@ -225,43 +212,6 @@ class Reader:
             source.table.register(connection, view if request.keys is None else f"{view}_all")
         return plan, sources
 
-    def _spine(self, request: Request) -> _SpineRows | None:
-        if request.keys is not None:
-            if request.spine is not None:
-                raise FeatureError(
-                    "--keys and --spine exclude each other: keys look up present rows, a spine asks for past ones"
-                )
-            return _SpineRows.of(incoming(request.keys, name="the keys"), None)
-        if request.spine is None:
-            if request.event_time is not None:
-                raise FeatureError("--event-time is a column of the spine: give the spine too, --spine NAME")
-            return None
-        return _SpineRows.of(incoming(request.spine, name="the spine"), request.event_time)
-
-
-@dataclass(frozen=True)
-class _SpineRows:
-    """Rows to find features for, numbered."""
-
-    rows: pa.Table
-    columns: tuple[str, ...]
-
-    @classmethod
-    def of(cls, rows: pa.Table, event_time: str | None) -> _SpineRows:
-        import pyarrow as pa
-
-        names = tuple(rows.column_names)
-        if event_time is not None:
-            if event_time not in names:
-                raise UnknownNameError("column", event_time, nearest(event_time, names), "the spine")
-            kind = rows.schema.field(event_time).type
-            if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-                raise FeatureError(f"--event-time {event_time} of the spine must hold timestamps, got {kind}")
-            if pa.types.is_date(kind):
-                moments = rows[event_time].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-                rows = rows.set_column(names.index(event_time), event_time, moments)
-        return cls(rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64())), names)
-
 
 @dataclass(frozen=True)
 class _Kept:
@@ -272,64 +222,6 @@ class _Kept:
     plan: Plan
     sources: dict[str, Source]
     stack: contextlib.ExitStack
-
-
-def _narrow(connection: duckdb.DuckDBPyConnection, plan: Plan, keys: pa.Table) -> None:
-    """Let a look-up read only the parts of tables that can hold the keys."""
-    for join in plan.joins:
-        conditions = [
-            f"{quoted(pair.right)} IN ({', '.join(sorted({literal(value) for value in keys[pair.left].to_pylist()}))})"
-            for pair in join.on
-            if pair.source == SPINE and keys.num_rows <= _LISTED_KEYS
-        ]
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        view = f"{join.alias}_rows"
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT * FROM {quoted(view + '_all')}{where}")
-
-
-class _AsOf:
-    """The catalog as it was at a time: what a planner sees of it."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        opened: Callable[[Group], tuple[Group, LakeTable]],
-        as_of: datetime.datetime | int | Mapping[str, int] | None,
-    ) -> None:
-        self._catalog = catalog
-        self._opened = opened
-        self._as_of = as_of
-        self._sources: dict[str, Source] = {}
-        self._groups: dict[tuple[str, int | None], Group | None] = {}
-
-    def group(self, name: str, version: int | None = None) -> Group | None:
-        # a thousand features of one group ask for it a thousand times
-        if (name, version) not in self._groups:
-            found = self._catalog.group(name, version)
-            self._groups[name, version] = found if found is None else self._then(found)
-        return self._groups[name, version]
-
-    def groups_with(self, feature: str) -> list[Group]:
-        return [self._then(group) for group in self._catalog.groups_with(feature)]
-
-    def names(self) -> tuple[list[str], list[str]]:
-        return self._catalog.names()
-
-    def source(self, group: Group) -> Source:
-        if group.full_name not in self._sources:
-            current, table = self._opened(group)
-            self._sources[group.full_name] = Source(group=current, table=table)
-        return self._sources[group.full_name]
-
-    def _then(self, group: Group) -> Group:
-        if self._as_of is None:
-            return group
-        if group.full_name not in self._sources:
-            current, _ = self._opened(group)
-            as_of = self._as_of[group.full_name] if isinstance(self._as_of, Mapping) else self._as_of
-            table = LakeTable(group.location, commit_at(self._catalog, current, as_of))
-            self._sources[group.full_name] = Source(group=replace(current, columns=_columns_of(table, current)), table=table)
-        return self._sources[group.full_name].group
 
 
 def reads_of(plan: Plan, sources: Mapping[str, Source]) -> list[FeatureInput]:
@@ -346,33 +238,27 @@ def reads_of(plan: Plan, sources: Mapping[str, Source]) -> list[FeatureInput]:
     ]
 
 
-def commit_at(catalog: Catalog, group: Group, moment: datetime.datetime | int) -> int:
-    """Return the number of the commit that was the newest at a time, or check a number.
-
-    Raises
-    ------
-    FeatureError
-        If there was none.
-    """
-    commits = catalog.commits(group)
-    if isinstance(moment, int):
-        if moment not in [commit.number for commit in commits]:
-            known = ", ".join(str(commit.number) for commit in commits[-8:])
-            raise FeatureError(f"{group.full_name} has no commit {moment}: the last ones are {known}")
-        return moment
-    earlier = [commit.number for commit in commits if commit.at <= moment]
-    if not earlier:
-        raise FeatureError(
-            f"{group.full_name} did not exist at {moment.isoformat(sep=' ', timespec='seconds')}: "
-            f"its first commit is of {commits[0].at.isoformat(sep=' ', timespec='seconds')}"
-        )
-    return max(earlier)
+def _spine(request: Request) -> SpineRows | None:
+    if request.keys is not None:
+        if request.spine is not None:
+            raise FeatureError(
+                "--keys and --spine exclude each other: keys look up present rows, a spine asks for past ones"
+            )
+        if request.event_time is not None:
+            raise FeatureError("--keys look up present rows, which --event-time cannot place: give the rows as --spine")
+        return SpineRows.of(incoming(request.keys, name=_KEYS_NAME), None, name=_KEYS_NAME)
+    if request.spine is None:
+        if request.event_time is not None:
+            raise FeatureError("--event-time is a column of the spine: give the spine too, --spine NAME")
+        return None
+    return SpineRows.of(incoming(request.spine, name=_SPINE_NAME), request.event_time, name=_SPINE_NAME)
 
 
-def _columns_of(table: LakeTable, group: Group) -> tuple[Column, ...]:
-    """Columns at an earlier commit, with what is known of them today."""
-    return tuple(
-        replace(group.column(item.name) or Column(name=item.name, type=""), type=str(item.type))
-        for item in table.schema
-        if item.name != COMMITTED_AT
-    )
+def _fingerprint(request: Request) -> str:
+    spine = _spine(request)
+    if spine is None:
+        return ""
+    found = hashlib.sha256()
+    for batch in spine.rows.combine_chunks().to_batches():
+        found.update(batch.serialize())
+    return found.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from typing import Any
 
 
@@ -32,6 +33,10 @@ def literal(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return f"CAST('{value!r}' AS DOUBLE)"
+    if isinstance(value, decimal.Decimal):
+        return f"CAST('{value:f}' AS DECIMAL(38, {max(-int(value.as_tuple().exponent), 0)}))"
+    if isinstance(value, bytes):
+        return "'" + "".join(f"\\x{byte:02X}" for byte in value) + "'::BLOB"
     if isinstance(value, str):
         # a NUL ends a statement early
         return "'" + value.replace("'", "''").replace("\0", "") + "'"

@@ -16,9 +16,10 @@ from hops_magic.features.finding import Match
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
+from hops_magic.features.past import commit_at
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import STREAMED, as_form, as_streamed
-from hops_magic.features.reading import Explanation, Reader, Request, commit_at, reads_of
+from hops_magic.features.reading import Explanation, Reader, Request, reads_of
 from hops_magic.features.sql import quoted
 from hops_magic.features.writing import SaveOptions, Writer, Written, existing_group, quarantine_of
 from hops_magic.runs.inputs import FeatureInput
@@ -346,14 +347,15 @@ class FeatureStore(Datasets):
             return group, table
         known = self.catalog.group(group.name, group.version) or group
         if table.version > known.commit:
-            self.catalog.record(known, _counted(table.commits(after=known.commit), known.rows, table.rows))
+            commits = _counted(table.commits(after=known.commit), known.rows, table.rows)
+            self.catalog.record(known, commits, table.columns)
             known = self.catalog.group(group.name, group.version) or group
         elif table.version < known.commit:
             raise StoreError(
                 f"the table of {group.full_name} is older than the catalog says (commit {table.version} of {known.commit}): "
                 "its files were restored from a copy; restore the catalog of the same time"
             )
-        return replace(group, rows=known.rows, commit=known.commit, updated_at=known.updated_at), table
+        return known, table
 
 
 def request_of(

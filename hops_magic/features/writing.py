@@ -152,8 +152,7 @@ class Writer:
             if where is not None:
                 chosen = checking.rows_where(connection, group, where)
             else:
-                connection.register("incoming", incoming(keys, name=f"the keys for {group.full_name}"))
-                chosen = checking.rows_with_keys(connection, group)
+                chosen = checking.rows_with_keys(connection, group, incoming(keys, name=f"the keys for {group.full_name}"))
             if chosen.num_rows == 0:
                 raise FeatureError(f"no row of {group.full_name} matches: nothing was deleted")
             note = Note(operation=Operation.DELETE, author=getpass.getuser(), source=source, run_id=run_id)

@@ -82,7 +82,8 @@ def keys(namespace: Mapping[str, Any], words: Sequence[str]) -> Any:
         name, equals, values = word.partition("=")
         if not equals or not name or not values:
             raise UsageError(f"--keys takes a variable, or KEY=VALUE,VALUE for each column of the key, got {word[:80]!r}")
-        columns[name] = [_value(value) for value in values.split(",")]
+        # as they are written: 007 is a number where the group's key is one, and a text where it is a text
+        columns[name] = values.split(",")
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         told = ", ".join(f"{len(values)} of {name}" for name, values in columns.items())
@@ -99,10 +100,6 @@ def described(words: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"a column is described with COLUMN=TEXT, got {word[:80]!r}")
         found[name] = text
     return found
-
-
-def _value(text: str) -> int | str:
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text
 
 
 def shares(text: str) -> dict[str, float]:

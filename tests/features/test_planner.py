@@ -1,5 +1,7 @@
 """Which group answers a name, which is the base, and how the others are joined to it."""
 
+from dataclasses import replace
+
 import pytest
 
 from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
@@ -125,6 +127,36 @@ def test_groups_without_a_common_key_show_both_keys_and_the_remedy():
         NoJoinPathError, match=r"teams@1 \(key team_id\) and leagues@1 \(key league\) share no key.*--foreign-key"
     ):
         plan(["budget", "country"], Known(TEAMS, LEAGUES))
+
+
+def typed(found, **types):
+    return replace(found, columns=tuple(replace(each, type=types.get(each.name, each.type)) for each in found.columns))
+
+
+def test_keys_whose_values_can_never_be_equal_are_no_way_to_join():
+    by_text = typed(AVERAGES, team_id="string")
+    with pytest.raises(
+        NoJoinPathError,
+        match=r"team_id is int64 in teams@1 and team_id is string in averages@1, whose values are never equal",
+    ):
+        plan(["budget", "average_player_age"], Known(TEAMS, by_text))
+    # of one family they can be
+    assert joined(plan(["budget", "average_player_age"], Known(TEAMS, typed(AVERAGES, team_id="decimal128(10, 0)"))))
+    away = [ForeignKey(columns=("away",), group="teams", references=("team_id",))]
+    games = typed(group("games", ["game_id"], ["away", "score"], foreign_keys=away), away="string")
+    with pytest.raises(NoJoinPathError, match=r"away is string in games@1 and team_id is int64 in teams@1"):
+        plan(["score", "budget"], Known(games, TEAMS))
+
+
+def test_a_foreign_key_goes_before_a_name_that_means_something_else():
+    towns = typed(group("towns", ["id"], ["people"]), id="string")
+    shops = group("shops", ["id"], ["sales"])
+    places = [ForeignKey(columns=("town",), group="towns", references=("id",))]
+    sites = typed(group("sites", ["id"], ["town", "size"], foreign_keys=places), town="string")
+    assert joined(plan(["sales", "people", "size"], Known(shops, towns, sites))) == [
+        ("sites", [("g0", "id", "id")]),
+        ("towns", [("g1", "town", "id")]),
+    ]
 
 
 def test_a_join_that_multiplies_rows_is_refused_unless_it_is_meant():

@@ -57,6 +57,14 @@ def test_the_same_question_is_answered_once_and_forgotten_after_a_week(points, s
     assert points.get("id", form="tf").files != other.files
 
 
+def test_a_spine_that_can_be_read_once_only_is_read_once(points):
+    spine = pa.table({"id": [5, 3]})
+    rows = points.get("x", spine=spine.to_reader(), form="tf")
+    assert rows.to_arrow().to_pydict() == {"id": [5, 3], "x": [10.0, 6.0]}
+    other = points.get("x", spine=pa.table({"id": [5, 4]}).to_reader(), form="tf")
+    assert other.to_arrow()["x"].to_pylist() == [10.0, 8.0]
+
+
 def test_parts_hold_every_row_once(points):
     rows = points.get("id", form="tf")
     parts = [rows.of_rank(rank, 7) for rank in range(7)]

@@ -71,6 +71,14 @@ def test_get_looks_keys_up(reading):
     assert run(reading, "get town --keys wanted").df["town"].tolist() == ["B"]
 
 
+def test_a_key_on_the_line_is_of_the_type_of_the_group(shell):
+    shell.user_ns["agents"] = {"code": ["007", "7"], "agent": ["Bond", "Smith"]}
+    run(shell, "save agents -g agents --key code")
+    assert run(shell, "get agent --keys code=007").df["agent"].tolist() == ["Bond"]
+    run(shell, "delete-rows agents --keys code=007")
+    assert run(shell, "get agent").df["agent"].tolist() == ["Smith"]
+
+
 def test_get_limits_rows_and_adds_keys(reading):
     found = run(reading, "get town --with-keys --limit 2").df
     assert list(found.columns) == ["team_id", "town"]
@@ -108,6 +116,10 @@ BAD_GETS = {
     "town --out 2x": (UsageError, "name of Python"),
     "town --bogus": (UsageError, "--bogus"),
     "town --limit x": (UsageError, "invalid int"),
+    "town --limit -5": (FeatureError, "--limit must be at least 1, got -5"),
+    "town --keys team_id=x": (FeatureError, r"row 0 \(x\) does not fit into int64"),
+    "town --keys team_id=1 --event-time ts": (FeatureError, "give the rows as --spine"),
+    "town --spine labels --with-keys": (FeatureError, "--with-keys .* leave it out"),
     "town --spine lables": (UsageError, "did you mean labels"),
     "town --event-time ts": (FeatureError, "--spine"),
     "town --spine labels --event-time tss": (UnknownNameError, "did you mean ts"),
@@ -207,7 +219,7 @@ def test_history_diff_and_drift_tell_what_a_write_changed(shell):
     assert "0 added, 0 changed, 1 removed" in shown(shell, "diff teams 1 2")[1]
     assert "team_budget" in shown(shell, "drift teams 0 1")[1]
     assert len(run(shell, "get town --as-of 0").df) == 3
-    for line in ("diff teams", "diff teams 0 50", "drift teams x", "history nope"):
+    for line in ("diff teams", "diff teams 0 50", "diff teams 0 -n -1", "drift teams x", "history nope"):
         with pytest.raises(UsageError):
             run(shell, line)
 
