@@ -11,11 +11,12 @@ from hops_magic.features import engine, finding
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.comparing import Difference, difference
 from hops_magic.features.datasets import Datasets
-from hops_magic.features.errors import FeatureError, StoreError
+from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
+from hops_magic.features.opening import open_table
 from hops_magic.features.past import commit_at
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import STREAMED, as_form, as_streamed
@@ -342,20 +343,7 @@ class FeatureStore(Datasets):
 
     def opened(self, group: Group) -> tuple[Group, LakeTable]:
         """Open a group's table, after the catalog has taken in commits of writers that died before they told it."""
-        table = LakeTable(group.location)
-        if table.version == group.commit:
-            return group, table
-        known = self.catalog.group(group.name, group.version) or group
-        if table.version > known.commit:
-            commits = _counted(table.commits(after=known.commit), known.rows, table.rows)
-            self.catalog.record(known, commits, table.columns)
-            known = self.catalog.group(group.name, group.version) or group
-        elif table.version < known.commit:
-            raise StoreError(
-                f"the table of {group.full_name} is older than the catalog says (commit {table.version} of {known.commit}): "
-                "its files were restored from a copy; restore the catalog of the same time"
-            )
-        return known, table
+        return open_table(self.catalog, group)
 
 
 def request_of(
@@ -404,12 +392,3 @@ def foreign_key(text: str) -> ForeignKey:
 def _names(names: Sequence[str] | str) -> tuple[str, ...]:
     parts = names.split(",") if isinstance(names, str) else names
     return tuple(part.strip() for part in parts if part.strip())
-
-
-def _counted(commits: Sequence[Commit], before: int, now: int) -> list[Commit]:
-    """Fill in the rows after each commit; the table's log knows them for the newest."""
-    counted, rows = [], before
-    for commit in commits:
-        rows += commit.rows_added - commit.rows_removed
-        counted.append(replace(commit, rows=now if commit is commits[-1] else rows))
-    return counted

@@ -85,6 +85,35 @@ def test_the_catalog_takes_in_a_commit_that_it_was_not_told(settings, store):
     assert (again.group("events").commit, again.group("events").rows) == (1, 2 * BATCH)
 
 
+def test_the_catalog_takes_in_columns_that_it_was_not_told(settings, store):
+    store.save(batch(0), "events", key="id", column_descriptions={"value": "what it is worth"}, statistics=False)
+    wider = {**batch(1), "more": [1.5] * BATCH, "value": [0.5] * BATCH}
+    with sqlite3.connect(settings.home / "features.db") as now, sqlite3.connect(":memory:") as before:
+        now.backup(before)
+        store.save({**wider, "commit": [0.5] * BATCH}, "events", evolve=True, statistics=False)
+        before.backup(now)
+    again = FeatureStore(settings)
+    again.history("events")
+    known = {column.name: (column.type, column.description) for column in again.group("events").columns}
+    assert known["commit"] == ("double", "")
+    assert known["value"] == ("double", "what it is worth")
+    assert known["more"] == ("double", "")
+
+
+def test_an_evolving_write_that_was_killed_can_be_repeated(settings, store):
+    store.save(batch(0), "events", key="id", statistics=False)
+    wider = {**batch(1), "more": [1.5] * BATCH}
+    with sqlite3.connect(settings.home / "features.db") as now, sqlite3.connect(":memory:") as before:
+        now.backup(before)
+        store.save(wider, "events", evolve=True, statistics=False)
+        before.backup(now)
+    again = FeatureStore(settings)
+    again.save({**batch(2), "more": [2.5] * BATCH}, "events", evolve=True, statistics=False)
+    found = again.get("more", form="arrow")["more"]
+    assert found.null_count == BATCH
+    assert sorted(found.drop_null().to_pylist()) == [1.5] * BATCH + [2.5] * BATCH
+
+
 def without_journal(settings):
     for kind in ("-wal", "-shm"):
         (settings.home / f"features.db{kind}").unlink(missing_ok=True)
