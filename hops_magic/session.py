@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hops_magic.features.store import FeatureStore
     from hops_magic.lineage import Use
     from hops_magic.registry import Registry
+    from hops_magic.registry.infos import RunInfo
     from hops_magic.registry.study_recorder import StudyRecorderSpec
     from hops_magic.tuning.ablation import AblationStudy
     from hops_magic.tuning.preparing import PreparedStudy
@@ -287,11 +288,11 @@ class Session:
         description = json.loads(told)
         return continued(prepared, study_of(info.run_id, description, self.registry.journal(info)), description)
 
-    def reconcile(self) -> None:
-        """Mark runs as lost that the record calls live although their cluster is gone, or knows them no more."""
+    def reconcile(self) -> list[str]:
+        """Mark runs as lost that the record calls live although their cluster is gone, or knows them no more; tell which."""
         unfinished = self.registry.unfinished()
         if not unfinished:
-            return
+            return []
         from hops_magic.engine.submit import live_runs
 
         cluster = self.clusters.in_use
@@ -306,14 +307,18 @@ class Session:
             if cluster is not None and address == cluster.address:
                 is_lost = info.run_id not in live
             else:
-                is_lost = bool(info.facts.get("cluster", {}).get("is_local")) and not _answers(address)
+                is_local = bool(info.facts.get("cluster", {}).get("is_local"))
+                is_lost = is_local and not _answers(address) and self._was_here(info)
             if is_lost:
                 lost.append(info.run_id)
         # trials are lost with their study, which may have been found lost before
         still = {info.run_id for info in unfinished} - set(lost)
         lost += [info.run_id for info in unfinished if info.parent and info.parent not in still]
-        if lost:
-            self.registry.mark_lost(lost)
+        return [info.run_id for info in self.registry.mark_lost(lost)] if lost else []
+
+    def _was_here(self, info: RunInfo) -> bool:
+        """Whether a run's local cluster was on this machine: homes are shared among machines, whose ports are not."""
+        return str(self.registry.environment(info).get("host", "")) in ("", socket.gethostname())
 
     def live_runs(self) -> list[LiveRun]:
         """Return the runs that the cluster in use knows, newest first."""

@@ -41,7 +41,7 @@ def changes(
     since: Annotated[int, Field(ge=0, le=2**53, description="Its number.")] = 0,
 ) -> Missed:
     """Tell what has changed since a number, and that somebody listens."""
-    context.live.watch()
+    context.looker.watch()
     return context.changes.since(boot, since)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -11,6 +12,9 @@ from hops_magic.api.context import Context
 from hops_magic.api.plain import Number
 from hops_magic.api.routing import Payload, Wanted, table
 from hops_magic.engine.status import ClusterStatus
+from hops_magic.runs.run import RankView
+
+Figure = TypeVar("Figure", int, float)
 
 _MOST_WORKERS = 4_096
 _HERE = ("localhost", "127.0.0.1", "::1")
@@ -18,8 +22,24 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS)]
 
 
+class RankFigures(Payload):
+    """What the ranks on a worker use together, as far as they have said.
+
+    ``cpu_percent`` is that of one core, ``gpu_percent`` an average.
+    """
+
+    ranks: int
+    cpu_percent: Number
+    memory_bytes: int | None
+    gpu_percent: Number
+    gpu_memory_bytes: int | None
+
+
 class WorkerRow(Payload):
-    """A worker; ``cpu_percent`` of one core and ``memory_bytes`` are those of its own process, not of its ranks."""
+    """A worker; ``cpu_percent`` of one core and ``memory_bytes`` are those of its own process.
+
+    ``in_ranks`` are those of the ranks of runs; of trials nothing is known here.
+    """
 
     name: str
     address: str
@@ -31,6 +51,7 @@ class WorkerRow(Payload):
     cpu_percent: Number
     memory_bytes: int
     memory_limit_bytes: int
+    in_ranks: RankFigures
 
 
 class ClusterRun(Payload):
@@ -86,7 +107,7 @@ def show_cluster(context: Context) -> ClusterDocument:
     """Show the cluster in use, or the user's own if it runs; none is started."""
     with context.cluster_lock:
         cluster = context.cluster()
-        return ClusterDocument(is_running=False) if cluster is None else _document(cluster.status())
+        return ClusterDocument(is_running=False) if cluster is None else _document(context, cluster.status())
 
 
 @table.route("POST", "/cluster/start", tag="cluster")
@@ -95,7 +116,7 @@ def start_cluster(context: Context, *, body: StartWanted) -> ClusterDocument:
     with context.cluster_lock:
         status = context.session.clusters.start(body.workers, body.threads).status()
     context.changes.say(["cluster"])
-    return _document(status)
+    return _document(context, status)
 
 
 @table.route("POST", "/cluster/scale", tag="cluster")
@@ -104,7 +125,7 @@ def scale_cluster(context: Context, *, body: ScaleWanted) -> ClusterDocument:
     with context.cluster_lock:
         status = context.session.clusters.scale(body.workers).status()
     context.changes.say(["cluster"])
-    return _document(status)
+    return _document(context, status)
 
 
 @table.route("POST", "/cluster/stop", tag="cluster")
@@ -116,12 +137,30 @@ def stop_cluster(context: Context, *, body: StopWanted) -> ClusterDocument:
     return ClusterDocument(is_running=False)
 
 
+def figures_of(ranks: Sequence[RankView]) -> RankFigures:
+    """Add up what ranks use; None for what none of them has said."""
+    gpus = [rank.gpu_percent for rank in ranks if rank.gpu_percent is not None]
+    return RankFigures(
+        ranks=len(ranks),
+        cpu_percent=_sum(rank.cpu_percent for rank in ranks),
+        memory_bytes=_sum(rank.memory_bytes for rank in ranks),
+        gpu_percent=sum(gpus) / len(gpus) if gpus else None,
+        gpu_memory_bytes=_sum(rank.gpu_memory_bytes for rank in ranks),
+    )
+
+
+def _sum(values: Iterable[Figure | None]) -> Figure | None:
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
 def _proxied(dashboard: str) -> str:
     parts = urlsplit(dashboard)
     return f"proxy/{parts.port}{parts.path}" if parts.hostname in _HERE and parts.port else ""
 
 
-def _document(status: ClusterStatus) -> ClusterDocument:
+def _document(context: Context, status: ClusterStatus) -> ClusterDocument:
+    ranks = context.live.ranks()
     return ClusterDocument(
         is_running=True,
         kind=status.kind.value,
@@ -143,6 +182,7 @@ def _document(status: ClusterStatus) -> ClusterDocument:
                 cpu_percent=worker.cpu_percent,
                 memory_bytes=worker.memory_bytes,
                 memory_limit_bytes=worker.memory_limit_bytes,
+                in_ranks=figures_of([rank for rank in ranks if rank.worker == worker.address]),
             )
             for worker in status.workers
         ),

@@ -7,12 +7,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from hops_magic.api.changes import Changes
+from hops_magic.api.live import LiveRuns
+from hops_magic.api.looking import Looker
 from hops_magic.errors import NotFoundError
 from hops_magic.session import Session
 
 if TYPE_CHECKING:
     from hops_magic.api.following import Viewers
-    from hops_magic.api.live import LiveRuns
     from hops_magic.engine.cluster import Cluster
     from hops_magic.features.store import FeatureStore
     from hops_magic.registry import Registry
@@ -33,6 +34,9 @@ class Context:
         # one connection to a cluster, one reader of tables: both are made for one user at a time
         self.cluster_lock = threading.RLock()
         self.reading = threading.RLock()
+        self._opening = threading.Lock()
+        self.live = LiveRuns(self)
+        self.looker = Looker(self)
 
     @property
     def features(self) -> FeatureStore:
@@ -42,14 +46,9 @@ class Context:
     @property
     def registry(self) -> Registry:
         """Experiments, runs and models."""
-        return self.session.registry
-
-    @functools.cached_property
-    def live(self) -> LiveRuns:
-        """The runs that are followed."""
-        from hops_magic.api.live import LiveRuns
-
-        return LiveRuns(self)
+        # a panel that opens asks several things at once, and the tables are made once
+        with self._opening:
+            return self.session.registry
 
     @functools.cached_property
     def viewers(self) -> Viewers:
@@ -68,7 +67,7 @@ class Context:
 
     def close(self) -> None:
         """Leave the cluster and whatever is followed."""
-        if "live" in self.__dict__:
-            self.live.close()
+        self.looker.close()
+        self.live.close()
         if "clusters" in self.session.__dict__:
             self.session.clusters.close()

@@ -114,12 +114,20 @@ def _known(context: Context, run: str) -> Run | Study:
         info = context.registry.run(run)
     except NotFoundError:
         # one that has just begun lives before it is recorded
-        context.live.look()
+        context.live.find()
         summary = context.live.summary(run)
         if summary is None:
             raise
         return summary
-    return context.live.summary(info.run_id) or context.viewers.replayed(context, info)
+    live = context.live.summary(info.run_id)
+    if live is not None:
+        return live
+    replayed = context.viewers.replayed(context, info)
+    if replayed.state.is_final:
+        context.looker.forget_journal(info.run_id)
+    else:
+        context.looker.watch_journal(info.run_id)
+    return replayed
 
 
 def opened(context: Context, run: str, number: int) -> dict[str, Any]:

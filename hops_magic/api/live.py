@@ -1,30 +1,25 @@
-"""Follows what lives: runs on the cluster, the registry, the catalog; and says what has changed.
-
-One thread looks once a second, as long as a viewer has asked for anything of late; one more follows each run that lives.
-"""
+"""Follows the runs that live on the cluster in use, a thread for each, and says when they change."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hops_magic.errors import HopsError
-from hops_magic.runs.run import Run
+from hops_magic.runs.run import RankView, Run
 from hops_magic.runs.study import Study
 
 if TYPE_CHECKING:
     from hops_magic.api.context import Context
+    from hops_magic.engine.status import ClusterStatus
     from hops_magic.engine.submit import RunHandle, StudyHandle
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
 TELL_EVERY_S = 0.1
-ROWS_EVERY_S = 1.0
 MOST_KEPT = 64
 
 
@@ -36,8 +31,6 @@ class LiveRuns:
         self._handles: OrderedDict[str, RunHandle | StudyHandle] = OrderedDict()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._looker: threading.Thread | None = None
-        self._stamps: dict[str, Any] = {}
 
     def handle(self, run_id: str) -> RunHandle | StudyHandle | None:
         """Return the way to a run that is followed."""
@@ -55,53 +48,13 @@ class LiveRuns:
             found = {run_id: handle.follower.run for run_id, handle in self._handles.items()}
         return {run_id: run for run_id, run in found.items() if not run.state.is_final}
 
-    def watch(self) -> None:
-        """See to it that changes are noticed."""
-        self._context.changes.hear()
-        with self._lock:
-            if self._looker is None and not self._closing.is_set():
-                self._looker = threading.Thread(target=self._look_often, name="hops-look", daemon=True)
-                self._looker.start()
+    def ranks(self) -> list[RankView]:
+        """Return the ranks that live, of runs; those of trials say nothing here."""
+        runs = [run for run in self.summaries().values() if isinstance(run, Run)]
+        return [rank for run in runs for rank in run.ranks.values() if rank.alive]
 
-    def look(self) -> None:
-        """Look once, and say what has changed."""
-        topics: list[str] = []
-        for name, look in (("cluster", self._look_at_cluster), ("features", self._catalog), ("runs", self._registry)):
-            try:
-                stamp = look()
-            except HopsError as error:
-                # told to whoever asks for it; here only that it became so
-                stamp = str(error)
-            if self._stamps.get(name, _NOTHING) != stamp:
-                topics += [] if name not in self._stamps else ["runs", "models"] if name == "runs" else [name]
-                self._stamps[name] = stamp
-        self._context.changes.say(topics)
-
-    def close(self) -> None:
-        """Follow nothing more."""
-        self._closing.set()
-        with self._lock:
-            handles = list(self._handles.values())
-            self._handles.clear()
-        for handle in handles:
-            handle.follower.close()
-            handle.follower.wake()
-        if self._looker is not None:
-            self._looker.join(timeout=5)
-
-    # -- looking ---------------------------------------------------------------------------------------------------
-
-    def _look_often(self) -> None:
-        while not self._closing.wait(LOOK_EVERY_S):
-            if not self._context.changes.is_heard:
-                continue
-            try:
-                self.look()
-            # whatever a store or a cluster comes to: the next look may find it better
-            except Exception:
-                log.warning("looking for changes failed", exc_info=True)
-
-    def _look_at_cluster(self) -> Any:
+    def find(self) -> ClusterStatus | None:
+        """Begin to follow the runs of the cluster in use that are not followed yet; return its status."""
         from hops_magic.engine.submit import live_runs
 
         with self._context.cluster_lock:
@@ -112,14 +65,17 @@ class LiveRuns:
             for run in known:
                 if not run.is_final and self.handle(run.run_id) is None:
                     self._follow(run.run_id)
-        workers = [(worker.name, worker.slots_free, worker.memory_bytes >> 24) for worker in status.workers]
-        return cluster.address, workers, status.runs
+        return status
 
-    def _catalog(self) -> Any:
-        return self._context.features.catalog.state()
-
-    def _registry(self) -> Any:
-        return self._context.registry.state()
+    def close(self) -> None:
+        """Follow nothing more."""
+        self._closing.set()
+        with self._lock:
+            handles = list(self._handles.values())
+            self._handles.clear()
+        for handle in handles:
+            handle.follower.close()
+            handle.follower.wake()
 
     # -- following -------------------------------------------------------------------------------------------------
 
@@ -141,14 +97,13 @@ class LiveRuns:
         self._context.changes.say(["runs"])
 
     def _tell(self, handle: RunHandle | StudyHandle) -> None:
-        """Say each change of a run, at most ten times a second, and of its row in lists once a second."""
-        row_at = 0.0
+        """Say each change of a run, at most ten times a second, and of its row in lists now and then."""
         state = None
         try:
             for run in self._changes_of(handle):
                 topics = [f"run/{handle.run_id}"]
-                if run.state is not state or time.monotonic() - row_at >= ROWS_EVERY_S:
-                    state, row_at = run.state, time.monotonic()
+                if run.state is not state or self._context.looker.is_row_due():
+                    state = run.state
                     topics.append("runs")
                 self._context.changes.say(topics)
         except HopsError as error:
@@ -170,6 +125,3 @@ class LiveRuns:
                 if not run.state.is_final:
                     # what comes meanwhile is told together
                     self._closing.wait(TELL_EVERY_S)
-
-
-_NOTHING = object()

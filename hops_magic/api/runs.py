@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -325,7 +326,7 @@ def follow_run(
     context: Context, run: Name, *, cursor: Annotated[str, Field(max_length=100, description="Of the last answer.")] = ""
 ) -> Live:
     """Tell what changed of a run since the cursor; all of it without one, also of a run that has ended."""
-    context.live.watch()
+    context.looker.watch()
     return following.follow(context, run, cursor)
 
 
@@ -362,7 +363,7 @@ def stop_trial(context: Context, run: Name, number: Annotated[int, Field(ge=0, l
 def delete_run(context: Context, run: Name) -> Runs:
     """Delete a run, with its trials if it is a study; restoring brings it back."""
     gone = context.registry.delete([run])
-    context.changes.say(["runs"])
+    context.changes.say(_topics(gone))
     return Runs(run_ids=[info.run_id for info in gone])
 
 
@@ -370,7 +371,7 @@ def delete_run(context: Context, run: Name) -> Runs:
 def restore_run(context: Context, run: Name) -> Runs:
     """Bring a deleted run back."""
     back = context.registry.restore([run])
-    context.changes.say(["runs"])
+    context.changes.say(_topics(back))
     return Runs(run_ids=[info.run_id for info in back])
 
 
@@ -423,13 +424,18 @@ def _handle(context: Context, run: str) -> Any:
     info = context.registry.run(run)
     handle = context.live.handle(info.run_id)
     if handle is None:
-        context.live.look()
+        context.live.find()
         handle = context.live.handle(info.run_id)
     if handle is None:
         if info.state.is_final:
             raise UsageError(f"run {info.name} has ended ({info.state.value}): there is nothing to stop")
         raise ClusterError(f"run {info.name} is not on the cluster in use: connect to its cluster first")
     return handle
+
+
+def _topics(changed: Iterable[RunInfo]) -> list[str]:
+    # pages show trials inside their study
+    return ["runs", *(f"run/{info.run_id}" for info in changed if not info.parent)]
 
 
 def _part(text: str, start: int, length: int) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -27,6 +28,11 @@ TAG_SIZE = "hops.size"
 KERAS_FILE = "model.keras"
 MAX_MODELS = 1_000
 MAX_METRICS = 30
+_MODELS_STATE = (
+    "select count(*), max(last_updated_time) from registered_models",
+    "select count(*), max(last_updated_time), max(rowid) from model_versions",
+    "select name, alias, version from registered_model_aliases order by name, alias",
+)
 _NAME = re.compile(r"[\w][\w .-]{0,199}")
 _ALIAS = re.compile(r"[a-zA-Z][\w-]{0,99}", re.ASCII)
 
@@ -103,6 +109,17 @@ class Models(RunFiles):
             )
             for model in found
         ]
+
+    def models_state(self) -> object:
+        """Return what is another after a model, a version or an alias changed."""
+        file = self.settings.database_file
+        if file is None:
+            return self.models()
+        with (
+            self._store.failures("looking at the models"),
+            contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection,
+        ):
+            return [connection.execute(question).fetchall() for question in _MODELS_STATE]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """Return the versions of a model, newest first.

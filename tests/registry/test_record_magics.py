@@ -67,7 +67,7 @@ def with_magics(ipython, registry):
     session = SimpleNamespace(
         registry=registry,
         load_model=lambda path: json.loads(path.read_text()),
-        reconcile=lambda: None,  # no cluster here whose runs could be lost
+        reconcile=list,  # no cluster here whose runs could be lost
     )
     ipython.user_ns.clear()
     ipython.register_magics(ExperimentsMagics(ipython, session), ModelsMagics(ipython, session))

@@ -45,7 +45,15 @@ def test_a_run_is_followed_and_stopped(server):
     first = heard(f"run/{run_id}")
     cluster = server.get("/cluster")
     assert [run["run_id"] for run in cluster["runs"]] == [run_id]
-    assert cluster["slots"] > cluster["slots_free"]
+    wait_until(lambda: server.get("/cluster")["slots_free"] < cluster["slots"], "the run's slots")
+
+    def in_ranks() -> list[dict]:
+        figures = [worker["in_ranks"] for worker in server.get("/cluster")["workers"]]
+        return [each for each in figures if each["memory_bytes"]]
+
+    (used,) = wait_until(in_ranks, "what the rank uses")
+    assert used["ranks"] == 1
+    assert used["cpu_percent"] >= 0
     # Dask's own pages, through the server and with its sign-in
     proxied = f"{server.url}/{cluster['dashboard_proxy']}"
     assert requests.get(proxied, timeout=30, allow_redirects=False).status_code in (302, 403)
