@@ -200,8 +200,11 @@ class Attempt:
     async def _stop_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
         if self._stop_grace_s > 0:
-            for worker in {place["worker"] for place in self.gang}:
-                await self.supervisor.worker.rpc(worker).hops_tell(run_id=self.supervisor.job.run_id, command={"stop": True})
+            run_id, rpc = self.supervisor.job.run_id, self.supervisor.worker.rpc
+            workers = {place["worker"] for place in self.gang}
+            calls = (rpc(worker).hops_tell(run_id=run_id, command={"stop": True}) for worker in workers)
+            # a worker that is just dying must not keep the others from being told
+            await asyncio.gather(*calls, return_exceptions=True)
             await asyncio.sleep(self._stop_grace_s)
         await self._kill("did not stop in time")
 

@@ -79,6 +79,7 @@ class Nursery:
         self._bearing: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
+        self._is_closed = False
         self.ready: asyncio.Future[dict[str, object]]
 
     def start(self) -> None:
@@ -163,15 +164,21 @@ class Nursery:
 
     async def _fork(self, descriptors: tuple[int, int, int]) -> Child:
         """Fork a process; it gets copies of ``descriptors`` (control socket, stdout, stderr)."""
+        if self._is_closed:
+            raise ClusterError("the warm process of this worker has ended with the worker or its study")
         if not self.is_alive:
+            if self._channel is not None:
+                self._lost()  # it has died just now, and its channel has not told so yet
             self.start()
         loop = asyncio.get_running_loop()
-        await self.ready
+        # shielded: others wait for it too
+        await asyncio.shield(self.ready)
+        if self._channel is None:
+            raise _died()
         self._requests += 1
         number = self._requests
-        self._waiting[number] = answer = loop.create_future()
-        assert self._channel is not None
         socket.send_fds(self._channel, [json.dumps({"id": number}).encode()], descriptors)
+        self._waiting[number] = answer = loop.create_future()
         pid = await answer
         child = Child(pid, loop.create_future())
         if pid in self._early:
@@ -182,7 +189,7 @@ class Nursery:
 
     def close(self) -> None:
         """Kill every rank and the warm process, and reap it."""
-        self._wanted = 0
+        self._is_closed, self._wanted = True, 0
         if self._bearing is not None:
             self._bearing.cancel()
         while self._standby:
@@ -193,6 +200,7 @@ class Nursery:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._disappoint()
 
     def _read(self) -> None:
         assert self._channel is not None
@@ -222,22 +230,31 @@ class Nursery:
         self._disconnect()
         if self._process is not None:
             self._process.wait()
-        error = ClusterError("the warm process of this worker died; it will be started anew with the next run")
-        answers: list[asyncio.Future[Any]] = [*self._waiting.values(), self.ready]
-        for answer in answers:
-            if not answer.done():
-                answer.set_exception(error)
-        self._waiting.clear()
+        self._disappoint()
+        self._early.clear()
         for child in self._children.values():
             if not child.exited.done():
                 child.exited.set_result(-signal.SIGKILL)
         self._children.clear()
+
+    def _disappoint(self) -> None:
+        """Tell those who wait for a rank that the warm process has died."""
+        answers: list[asyncio.Future[Any]] = [*self._waiting.values(), self.ready]
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(_died())
+        self._waiting.clear()
+        self.ready.exception()  # looked at, since often nobody waits for it
 
     def _disconnect(self) -> None:
         if self._channel is not None:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._channel.close()
             self._channel = None
+
+
+def _died() -> ClusterError:
+    return ClusterError("the warm process of this worker died; it will be started anew with the next run")
 
 
 def _without_trimming(env: Mapping[str, str]) -> dict[str, str]:

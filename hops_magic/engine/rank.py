@@ -237,7 +237,8 @@ def _returned(outcome: Outcome, reached: tuple[str, ...]) -> ev.Returned:
         with contextlib.suppress(TypeError, ValueError):
             if number is not None and not isinstance(number, str | bytes):
                 values[str(name)] = float(number)
-    return ev.Returned(rank=0, values=values, reached=reached)
+    kind = "" if value is None or values else type(value).__name__
+    return ev.Returned(rank=0, values=values, type=kind, reached=reached)
 
 
 def _describe(error: BaseException, spec: RankSpec) -> ev.RankError:

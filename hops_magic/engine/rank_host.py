@@ -187,7 +187,10 @@ class RankHost(WorkerPlugin):
     async def on_clean(self, run_id: str) -> str:
         """Forget a run: its events' way, sockets and buffers."""
         for key in [key for key in self._outboxes if key[0] == run_id]:
-            self._outboxes.pop(key).task.cancel()
+            outbox = self._outboxes.pop(key)
+            for rank in outbox.ranks.values():
+                rank.kill("the run has ended")  # nobody hears any more what it says
+            outbox.task.cancel()
         for place in [place for place in self._listeners if place[0] == run_id]:
             self._listeners.pop(place).close()
         self._stop_waiting_for(run_id)

@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -15,11 +16,14 @@ from typing import Any
 
 from hops_magic.engine import frames
 from hops_magic.engine.job import RankSpec
-from hops_magic.engine.nursery import Child, Nursery
+from hops_magic.engine.nursery import Child, Newborn, Nursery
 from hops_magic.engine.processes import end_group
 from hops_magic.engine.resources import Liveness, ResourceSampler, oom_kills
+from hops_magic.errors import ClusterError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Wire
+
+logger = logging.getLogger(__name__)
 
 HUNG_AFTER_S = 3.0
 _DRAIN_S = 5.0
@@ -33,13 +37,43 @@ class RankProcess:
         self.spec, self._worker, self._host, self._say = spec, worker, host, say
         self._child: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._untold: list[dict[str, Any]] = []
         self._heard_at = time.monotonic()
         self._end_reason = ""
+        self._end_asked = asyncio.Event()
 
     async def run(self, nursery: Nursery, listener: socket.socket | None) -> None:
         """Start the rank, pass on what it says, and return when it is gone and all has been said."""
         oom_before = oom_kills()
-        born = await nursery.newborn()
+        try:
+            born = await self._birth(nursery)
+        except (ClusterError, OSError) as error:
+            self._end_reason = self._end_reason or f"could not be started: {error}"
+            self._say_exit(1, oom=0)
+            born = None
+        if born is None:
+            if listener is not None:
+                listener.close()
+            return
+        await self._live(born, listener)
+        self._say_exit(await born.child.exited, oom_kills() - oom_before)
+
+    async def _birth(self, nursery: Nursery) -> Newborn | None:
+        """Wait for a process; None if the rank's end was asked for first, which a cold worker's imports must not delay."""
+        birth = asyncio.create_task(_newborn(nursery))
+        asked = asyncio.create_task(self._end_asked.wait())
+        try:
+            await asyncio.wait({birth, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._end_asked.is_set():
+                return birth.result()
+            self._say_exit(1, oom=0)
+            with contextlib.suppress(ClusterError, OSError):
+                (await birth).discard()
+            return None
+        finally:
+            asked.cancel()
+
+    async def _live(self, born: Newborn, listener: socket.socket | None) -> None:
         self._child = born.child
         self._heard_at = time.monotonic()
         started = ev.RankStarted(
@@ -58,7 +92,7 @@ class RankProcess:
             asyncio.create_task(self._talk(born.control, listener)),
         ]
         watch = asyncio.create_task(self._watch(self._child))
-        code = await self._child.exited
+        await self._child.exited
         watch.cancel()
         end_group(self._child.pid, self.spec.job.run_id)
         # what was written before the exit is still in the pipes; only a process that fled the group can keep them open
@@ -66,16 +100,18 @@ class RankProcess:
         for task in readers:
             task.cancel()
         await asyncio.gather(*readers, watch, return_exceptions=True)
-        self._say_exit(code, oom_kills() - oom_before)
 
     def tell(self, command: dict[str, Any]) -> None:
-        """Send the rank a command, e.g. ``{"stop": true}``."""
-        if self._writer is not None and not self._writer.is_closing():
+        """Send the rank a command, e.g. ``{"stop": true}``; one that is not born yet hears it first of all."""
+        if self._writer is None:
+            self._untold.append(command)
+        elif not self._writer.is_closing():
             self._writer.write(frames.frame(json.dumps(command).encode()))
 
     def kill(self, reason: str) -> None:
-        """End the rank and all that it started."""
+        """End the rank and all that it started; one that is not born yet will do nothing."""
         self._end_reason = self._end_reason or reason
+        self._end_asked.set()
         if self._child is not None:
             self._child.kill()
 
@@ -91,6 +127,8 @@ class RankProcess:
         try:
             self._writer.write(frames.frame(spec))
             del spec
+            for command in self._untold:
+                self.tell(command)
             while (message := await frames.read(reader)) is not None:
                 self._heard_at = time.monotonic()
                 for wire in json.loads(message):
@@ -137,3 +175,12 @@ class RankProcess:
             reason = f"exited with code {code}"
         exited = ev.RankExited(at=time.time(), rank=self.spec.rank, attempt=self.spec.attempt, code=code, reason=reason)
         self._say(ev.to_wire(exited))
+
+
+async def _newborn(nursery: Nursery) -> Newborn:
+    try:
+        return await nursery.newborn()
+    except (ClusterError, OSError) as error:
+        # the warm process has died, perhaps long ago and for nothing that concerns this rank: it is started anew once
+        logger.warning("a rank is asked for again: %s", error)
+        return await nursery.newborn()

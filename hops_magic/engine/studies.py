@@ -21,14 +21,14 @@ from distributed import Worker, get_worker, secede
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
-from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder
+from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
 from hops_magic.engine.rank_host import RankHost, rank_host
 from hops_magic.errors import ClusterError, HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.states import RunState, TrialState
-from hops_magic.runs.study import Study, recalled
+from hops_magic.runs.study import Study, Trial, recalled
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +238,18 @@ class StudyServices:
     def keep_result(self, result: dict[str, str]) -> None:
         """Offer a trial's values as the study's result."""
         self._result = result
+
+    async def find_result(self, trial: Trial) -> None:
+        """Offer the values that a trial has left under an earlier supervisor, where they can still be had."""
+        path = trial_folder(self.run_id, trial.number) / RESULT_NAME
+        worker = self.worker.address if path.is_file() else trial.place
+        nodes = (await self.worker.scheduler.hops_state())["nodes"]
+        if worker in nodes:
+            self.keep_result({"worker": worker, "host": nodes[worker]["host"], "path": str(path)})
+
+    async def slots(self) -> int:
+        """Return how many slots the cluster has now."""
+        return sum((await self.worker.scheduler.hops_state())["slots"].values())
 
     async def everywhere(self, what: str, **message: Any) -> None:
         """Call every rank host of the cluster; a worker that is just dying needs no call."""

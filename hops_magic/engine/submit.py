@@ -202,8 +202,8 @@ def _begin(
 
 
 def slots_of(client: Client) -> int:
-    """Return how many slots the cluster has in all."""
-    return sum(cluster_state(client)["slots"].values())
+    """Return how many slots the cluster has in all; those of workers that have only just come are waited for."""
+    return sum(_state_with_slots(client)["slots"].values())
 
 
 def attach(client: Client, run_id: str) -> RunHandle | StudyHandle:

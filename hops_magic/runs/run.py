@@ -141,6 +141,8 @@ def _advance(event: ev.Event, run: Run) -> Run:  # noqa: ARG001 (the signature o
 @_advance.register
 def _(event: ev.StateChanged, run: Run) -> Run:
     state = event.state
+    if not run.state.may_become(state):
+        return run
     run = replace(run, state=state, reason=event.reason)
     if not state.is_waiting:
         run = replace(run, queue_position=None)
@@ -153,6 +155,8 @@ def _(event: ev.StateChanged, run: Run) -> Run:
 
 @_advance.register
 def _(event: ev.Queued, run: Run) -> Run:
+    if not run.state.may_become(RunState.QUEUED):
+        return run
     return replace(
         run, state=RunState.QUEUED, queue_position=event.position, slots_needed=event.needed, slots_free=event.free
     )

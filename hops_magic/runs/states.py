@@ -32,6 +32,10 @@ class RunState(Enum):
         """Whether the run has no processes yet."""
         return self in (RunState.SUBMITTED, RunState.QUEUED)
 
+    def may_become(self, state: RunState) -> bool:
+        """Whether a run may pass to a state: from a stop that was asked for, only to its end."""
+        return not self.is_final and (self is not RunState.STOPPING or state.is_final)
+
     @property
     def can_stop(self) -> bool:
         """Whether asking for a stop makes sense."""

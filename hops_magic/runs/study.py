@@ -238,6 +238,8 @@ def _advance(event: ev.Event, study: Study) -> Study:
 
 @_advance.register
 def _(event: ev.StateChanged, study: Study) -> Study:
+    if not study.state.may_become(event.state):
+        return study
     study = replace(study, state=event.state, reason=event.reason)
     if not event.state.is_waiting:
         study = replace(study, queue_position=None)
@@ -246,6 +248,8 @@ def _(event: ev.StateChanged, study: Study) -> Study:
 
 @_advance.register
 def _(event: ev.Queued, study: Study) -> Study:
+    if not study.state.may_become(RunState.QUEUED):
+        return study
     return replace(study, state=RunState.QUEUED, queue_position=event.position)
 
 

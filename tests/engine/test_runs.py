@@ -1,5 +1,6 @@
 """Runs of plain Python on a real cluster: results, errors, faults, stops, queues; and that nothing is left behind."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -322,3 +323,39 @@ def test_a_finished_run_is_not_run_again_when_the_worker_that_has_its_outcome_di
     collect(handle, namespace, handle.follower.run)
     assert namespace["answer"] == 3
     assert log.read_text() == "x"
+
+
+@contextlib.contextmanager
+def frozen_warm_processes(cluster):
+    """The workers' warm processes answer nobody, as those that still import do."""
+    pids = set(cluster.client.run(lambda dask_worker: dask_worker.plugins["hops-rank-host"].nursery.pid).values())
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pids
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_a_run_is_stopped_while_its_processes_are_being_born(launch, cluster, home):
+    with frozen_warm_processes(cluster) as warm:
+        handle = launch("while True: pass", workers=2)
+        until(handle, lambda run: run.state is RunState.STARTING)
+        handle.stop()
+        with pytest.raises(RunStoppedError, match="stopped by the user"):
+            collect(handle, {}, follow(handle))
+    wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
+    wait_until(lambda: not any(psutil.Process(pid).children() for pid in warm), "the end of what was born too late")
+
+
+def test_a_run_that_is_cleaned_away_leaves_no_rank_behind(launch, cluster, home):
+    handle = launch("while True: pass", workers=1)
+    run = until(handle, lambda run: run.state is RunState.RUNNING)
+    # as a supervisor does that ends by an error of its own
+    cluster.client.sync(cluster.client.scheduler.broadcast, msg={"op": "hops_clean", "run_id": handle.run_id})
+    wait_until(lambda: not psutil.pid_exists(run.ranks[0].pid), "the end of the rank")
+    handle.stop()
+    with pytest.raises(RunStoppedError):
+        collect(handle, {}, follow(handle))

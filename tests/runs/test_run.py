@@ -114,3 +114,17 @@ def test_progress_counts_finished_epochs_and_the_slowest_rank():
     run = advance(START, ev.Progress(rank=0, epoch=2, epochs=4, step=5, steps=10))
     run = advance(run, ev.Progress(rank=1, epoch=1, epochs=4, step=0, steps=10))
     assert run.fraction_done() == 0.25
+
+
+@pytest.mark.parametrize(
+    "event", [ev.StateChanged(at=2.0, state=RunState.RUNNING), ev.Queued(at=2.0, position=1, needed=1, free=0)]
+)
+def test_a_stop_that_was_asked_for_is_left_only_for_a_final_state(event):
+    asked = ev.StateChanged(at=1.0, state=RunState.STOPPING, reason="stopped by the user")
+    ended = ev.StateChanged(at=3.0, state=RunState.STOPPED, reason="stopped by the user")
+    run = advance_all(START, [asked, event])
+    assert (run.state, run.reason) == (RunState.STOPPING, "stopped by the user")
+    assert advance(run, ended).state is RunState.STOPPED
+    study = advance_study(advance_study(Study(run_id="s"), asked), event)
+    assert study.state is RunState.STOPPING
+    assert advance_study(study, ended).state is RunState.STOPPED
