@@ -273,6 +273,20 @@ def test_what_would_be_wrong_without_a_word_is_refused(body, words):
         assert words in ended.error
 
 
+def test_a_strategy_says_what_it_cannot_split_and_what_it_is_not():
+    def body(strategy):
+        alone = tf.data.Dataset.from_tensor_slices(X[:31]).batch(30)
+        with pytest.raises(
+            AttributeError, match=r"strategy\.extended: on several ranks a strategy has .*num_replicas_in_sync"
+        ):
+            _ = strategy.extended
+        with pytest.raises(tf.errors.InvalidArgumentError, match="fewer rows than the 2 ranks"):
+            list(strategy.experimental_distribute_dataset(alone))
+        return {"replicas": strategy.num_replicas_in_sync}
+
+    assert [ended.result["replicas"] for ended in ranks(body)] == [2, 2]
+
+
 def test_ranks_that_call_different_collectives_learn_it_from_both_calls():
     class Asks(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

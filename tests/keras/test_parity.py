@@ -354,6 +354,41 @@ def case_custom_loop_with_tape():
     return {f"w{i}": w for i, w in enumerate(model.get_weights())}
 
 
+def case_custom_loop_with_strategy(strategy=None):
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = keras.Sequential(
+            [keras.Input((12,)), layers.Dense(16, use_bias=False), layers.BatchNormalization(), layers.Dense(2)]
+        )
+        optimizer = keras.optimizers.Adam(0.01, global_clipnorm=0.5)
+    loss_of = crossentropy(reduction="none")
+    # 123 rows in batches of 30: the last has 3, unequal parts for two ranks
+    data = tf.data.Dataset.from_tensor_slices((X[:123], Y[:123])).batch(30)
+    parts = strategy.experimental_distribute_dataset(data)
+
+    def replica_step(x, y, rows):
+        with tf.GradientTape() as tape:
+            losses = loss_of(y, model(x, training=True))
+            loss = tf.nn.compute_average_loss(losses, global_batch_size=rows)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    @tf.function
+    def step(x, y):
+        rows = strategy.reduce(tf.distribute.ReduceOp.SUM, tf.shape(y)[0], axis=None)
+        return strategy.reduce("SUM", strategy.run(replica_step, args=(x, y, rows)), axis=None)
+
+    losses = [float(step(x, y)) for _ in range(4) for x, y in parts]
+    average = strategy.run(lambda: tf.nn.compute_average_loss(tf.ones([4])))
+    return {
+        **{f"w{i}": w for i, w in enumerate(model.get_weights())},
+        "losses": np.array(losses),
+        "mean": np.array([float(strategy.reduce("MEAN", x, axis=None)[0, 0]) for x in [tf.ones([2, 2])]]),
+        "average": np.array(float(strategy.reduce("SUM", average, axis=None))),
+    }
+
+
 def mixed(policy):
     def case():
         keras.mixed_precision.set_global_policy(policy)

@@ -48,12 +48,13 @@ class KerasFramework:
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession
         from hops_magic.frameworks.keras.patches import Patches
         from hops_magic.frameworks.keras.step import TensorCollective
+        from hops_magic.frameworks.keras.strategy import RankStrategy
 
         session, patches = FitSession(context), Patches()
         parallel = context.strategy == "collective" and context.world_size > 1
         tensors = TensorCollective(context.collective, session.vote, VOTES) if parallel else None
         session.tensors = tensors
-        strategy = _strategy(context, tf)
+        strategy = _strategy(context, tf) if tensors is None else RankStrategy(tensors)
         # TensorFlow's own handler, set when a strategy is made, swallows it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
@@ -75,13 +76,14 @@ class KerasFramework:
 
 
 def _install_parallel(patches: Any, tensors: Any) -> None:
-    from hops_magic.frameworks.keras import batchnorm, gradients, losses, metrics, randomness
+    from hops_magic.frameworks.keras import batchnorm, gradients, losses, metrics, randomness, strategy
 
     gradients.install(patches, tensors)
     metrics.install(patches)
     losses.install(patches, tensors)
     batchnorm.install(patches, tensors)
     randomness.install(patches, tensors)
+    strategy.install(patches, tensors)
 
 
 def _strategy(context: RankContext, tf: Any) -> Any:

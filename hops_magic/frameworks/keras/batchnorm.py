@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import Rows, TensorCollective, current_rows
+from hops_magic.frameworks.keras.step import Rows, TensorCollective, current_rows, loop_rows
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:
@@ -14,8 +14,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
 
     def make(_original: Any) -> Any:
         def moments(self: Any, inputs: Any, mask: Any) -> Any:
-            # in a loop of the user's own, where all ranks count alike, its gradients are weighted so as well
-            rows = current_rows() or Rows(1.0, float(collective.world_size))
+            rows = current_rows() or loop_rows(collective.world_size)
             return _global_moments(self, inputs, mask, collective, rows)
 
         return moments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import TensorCollective, current_rows
+from hops_magic.frameworks.keras.step import TensorCollective, current_rows, loop_rows
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:
@@ -34,13 +34,13 @@ def install(patches: Patches, collective: TensorCollective) -> None:
 def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list[Any]:
     """Return the gradients of the global mean from those of local means.
 
-    Inside a step a rank counts by its rows; in a custom loop, whose rows are not known, all ranks count alike.
+    Inside a step a rank counts by its rows; in a loop of the user's own as :func:`loop_rows` says.
     """
     import tensorflow as tf
 
     present = [index for index, gradient in enumerate(gradients) if gradient is not None]
     rows = current_rows()
-    weight = tf.constant(1.0 / collective.world_size) if rows is None else rows.weight
+    weight = tf.convert_to_tensor((rows or loop_rows(collective.world_size)).weight, tf.float32)
     reduced = list(gradients)
     for index in present:
         if isinstance(gradients[index], tf.IndexedSlices):

@@ -59,6 +59,33 @@ def current_rows() -> Rows | None:
     return _rows.get()
 
 
+_replica: ContextVar[bool] = ContextVar("hops_replica", default=False)
+
+
+def is_replica() -> bool:
+    """Whether the code that is being traced runs as one of a strategy's replicas, whose gradients are added up."""
+    return _replica.get()
+
+
+@contextmanager
+def as_replica() -> Iterator[None]:
+    """Run code as one of a strategy's replicas."""
+    token = _replica.set(True)
+    try:
+        yield
+    finally:
+        _replica.reset(token)
+
+
+def loop_rows(world_size: int) -> Rows:
+    """Return what stands for rows in a loop of the user's own, where they are not known.
+
+    Replicas of a strategy divide their losses by the rows of the global batch, so that gradients are added up; elsewhere
+    all ranks count alike.
+    """
+    return Rows(1.0, 1.0 if is_replica() else float(world_size))
+
+
 class TensorCollective:
     """Collectives on tensors, inside graphs too, over a transport for arrays.
 
@@ -179,10 +206,8 @@ def sharded(
     def on_this_ranks_rows(data: Any) -> Any:
         leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
         total = _length(leaves[0])
-        start, end = total * rank // world_size, total * (rank + 1) // world_size
-        first = tf.maximum(tf.minimum(start, total - 1), 0)
-        last = tf.maximum(end, first + 1)
-        local = tf.nest.map_structure(lambda leaf: None if leaf is None else _part(leaf, first, last), data)
+        start, end = _bounds(total, rank, world_size)
+        local = part_of(data, total, rank, world_size)
         mine = fingerprint(leaves, total)
         if not trains:  # a step that trains compares at once, with its gradients
             tensors.note_fed(mine)
@@ -216,6 +241,20 @@ def _unmoved(states: Callable[[], list[Any]], *, unless: Any) -> Iterator[None]:
         return tf.constant(0)
 
     tf.cond(unless, lambda: tf.constant(0), restore)
+
+
+def _bounds(total: Any, rank: int, world_size: int) -> tuple[Any, Any]:
+    return total * rank // world_size, total * (rank + 1) // world_size
+
+
+def part_of(data: Any, total: Any, rank: int, world_size: int) -> Any:
+    """Return a rank's contiguous rows of a batch of ``total``; a rank without any gets one of another's."""
+    import tensorflow as tf
+
+    start, end = _bounds(total, rank, world_size)
+    first = tf.maximum(tf.minimum(start, total - 1), 0)
+    last = tf.maximum(end, first + 1)
+    return tf.nest.map_structure(lambda leaf: None if leaf is None else _part(leaf, first, last), data)
 
 
 def _length(leaf: Any) -> Any:
