@@ -243,7 +243,7 @@ def list_groups(
     With ``text`` only those whose name contains it.
     """
     catalog = context.features.catalog
-    names = sorted(catalog.names()[0], key=str.casefold)
+    names = sorted(catalog.group_names(), key=str.casefold)
     if text:
         wanted = [name for name in names if text.casefold() in name.casefold()]
         found = [catalog.group(name) for name in wanted[offset : offset + limit]]
@@ -382,12 +382,13 @@ def drift_of_group(
 @table.route("GET", "/groups/{group}/validation", tag="features")
 def validate_group(context: Context, group: Name) -> ValidationDocument:
     """Ask the rules of a feature group of the rows that it has now."""
-    from hops_magic.features.inspecting import check_now, put_aside
+    from hops_magic.features.inspecting import check_now
+    from hops_magic.features.quarantine import rows_aside
 
     with context.reading:
         found, opened = context.features.opened(context.features.group(group))
         report = check_now(found, opened, datetime.datetime.now(datetime.UTC))
-        aside = put_aside(found)
+        aside = rows_aside(found)
     results = [
         RuleResult(
             rule=result.rule.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.conditions import check_condition, first_line
@@ -145,9 +145,8 @@ def check_rules(
     on_fail: str,
     has_stored: bool,
     now: datetime.datetime,
-    put_aside: Callable[[pa.Table], None],
-) -> Report | None:
-    """Ask the group's rules of ``batch``; failing rows are refused, put aside, or only told.
+) -> tuple[Report | None, pa.Table | None]:
+    """Ask the group's rules of ``batch``; failing rows are refused, taken out of it and returned, or only told.
 
     Raises
     ------
@@ -155,7 +154,7 @@ def check_rules(
         If a rule is broken, and ``on_fail`` is ``"reject"`` or not a single row is good.
     """
     if not group.rules:
-        return None
+        return None, None
     from hops_magic.features.rules import Rule
     from hops_magic.features.validation import split, validate
 
@@ -176,17 +175,16 @@ def check_rules(
         event_time=group.event_time,
     )
     if report.ok or on_fail == "warn":
-        return report
+        return report, None
     if on_fail == "reject" or not report.can_split:
         remedy = ": correct them, or say --on-fail quarantine to put them aside" if report.can_split else ""
         raise RejectedError(f"nothing was written to {group.full_name}: {report.sentence()}{remedy}")
     good, bad = split(connection, "batch", report)
     if good.num_rows == 0:
         raise RejectedError(f"nothing was written to {group.full_name}, since every row breaks a rule: {report.sentence()}")
-    put_aside(bad)
     connection.register("good_rows", good)
     connection.execute("CREATE OR REPLACE TEMP VIEW batch AS SELECT * FROM good_rows")
-    return report
+    return report, bad
 
 
 def rows_where(connection: duckdb.DuckDBPyConnection, group: Group, where: str) -> pa.Table:

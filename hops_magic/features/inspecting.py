@@ -13,7 +13,6 @@ from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import Group
 from hops_magic.features.names import nearest
 from hops_magic.features.sql import listed
-from hops_magic.features.writing import quarantine_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,11 +50,6 @@ def page(
         table.register(connection, "rows")
         query = f"SELECT {listed(wanted)} FROM rows ORDER BY {', '.join(order)} LIMIT {int(limit)} OFFSET {int(offset)}"
         return Rows(table=connection.sql(query).to_arrow_table(), total=group.rows)
-
-
-def put_aside(group: Group) -> int:
-    """Return how many rows broke a rule and were put aside."""
-    return LakeTable(quarantine_of(group)).rows if LakeTable.exists(quarantine_of(group)) else 0
 
 
 def check_now(group: Group, table: LakeTable, now: datetime.datetime) -> Report | None:

@@ -171,13 +171,6 @@ class LakeTable:
                 commit_properties=_properties(note),
             )
 
-    def append_any(self, rows: pa.RecordBatchReader, note: Note) -> None:
-        """Add rows whose columns may be others than the table's."""
-        from deltalake import write_deltalake
-
-        with _told(self.location):
-            write_deltalake(self._delta, rows, mode="append", schema_mode="merge", commit_properties=_properties(note))
-
     def overwrite(self, rows: pa.RecordBatchReader, note: Note, *, keys: Sequence[str]) -> None:
         """Replace rows and columns in one commit."""
         from deltalake import write_deltalake

@@ -14,15 +14,15 @@ from hops_magic.features.datasets import Datasets
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
 from hops_magic.features.lake import LakeTable
-from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group
+from hops_magic.features.model import Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
 from hops_magic.features.opening import open_table
 from hops_magic.features.past import commit_at
+from hops_magic.features.quarantine import quarantine_of, read_aside
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import STREAMED, as_form, as_streamed
 from hops_magic.features.reading import Explanation, Reader, Request, reads_of
-from hops_magic.features.sql import quoted
-from hops_magic.features.writing import SaveOptions, Writer, Written, existing_group, quarantine_of
+from hops_magic.features.writing import SaveOptions, Writer, Written, existing_group
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import FeatureSettings
 
@@ -288,7 +288,7 @@ class FeatureStore(Datasets):
 
     def search(self, text: str, *, limit: int = 50, offset: int = 0) -> list[Match]:
         """Return groups and features whose name, tags or description contain all words of a text, best first."""
-        return finding.search(self.catalog.entries(text.casefold().split()), text)[offset : offset + limit]
+        return finding.search(self.catalog.entries(text.casefold().split()), text, offset, offset + limit)
 
     def history(self, group: str) -> list[Commit]:
         """Return the commits of a group, newest first."""
@@ -334,12 +334,7 @@ class FeatureStore(Datasets):
 
     def quarantined(self, group: str, form: str = "df") -> Any:
         """Return the rows of a group that broke a rule and were put aside, with the rules that they broke."""
-        found = self.group(group)
-        if not LakeTable.exists(quarantine_of(found)):
-            raise FeatureError(f"no row of {found.full_name} was put aside")
-        with engine.connect() as connection:
-            LakeTable(quarantine_of(found)).register(connection, "aside")
-            return as_form(connection.sql(f"SELECT * EXCLUDE ({quoted(COMMITTED_AT)}) FROM aside").to_arrow_table(), form)
+        return as_form(read_aside(self.group(group)), form)
 
     def opened(self, group: Group) -> tuple[Group, LakeTable]:
         """Open a group's table, after the catalog has taken in commits of writers that died before they told it."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features import checking, engine
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.errors import ConflictError, FeatureError, SchemaMismatchError, UnknownNameError
-from hops_magic.features.folders import new_folder, quarantine_beside, sweep
+from hops_magic.features.folders import new_folder, sweep
 from hops_magic.features.lake import LakeTable, Note
 from hops_magic.features.model import COMMITTED_AT, Column, Commit, ForeignKey, Group, Operation
 from hops_magic.features.names import GroupName, parse_group
+from hops_magic.features.quarantine import put_aside
 from hops_magic.features.spooling import spooled
 from hops_magic.features.sql import listed, literal, quoted
 from hops_magic.features.tables import incoming
@@ -208,7 +209,7 @@ class Writer:
         )
         checking.check_new_group(group)
         sweep(place, self._catalog.id, [known.location for known in self._catalog.versions(name.name)])
-        report = self._checked(connection, group, options, now)
+        report, aside = self._checked(connection, group, options, now)
         rows = self._as_stored(connection, group, now)
         table = LakeTable.create(
             group.location, rows, note, keys=group.row_key, partition_by=group.partition_by, description=group.description
@@ -216,6 +217,8 @@ class Writer:
         commit = replace(table.commits()[-1], rows=table.rows)
         # the catalog makes it visible: a table that it does not name is nobody's
         self._catalog.add(group, commit)
+        if aside is not None:
+            put_aside(group, aside, now)
         return self._finished(replace(group, rows=commit.rows, commit=commit.number), commit, options, connection, report)
 
     def _change(
@@ -234,17 +237,6 @@ class Writer:
             )
         change = check_types(schema, group.columns)
         wanted = self._evolved(group, change, options)
-        now = self._clock()
-        table.register(connection, "stored")
-        report = self._checked(connection, wanted, options, now)
-        if note.operation is Operation.APPEND:
-            checking.check_not_stored(connection, group)
-        if wanted.columns != group.columns:
-            self._rewrite(connection, wanted, group, table, note, now)
-        elif note.operation is Operation.APPEND:
-            table.append(self._as_stored(connection, wanted, now), note, keys=group.row_key)
-        else:
-            table.upsert(self._as_stored(connection, wanted, now).read_all(), note, keys=group.row_key)
         changed = replace(
             wanted,
             description=options.describe or group.description,
@@ -253,8 +245,22 @@ class Writer:
             columns=described(wanted.columns, options.column_descriptions, group),
             on_fail=options.on_fail or group.on_fail,
         )
+        checking.check_new_group(changed)
+        now = self._clock()
+        table.register(connection, "stored")
+        report, aside = self._checked(connection, wanted, options, now)
+        if note.operation is Operation.APPEND:
+            checking.check_not_stored(connection, group)
+        if wanted.columns != group.columns:
+            self._rewrite(connection, wanted, group, table, note, now)
+        elif note.operation is Operation.APPEND:
+            table.append(self._as_stored(connection, wanted, now), note, keys=group.row_key)
+        else:
+            table.upsert(self._as_stored(connection, wanted, now).read_all(), note, keys=group.row_key)
         if changed != group:
             self._catalog.change(changed)
+        if aside is not None:
+            put_aside(changed, aside, now)
         return self._done(changed, options, connection, report)
 
     def _evolved(self, group: Group, change: SchemaChange, options: SaveOptions) -> Group:
@@ -271,8 +277,8 @@ class Writer:
         group: Group,
         options: SaveOptions,
         now: datetime.datetime,
-    ) -> Report | None:
-        """Make the view ``batch`` of rows that may be written."""
+    ) -> tuple[Report | None, pa.Table | None]:
+        """Make the view ``batch`` of rows that may be written; returns what the rules say, and the rows to put aside."""
         checking.make_batch(connection, group)
         checking.check_keys(connection, group)
         if not options.allow_future:
@@ -283,7 +289,6 @@ class Writer:
             on_fail=options.on_fail or group.on_fail,
             has_stored=group.commit >= 0 and bool(group.rows),
             now=now,
-            put_aside=lambda rows: self._put_aside(group, rows, now),
         )
 
     def _as_stored(
@@ -313,17 +318,6 @@ class Writer:
         )
         evolving = replace(note, operation=Operation.EVOLVE, rows_added=added, rows_changed=changed)
         table.overwrite(checking.typed(connection.sql(query).to_arrow_reader(), wanted), evolving, keys=group.row_key)
-
-    def _put_aside(self, group: Group, rows: pa.Table, now: datetime.datetime) -> None:
-        import pyarrow as pa
-
-        stamped = rows.append_column(COMMITTED_AT, pa.array([now] * rows.num_rows, pa.timestamp("us", tz="UTC")))
-        note = Note(operation=Operation.APPEND, author=getpass.getuser())
-        location = quarantine_of(group)
-        if LakeTable.exists(location):
-            LakeTable(location).append_any(stamped.to_reader(), note)
-        else:
-            LakeTable.create(location, stamped.to_reader(), note, keys=())
 
     def _done(
         self,
@@ -375,11 +369,6 @@ def existing_group(catalog: Catalog, name: GroupName) -> Group:
             raise UnknownNameError("version", str(name), (latest.full_name,))
         raise UnknownNameError("group", str(name), nearest(name.name, catalog.names()[0]))
     return group
-
-
-def quarantine_of(group: Group) -> str:
-    """Where a group's rows are that broke a rule."""
-    return quarantine_beside(group.location)
 
 
 def _columns(schema: pa.Schema, key: Sequence[str], event_time: str | None) -> tuple[Column, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from hops_magic.features import engine
 from hops_magic.features.conditions import check_condition
-from hops_magic.features.errors import FeatureError, RejectedError, UnknownNameError
+from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, UnknownNameError
 from hops_magic.features.model import Column
 from hops_magic.features.rules import Rule
 from hops_magic.features.validation import check_rules, split, validate
@@ -270,6 +270,27 @@ def test_a_write_that_breaks_a_rule_is_refused_put_aside_or_only_told(store):
     written = store.save(worse, "teams", on_fail="warn", statistics=False)
     assert "range won 0 10: 1 row" in written.warnings[0]
     assert store.group("teams").rows == 5
+
+
+def test_rows_are_put_aside_only_with_a_write_that_succeeds(store):
+    store.save({"id": [1, 2], "won": [1, 2]}, "teams", key="id", statistics=False)
+    store.edit("teams", rules=[Rule.range("won", 0, 10)], on_fail="quarantine")
+    with pytest.raises(KeyViolationError, match="is in teams@1 already"):
+        store.save({"id": [2, 3], "won": [2, 30]}, "teams", mode="append", statistics=False)
+    with pytest.raises(FeatureError, match="no row of teams@1 was put aside"):
+        store.quarantined("teams")
+
+
+def test_rows_that_were_put_aside_outlive_a_change_of_columns(store):
+    store.save({"id": [1, 2], "won": [1, 2]}, "teams", key="id", statistics=False)
+    store.edit("teams", rules=[Rule.range("won", 0, 10)], on_fail="quarantine")
+    store.save({"id": [3, 4], "won": [3, 30]}, "teams", statistics=False)
+    wider = {"id": [5, 6], "won": [5.5, 50.5], "town": ["Oslo", "Rome"]}
+    store.save(wider, "teams", evolve=True, statistics=False)
+    aside = store.quarantined("teams", "arrow").sort_by("id")
+    assert aside["won"].to_pylist() == [30.0, 50.5]
+    assert aside["town"].to_pylist() == [None, "Rome"]
+    assert store.group("teams").rows == 4
 
 
 def test_a_rule_that_cannot_be_asked_is_not_kept(store):
