@@ -122,12 +122,19 @@ class Catalog:
         )
         return self._groups(query)
 
+    def group_names(self) -> list[str]:
+        """Return the names of all groups."""
+        from sqlalchemy import select
+
+        with self._reading() as db:
+            return list(db.execute(select(t.versions.c.name).distinct()).scalars())
+
     def names(self) -> tuple[list[str], list[str]]:
         """Return the names of all groups, and of all columns of their latest versions."""
         from sqlalchemy import select
 
+        groups = self.group_names()
         with self._reading() as db:
-            groups = db.execute(select(t.versions.c.name).distinct()).scalars().all()
             columns = (
                 db.execute(
                     select(t.columns.c.name)
@@ -138,7 +145,7 @@ class Catalog:
                 .scalars()
                 .all()
             )
-        return list(groups), list(columns)
+        return groups, list(columns)
 
     def entries(self, words: Sequence[str]) -> list[t.Entry]:
         """Return what a search looks through: groups and columns that have one of some lower-case words, latest versions."""
@@ -177,9 +184,8 @@ class Catalog:
             for row in db.execute(t.tags.select()):
                 tags.setdefault(row.version_id, []).append(row.tag)
             entries = [t.Entry(row.name, row.version, "", "", row.description, tuple(tags.get(row.id, ()))) for row in found]
-            entries += [
-                t.Entry(row.group, row.version, row.name, row.type, row.description, ()) for row in db.execute(columns)
-            ]
+            # thousands of them: by position, at once
+            entries += [t.Entry(*row, ()) for row in db.execute(columns).tuples().all()]
         return entries
 
     # commits and statistics

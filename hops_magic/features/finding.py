@@ -40,42 +40,54 @@ class Match:
         return f"{self.group}.{self.column}" if self.column else self.group
 
 
-def search(entries: Iterable[Entry], text: str) -> list[Match]:
-    """Return what contains all words of a text, best first: names before tags before descriptions."""
+def search(entries: Iterable[Entry], text: str, first: int = 0, last: int | None = None) -> list[Match]:
+    """Return what contains all words of a text, best first: names before tags before descriptions; a slice of it."""
     words = text.casefold().split()
     if not words:
         return []
     found = []
     for entry in entries:
-        ranked = _match(entry, words)
+        ranked = _ranked(entry, words)
         if ranked is not None:
             found.append(ranked)
-    found.sort(key=lambda pair: pair[0])
-    return [match for _, match in found]
+    found.sort()
+    # most of what a short text finds is never shown
+    return [_match(entry, words) for *_, entry in found[first:last]]
 
 
-def _match(entry: Entry, words: Sequence[str]) -> tuple[tuple[int, int, int, str], Match] | None:
+def _ranked(entry: Entry, words: Sequence[str]) -> tuple[int, int, int, str, Entry] | None:
+    """Return what orders an entry that contains all words, and the entry."""
     name = entry.column or entry.group
-    texts = [("name", name), *(("tag", tag) for tag in entry.tags), ("description", entry.description)]
-    folded = [text.casefold() for _, text in texts]
+    folded = [name.casefold(), *(tag.casefold() for tag in entry.tags), entry.description.casefold()]
     # the name of its group helps to find a feature, but does not make all of the group's features match
     around = " ".join([*folded, entry.group.casefold()])
     if not all(word in around for word in words):
         return None
-    for rank, (where, text) in enumerate(texts):
+    for rank, own in enumerate(folded):
         for word in words:
-            start = folded[rank].find(word)
+            start = own.find(word)
             if start >= 0:
-                match = Match(
-                    group=entry.group,
-                    version=entry.version,
-                    column=entry.column,
-                    type=entry.type,
-                    description=entry.description,
-                    where=where,
-                    text=text,
-                    start=start,
-                    end=start + len(word),
-                )
-                return (rank, start, len(name), match.full_name), match
+                return rank, start, len(name), f"{entry.group}.{entry.column}" if entry.column else entry.group, entry
     return None
+
+
+def _match(entry: Entry, words: Sequence[str]) -> Match:
+    texts = [
+        ("name", entry.column or entry.group),
+        *(("tag", tag) for tag in entry.tags),
+        ("description", entry.description),
+    ]
+    where, text, start, word = next(
+        (where, text, start, word) for where, text in texts for word in words if (start := text.casefold().find(word)) >= 0
+    )
+    return Match(
+        group=entry.group,
+        version=entry.version,
+        column=entry.column,
+        type=entry.type,
+        description=entry.description,
+        where=where,
+        text=text,
+        start=start,
+        end=start + len(word),
+    )

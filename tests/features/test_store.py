@@ -259,6 +259,9 @@ def test_descriptions_tags_and_keys_can_be_edited_and_found(teams):
     assert [match.full_name for match in teams.search("fans")] == ["teams.name"]
     assert [(match.where, match.text[match.start : match.end]) for match in teams.search("SPORT")] == [("tag", "sport")]
     assert [match.full_name for match in teams.search("attend")] == ["teams.average_attendance"]
+    whole = teams.search("a")
+    assert len(whole) > 3
+    assert [match for first in range(0, len(whole), 2) for match in teams.search("a", limit=2, offset=first)] == whole
     with pytest.raises(UnknownNameError, match="no column 'nme'"):
         teams.edit("teams", column_descriptions={"nme": "?"})
     with pytest.raises(FeatureError, match=r"a foreign key is written COLUMN=GROUP\.KEY"):
