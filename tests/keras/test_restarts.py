@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from parity import distance, plain, ranks, weights
 
@@ -184,6 +185,31 @@ def test_batch_per_rank_multiplies_the_batch():
         return {"steps": int(model.optimizer.iterations.numpy())}
 
     assert ranks(together, 2, batch="per-rank")[0].result == plain(alone)
+
+
+def test_batches_that_come_ready_made_are_not_multiplied_without_a_word():
+    def body():
+        compiled().fit(tf.data.Dataset.from_tensor_slices((X, Y)).batch(10), verbose=0)
+
+    for ended in ranks(body, 2, batch="per-rank", may_fail=True):
+        assert "--batch per-rank: the batches of a _BatchDataset are its own; make them 2 times as large" in ended.error
+
+
+def test_batch_per_rank_counts_for_data_without_targets_too():
+    def steps(batch_size):
+        class Own(keras.Model):
+            def train_step(self, data):
+                return {"rows": tf.cast(tf.shape(data[0])[0], tf.float32)}
+
+        own = Own()
+        own.compile("sgd")
+        own.build((None, 12))
+        seen = []
+        spy = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+        own.fit(X[:40], batch_size=batch_size, callbacks=[spy], verbose=0)
+        return {"steps": len(seen)}
+
+    assert ranks(lambda: steps(5), 2, batch="per-rank")[0].result == plain(lambda: steps(10))
 
 
 def test_dropout_masks_differ_between_ranks_and_repeat_from_run_to_run():

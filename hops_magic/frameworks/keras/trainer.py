@@ -20,6 +20,8 @@ from hops_magic.frameworks.keras.metrics import (
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.step import TensorCollective, sharded
 
+_KERAS_BATCH_SIZE = 32
+
 
 def install(patches: Patches, session: FitSession, tensors: TensorCollective | None) -> None:
     """Hook the trainer. Without ``tensors`` (one rank) only progress, checkpoints and stops are hooked."""
@@ -54,10 +56,8 @@ def _install_parallel(patches: Patches, session: FitSession) -> None:
 def _noting_iterator(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if kwargs.get("batch_size") is None and kwargs.get("y") is not None:
-            kwargs["batch_size"] = 32 if session.batch_factor > 1 and _takes_batch_size(kwargs.get("x")) else None
-        if kwargs.get("batch_size") is not None:
-            kwargs["batch_size"] *= session.batch_factor
+        if session.batch_factor > 1 and _takes_batch_size(kwargs.get("x")):
+            kwargs["batch_size"] = (kwargs.get("batch_size") or _KERAS_BATCH_SIZE) * session.batch_factor
         original(self, *args, **kwargs)
         session.iterator = self
 
@@ -65,6 +65,7 @@ def _noting_iterator(original: Any, session: FitSession) -> Any:
 
 
 def _takes_batch_size(x: Any) -> bool:
+    """Whether Keras makes the batches; datasets and generators come with their own."""
     return hasattr(x, "shape") or isinstance(x, list | tuple | dict)
 
 
@@ -73,6 +74,11 @@ def _fit(original: Any, session: FitSession) -> Any:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = _named(original, args, kwargs)
         refuse(self, session)
+        if session.batch_factor > 1 and not _takes_batch_size(kwargs.get("x")):
+            raise UnsupportedError(
+                f"--batch per-rank: the batches of a {type(kwargs.get('x')).__name__} are its own; "
+                f"make them {session.batch_factor} times as large and leave --batch out"
+            )
         kwargs["callbacks"] = session.callbacks(kwargs.get("callbacks"))
         kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         session.initial_epoch = int(kwargs.get("initial_epoch", 0))
