@@ -38,6 +38,8 @@ class Recipe:
     max_age_s: Mapping[str, float] = field(default_factory=dict)
     exclude_late: bool = False
     allow_fanout: bool = False
+    with_keys: bool = False
+    limit: int | None = None
     has_spine: bool = False
 
     def to_json(self) -> str:

@@ -85,6 +85,10 @@ class Datasets:
             raise FeatureError(f"--format must be one of {', '.join(FILE_FORMATS)}, got {file_format!r}")
         if split and split_by_time:
             raise FeatureError("--split and --split-by-time exclude each other: rows are split by share or by time")
+        if request.keys is not None:
+            raise FeatureError(
+                "--keys looks up present rows, and a training dataset is made for a --spine: give them as one"
+            )
         spine = None if request.spine is None else incoming(request.spine, name="the spine")
         with self.catalog.writing(f"dataset {wanted.name}"):
             version = self._next_version(wanted)
@@ -107,6 +111,8 @@ class Datasets:
                     max_age_s={group: age.total_seconds() for group, age in request.terms.max_age.items()},
                     exclude_late=request.terms.exclude_late,
                     allow_fanout=request.allow_fanout,
+                    with_keys=request.terms.with_keys,
+                    limit=request.terms.limit,
                     has_spine=spine is not None,
                 )
                 made = self._materialise(connection, sql, recipe, folder, spine, with_statistics=statistics)
@@ -267,6 +273,8 @@ def _request(recipe: Recipe, spine: pa.Table | None, commits: Mapping[str, int] 
         terms=Terms(
             max_age={group: datetime.timedelta(seconds=age) for group, age in recipe.max_age_s.items()},
             exclude_late=recipe.exclude_late,
+            with_keys=recipe.with_keys,
+            limit=recipe.limit,
             is_ordered=True,
         ),
         spine=spine,

@@ -36,7 +36,7 @@ class Terms:
     limit : int, optional
         Rows to answer at most.
     is_ordered : bool
-        Order the rows by the key of the base, so that the same question gives them in the same order.
+        Order the rows by the keys that tell them apart, so that the same question gives them in the same order.
     """
 
     max_age: Mapping[str, datetime.timedelta] = field(default_factory=dict)
@@ -87,10 +87,13 @@ def statement(plan: Plan, terms: Terms | None = None) -> str:
     lines.append("SELECT " + ",\n       ".join(_columns(plan, terms)))
     lines.append(f"FROM {quoted(left)}")
     lines += _joins(plan, terms)
-    if plan.spine:
-        lines.append(f"ORDER BY {left}.{quoted(ROW)}")
-    elif terms.is_ordered and plan.base is not None:
-        lines.append(f"ORDER BY {listed(plan.base.row_key, 'g0.')}")
+    order = [f"{left}.{quoted(ROW)}"] if plan.spine else []
+    if terms.is_ordered:
+        order += [listed(plan.base.row_key, "g0.")] if plan.base is not None else []
+        # of rows that a join gives several times, too
+        order += [listed(join.group.row_key, f"{quoted(join.alias)}.") for join in plan.joins if not join.is_unique]
+    if order:
+        lines.append(f"ORDER BY {', '.join(order)}")
     if terms.limit is not None:
         lines.append(f"LIMIT {int(terms.limit)}")
     return "\n".join(lines)
@@ -111,6 +114,8 @@ def needed(plan: Plan, terms: Terms | None = None) -> dict[str, list[str]]:
             columns[join.alias].update(dict.fromkeys(join.group.primary_key))
         if terms and terms.exclude_late:
             columns[join.alias][COMMITTED_AT] = None
+        if terms and terms.is_ordered and not join.is_unique:
+            columns[join.alias].update(dict.fromkeys(join.group.row_key))
     if plan.base is not None and any(join.moment is Moment.AS_OF for join in plan.joins):
         assert plan.base.event_time
         columns["g0"][plan.base.event_time] = None

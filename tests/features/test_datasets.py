@@ -116,6 +116,31 @@ def test_the_recipe_gives_the_same_bytes_after_the_group_has_changed(clicks, fil
         assert files(made) == before
 
 
+def test_the_recipe_keeps_the_limit_and_the_keys(clicks):
+    request = request_of("clicks", with_keys=True, limit=10)
+    made = clicks.create_dataset("buying", request, statistics=False)
+    before = files(made)
+    shutil.rmtree(Path(made.location) / "all")
+    clicks.recreate_dataset("buying")
+    assert files(made) == before
+    found = clicks.read_dataset("buying")
+    assert (list(found), found["user"].tolist()) == (["user", "at", "clicks"], list(range(10)))
+    with pytest.raises(FeatureError, match="a training dataset is made for a --spine"):
+        clicks.create_dataset("buying", request_of("clicks", keys={"user": [1]}))
+
+
+def test_rows_of_a_join_that_multiplies_them_have_one_order(store):
+    games = {"game": [5, 3, 4, 1, 2], "team": [1, 1, 2, 2, 1], "goals": [50, 30, 40, 10, 20]}
+    store.save(pa.table(games), "games", key="team,game", statistics=False)
+    store.save({"team": [2, 1], "town": ["Rome", "Oslo"]}, "teams", key="team", statistics=False)
+    for spine in (None, {"team": [2, 1]}):
+        request = request_of("town", "goals", spine=spine, allow_fanout=True)
+        made = store.create_dataset("goals", request, statistics=False)
+        found = store.read_dataset(made.full_name)
+        by_town = {town: rows["goals"].tolist() for town, rows in found.groupby("town")}
+        assert by_town == {"Oslo": [20, 30, 50], "Rome": [10, 40]}
+
+
 def test_a_point_in_time_dataset_keeps_its_spine(clicks, day):
     spine = pd.DataFrame({"user": [1, 2], "when": [day(3), day(3)]})
     request = request_of("clicks", spine=spine, event_time="when")
