@@ -19,7 +19,7 @@ from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.rank_host import rank_host
 from hops_magic.engine.studies import supervise_study
 from hops_magic.engine.supervisor import supervise
-from hops_magic.errors import ClusterError, NotFoundError, OptionError
+from hops_magic.errors import ClusterError, NotFoundError, OptionError, UsageError
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
@@ -213,11 +213,14 @@ def attach(client: Client, run_id: str) -> RunHandle | StudyHandle:
     ------
     NotFoundError
         If the cluster knows no such run.
+    UsageError
+        If several answer to the name.
     """
     matches = [run for run in live_runs(client) if run.run_id.startswith(run_id) or run.name == run_id]
-    if len(matches) != 1:
-        what = "several runs" if matches else "no run"
-        raise NotFoundError(f"{what} on the cluster answer to {run_id!r}: %attach lists those it knows")
+    if len(matches) > 1:
+        raise UsageError(f"several runs on the cluster answer to {run_id!r}: %attach lists them with their ids")
+    if not matches:
+        raise NotFoundError(f"no run on the cluster answers to {run_id!r}: %attach lists those it knows")
     found = matches[0]
     handle = StudyHandle(client, found.run_id) if found.is_study else RunHandle(client, found.run_id)
     handle.follower.open()

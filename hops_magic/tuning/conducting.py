@@ -7,47 +7,23 @@ import math
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hops_magic.cells.tracebacks import collapse
 from hops_magic.engine.attempt import AttemptEnd, Verdict
 from hops_magic.engine.job import Job, TrialJob, run_folder, trial_folder
+from hops_magic.engine.journal import read_journal
 from hops_magic.engine.studies import Gang, StudyServices, TrialCommand, drop_trial_files
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, Trial
+from hops_magic.tuning.live import Live
 from hops_magic.tuning.plan import StudyPlan, plain
 from hops_magic.tuning.search import Outcome, Point
 from hops_magic.tuning.suggestions import Suggestions
 
-
-@dataclass
-class _Live:
-    """A trial from its first start to its end, over all attempts."""
-
-    number: int
-    point: Point
-    values: Mapping[str, Any]
-    attempt: int = 0
-    crashes: int = 0
-    again: str = ""
-    """Why it begins again."""
-    step: int = 0
-    offset: int = 0
-    series: int = 1
-    last: float | None = None
-    best: float | None = None
-    said: set[str] = field(default_factory=set)
-    returned: Mapping[str, float] = field(default_factory=dict)
-    reached: tuple[str, ...] = ()
-    errors: list[ev.RankError] = field(default_factory=list)
-    result: ev.ResultReady | None = None
-    stop_reason: str = ""
-    is_broken: bool = False
-    """Whether the metric was no number, so that the trial counts as failed."""
+LOOK_EVERY_S = 2.0
+"""How often a study looks whether workers have come to the cluster."""
 
 
 class Conductor:
@@ -56,23 +32,24 @@ class Conductor:
     def __init__(self, plan: StudyPlan, services: StudyServices) -> None:
         self.plan, self.options, self.services = plan, plan.options, services
         self.rule, self.limits = plan.make_rule(), plan.make_limits()
-        self._again: deque[_Live] = deque()
-        self._live: dict[int, tuple[_Live, TrialCommand]] = {}
-        self._losses: list[float] = []
-        self._first_errors: Counter[str] = Counter()
+        self._again: deque[Live] = deque()
+        self._live: dict[int, tuple[Live, TrialCommand]] = {}
+        self._first_errors: Counter[tuple[str, ...]] = Counter()
         self._ended = 0
         self._final: ev.StateChanged | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._opened = 0
         self._places = 0
         self._has_no_more = False
         self._best: tuple[float, int] | None = None
+        self._since_best = 0
         # the time of an earlier supervisor counts, that of a study which is continued after its end does not
         self._began = (self.study.started_at if services.resumed else None) or time.time()
         self._suggestions = Suggestions(
             plan.make_search,
             first=1 + max(self.study.trials, default=-1),
             limit=plan.options.trials,
-            # enough for several places that become free in the same moment
-            ahead=max(1, math.ceil(plan.parallel / 4)),
+            ahead=_ahead(plan.parallel),
         )
 
     @property
@@ -88,14 +65,16 @@ class Conductor:
         self._suggestions.start()
         stopping = asyncio.create_task(self._stop_when_asked())
         clock = asyncio.create_task(self._watch_clock())
-        places = [asyncio.create_task(self._serve(place)) for place in range(self.plan.parallel)]
+        self._open_places(self.plan.parallel)
         try:
-            # the first place that fails ends the study
-            await asyncio.gather(*places)
+            await self._serve_all()
         finally:
-            for task in (stopping, clock, *places):
+            ending = (stopping, clock, *self._serving)
+            for task in ending:
                 task.cancel()
             self._suggestions.close()
+            # a place gives its slots back before the study's own end does
+            await asyncio.gather(*ending, return_exceptions=True)
         await self._keep_best()
         if self._final is not None:
             return replace(self._final, at=time.time())
@@ -116,10 +95,15 @@ class Conductor:
             await self.services.everywhere(
                 "end", run_id=self._trial_id(trial.number), reason=reason, before_attempt=trial.attempt + 1
             )
-            live = _Live(trial.number, trial.point, self.plan.space.values(trial.point), trial.attempt + 1, again=reason)
-            live.last = trial.curve.values[-1] if trial.curve.values else None
+            live = Live(trial.number, trial.point, self.plan.space.values(trial.point), self.options, trial.attempt + 1)
+            live.again = reason
+            live.recall(trial, await asyncio.to_thread(_journal_of, self._folder(trial.number)))
             self._again.append(live)
             self._report_curve(trial)
+        if not self.services.resumed:
+            self._since_best = 0  # who continues a study wants to see more trials
+        elif self.options.keeps and self._best is not None:
+            await self.services.find_result(self.study.trials[self._best[1]])
 
     def _learn(self, trial: Trial) -> None:
         self._report_curve(trial)
@@ -135,10 +119,10 @@ class Conductor:
         self._suggestions.tell(number, point, Outcome(state=state, loss=loss, step=step, reached=reached))
         if loss is None:
             return False
-        self._losses.append(loss)
         if state is not TrialState.DONE or (self._best is not None and loss >= self._best[0]):
+            self._since_best += 1
             return False
-        self._best = (loss, number)
+        self._best, self._since_best = (loss, number), 0
         return True
 
     def _report_curve(self, trial: Trial) -> None:
@@ -146,6 +130,36 @@ class Conductor:
             self.rule.report(trial.number, step, self.options.direction.loss(value))
 
     # -- places --------------------------------------------------------------------------------------------------------
+
+    def _open_places(self, count: int) -> None:
+        for _ in range(count):
+            self._serving.add(asyncio.create_task(self._serve(self._opened)))
+            self._opened += 1
+
+    async def _serve_all(self) -> None:
+        """Run trials on all places until there is no more to do; the first place that fails ends the study."""
+        while self._serving:
+            done, _ = await asyncio.wait(self._serving, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            self._serving -= done
+            for place in done:
+                place.result()
+            if not done and self.options.parallel is None:
+                await self._grow()
+
+    async def _grow(self) -> None:
+        """Open places for workers that have come to the cluster, as far as there are trials for them."""
+        left = self.options.trials - len(self.study.trials) + len(self._again)
+        if self._has_no_more or left <= 0 or not self._has_work():
+            return
+        job = self.services.job.trial
+        try:
+            fitting = await self.services.slots() // (job.options.workers * job.slots_per_rank)
+        except OSError:
+            return  # the scheduler does not answer just now
+        if (more := min(fitting - len(self._serving), left)) > 0:
+            self._open_places(more)
+            self._suggestions.prepare(_ahead(len(self._serving)))
+            self._say_places()
 
     async def _serve(self, place: int) -> None:
         """Run trials on one place, one after the other, until there is no more to do."""
@@ -171,12 +185,15 @@ class Conductor:
         if self._places == 0 and change > 0 and self.study.state is not RunState.RUNNING:
             self.services.say(ev.StateChanged(at=time.time(), state=RunState.RUNNING))
         self._places += change
-        self.services.say(ev.Places(at=time.time(), held=self._places, wanted=self.plan.parallel))
+        self._say_places()
+
+    def _say_places(self) -> None:
+        self.services.say(ev.Places(at=time.time(), held=self._places, wanted=len(self._serving)))
 
     def _has_work(self) -> bool:
         return not self.services.stopping.is_set() and (bool(self._again) or not self._has_no_more)
 
-    async def _next(self) -> _Live | None:
+    async def _next(self) -> Live | None:
         if self._again:
             return self._again.popleft()
         taken = await self._suggestions.take()
@@ -184,11 +201,11 @@ class Conductor:
             self._has_no_more = True
             return None
         number, point = taken
-        return _Live(number, point, self.plan.space.values(point))
+        return Live(number, point, self.plan.space.values(point), self.options)
 
     # -- one trial -----------------------------------------------------------------------------------------------------
 
-    async def _one(self, live: _Live, place: int, gang: Gang) -> None:
+    async def _one(self, live: Live, place: int, gang: Gang) -> None:
         job = self._job(live)
         command = self.services.command(job, live.attempt, place, gang, lambda event: self._hear(live, event))
         self._live[live.number] = (live, command)
@@ -209,13 +226,12 @@ class Conductor:
         finally:
             self._live.pop(live.number, None)
         if end.verdict is Verdict.LOST and live.crashes < self.options.retries and not self.services.stopping.is_set():
-            live.crashes, live.attempt, live.again = live.crashes + 1, live.attempt + 1, end.reason
-            live.errors, live.stop_reason = [], ""
+            live.begin_again(end.reason)
             self._again.append(live)
             return
         await self._end(live, command, end)
 
-    def _job(self, live: _Live) -> Job:
+    def _job(self, live: Live) -> Job:
         has_more = self._ended + len(self._live) + 1 < self.options.trials
         trial = TrialJob(
             number=live.number,
@@ -239,36 +255,22 @@ class Conductor:
     def _folder(self, number: int) -> Path:
         return trial_folder(self.services.run_id, number)
 
-    def _hear(self, live: _Live, event: ev.Event) -> None:
-        if isinstance(event, ev.Metrics) and event.scope != "batch" and event.rank == 0:
-            self._hear_metrics(live, event)
-        elif isinstance(event, ev.Returned):
-            live.returned, live.reached = event.values, event.reached
-        elif isinstance(event, ev.RankError):
-            live.errors.append(event)
-        elif isinstance(event, ev.ResultReady):
-            live.result = event
-        elif isinstance(event, ev.Warned):
+    def _hear(self, live: Live, event: ev.Event) -> None:
+        step = live.hear(event)
+        if isinstance(event, ev.Warned):
             self.services.say(event)
+        elif isinstance(event, ev.Metrics) and step is not None:
+            self._hear_metrics(live, event, step)
 
-    def _hear_metrics(self, live: _Live, event: ev.Metrics) -> None:
-        if event.series > live.series:
-            # the steps of a later fit go on where those of the one before it ended
-            live.series, live.offset = event.series, live.step
-        step = event.step + (live.offset if event.scope == "epoch" else 0)
-        live.step = max(live.step, step)
-        live.said.update(event.values)
+    def _hear_metrics(self, live: Live, event: ev.Metrics, step: int) -> None:
         self.services.say(ev.TrialReported(at=event.at, trial=live.number, step=step, values=event.values))
         value = event.values.get(self.options.metric)
         if value is None or live.stop_reason:
             return
-        live.last = value
         if not math.isfinite(value):
             live.is_broken = True
             self._stop_live(live, f"{self.options.metric} was {value} at step {step}")
             return
-        if live.best is None or self.options.direction.is_better(value, live.best):
-            live.best = value
         try:
             reason = self.rule.report(live.number, step, self.options.direction.loss(value))
         except Exception as error:  # noqa: BLE001 (a rule may be the user's own: whatever it raises ends the study, not its host)
@@ -277,7 +279,7 @@ class Conductor:
         if reason:
             self._stop_live(live, reason)
 
-    def _stop_live(self, live: _Live, reason: str) -> None:
+    def _stop_live(self, live: Live, reason: str) -> None:
         live.stop_reason = reason
         if live.number in self._live:
             self._live[live.number][1].stop(reason)
@@ -288,8 +290,8 @@ class Conductor:
 
     # -- the end of a trial --------------------------------------------------------------------------------------------
 
-    async def _end(self, live: _Live, command: TrialCommand, end: AttemptEnd) -> None:
-        ended = self._judged(live, end)
+    async def _end(self, live: Live, command: TrialCommand, end: AttemptEnd) -> None:
+        ended = live.judged(end, self.services.stop_reason)
         self.services.say(ended)
         before = self._best
         is_best = self._count(live.number, live.point, ended.state, ended.value, step=live.step, reached=live.reached)
@@ -299,67 +301,22 @@ class Conductor:
                 await asyncio.to_thread(drop_trial_files, self._folder(before[1]), keep_model=False)
         keep_model = is_best and self.options.keeps
         await asyncio.to_thread(drop_trial_files, self._folder(live.number), keep_model=keep_model)
-        self._check_limits(ended)
+        self._check_limits(live, ended)
 
-    def _judged(self, live: _Live, end: AttemptEnd) -> ev.TrialEnded:
-        value = self._value(live)
-        error = ""
-        if live.is_broken:
-            state, reason = TrialState.FAILED, live.stop_reason
-        elif end.verdict is Verdict.STOPPED:
-            state, reason = TrialState.STOPPED, end.reason or self.services.stop_reason
-        elif end.verdict is Verdict.DONE and value is None:
-            state, reason = TrialState.FAILED, self._never_said(live)
-        elif end.verdict is Verdict.DONE and value is not None and not math.isfinite(value):
-            state, reason = TrialState.FAILED, f"{self.options.metric} was {value} at the end"
-        elif end.verdict is Verdict.DONE:
-            state, reason = TrialState.DONE, ""
-        else:
-            again = f" (after {live.crashes} retries)" if live.crashes else ""
-            state, reason = TrialState.FAILED, f"{end.reason}{again}"
-            causes = [cause for cause in live.errors if not cause.is_peer_loss]
-            if causes:
-                collapsed = collapse(causes, world_size=self.services.job.trial.options.workers)
-                error = f"{collapsed.traceback}\n{collapsed.message}".strip()
-        if value is not None and not math.isfinite(value):
-            value = None
-        return ev.TrialEnded(
-            at=time.time(),
-            trial=live.number,
-            state=state,
-            value=value,
-            reason=reason,
-            error=error,
-            reached=live.reached,
-        )
-
-    def _value(self, live: _Live) -> float | None:
-        """The value that counts: what the cell returned, or else the last or best report."""
-        if self.options.metric in live.returned:
-            return live.returned[self.options.metric]
-        if set(live.returned) == {"value"}:
-            return live.returned["value"]
-        return live.best if self.options.score == "best" else live.last
-
-    def _never_said(self, live: _Live) -> str:
-        said = ", ".join(sorted(live.said | set(live.returned))) or "no metric at all"
-        return (
-            f"{self.options.metric} was never reported; the cell said {said}: name one of those, report it with "
-            f"hops.report({self.options.metric}=...), or make it the cell's last expression"
-        )
-
-    def _check_limits(self, ended: ev.TrialEnded) -> None:
+    def _check_limits(self, live: Live, ended: ev.TrialEnded) -> None:
         if ended.state is TrialState.FAILED:
-            self._check_fail_fast(ended)
-        if reason := self.limits.reason(self._losses, time.time() - self._began):
+            self._check_fail_fast(live, ended)
+        best = None if self._best is None else self._best[0]
+        if reason := self.limits.reason(best, self._since_best, time.time() - self._began):
             self._finish(RunState.DONE, reason)
 
-    def _check_fail_fast(self, ended: ev.TrialEnded) -> None:
+    def _check_fail_fast(self, live: Live, ended: ev.TrialEnded) -> None:
         never_said = ended.reason.startswith(f"{self.options.metric} was never reported")
         if never_said and not any(trial.curve.count or trial.has_value for trial in self.study.trials.values()):
             self._finish(RunState.FAILED, ended.reason)
-        self._first_errors[ended.reason] += 1
-        count = self._first_errors[ended.reason]
+        fault = live.fault(ended)
+        self._first_errors[fault] += 1
+        count = self._first_errors[fault]
         if self.options.fail_fast and count == self._ended == self.options.fail_fast:
             self._finish(RunState.FAILED, f"the first {count} trials failed with the same error: {ended.reason}")
 
@@ -380,11 +337,11 @@ class Conductor:
     async def _watch_clock(self) -> None:
         if self.options.budget_s is None:
             return
-        while not (reason := self.limits.reason([], time.time() - self._began)):
+        while not (reason := self.limits.reason(None, 0, time.time() - self._began)):
             await asyncio.sleep(min(1.0, self.options.budget_s / 10))
         self._finish(RunState.DONE, reason)
 
-    def _offer(self, live: _Live, command: TrialCommand) -> None:
+    def _offer(self, live: Live, command: TrialCommand) -> None:
         if command.result:
             self.services.keep_result(command.result)
         if live.result is not None:
@@ -397,3 +354,16 @@ class Conductor:
         model = self._folder(self._best[1]) / "model"
         if model.is_dir():
             await asyncio.to_thread(shutil.move, model, run_folder(self.services.run_id) / "model")
+
+
+def _ahead(places: int) -> int:
+    """Return how many suggestions are kept ready: enough for several places that become free in the same moment."""
+    return max(1, math.ceil(places / 4))
+
+
+def _journal_of(folder: Path) -> list[ev.Event]:
+    """Return what a trial has said; nothing where its journal cannot be seen."""
+    try:
+        return list(read_journal(folder))
+    except FileNotFoundError:
+        return []

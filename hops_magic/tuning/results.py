@@ -18,7 +18,7 @@ from hops_magic.tuning.dimensions import Dimension, Kind
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hops_magic.engine.submit import StudyHandle
+    from hops_magic.training import Holder
     from hops_magic.tuning.space import Space
 
 
@@ -171,7 +171,7 @@ def _from_values(study: Study, trials: list[Trial]) -> tuple[dict[str, Dimension
     return dimensions, points
 
 
-def collect_study(handle: StudyHandle, namespace: MutableMapping[str, Any], study: Study, space: Space | None) -> TunedStudy:
+def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: Study, space: Space | None) -> TunedStudy:
     """Bring a final study's ``best`` and ``study``, and the names of the best trial if they were kept, into a namespace.
 
     Raises
@@ -200,7 +200,7 @@ def collect_study(handle: StudyHandle, namespace: MutableMapping[str, Any], stud
     return tuned
 
 
-def collect_ablation(handle: StudyHandle, namespace: MutableMapping[str, Any], study: Study) -> AblationStudy:
+def collect_ablation(handle: Holder, namespace: MutableMapping[str, Any], study: Study) -> AblationStudy:
     """Bring a final ablation into a namespace as ``ablation``.
 
     Raises
@@ -215,7 +215,7 @@ def collect_ablation(handle: StudyHandle, namespace: MutableMapping[str, Any], s
     return found
 
 
-def _check_failure(handle: StudyHandle, study: Study) -> None:
+def _check_failure(handle: Holder, study: Study) -> None:
     if study.state is not RunState.FAILED:
         return
     handle.forget()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Protocol
@@ -333,16 +333,22 @@ class Limits:
     target: float | None = None
     show: Show = _shown
 
-    def reason(self, losses: Sequence[float], elapsed_s: float) -> str:
-        """Return why the study ends now, empty for it to go on; ``losses`` are those of ended trials, in their order."""
+    def reason(self, best: float | None, since: int, elapsed_s: float) -> str:
+        """Return why the study ends now, empty for it to go on.
+
+        Parameters
+        ----------
+        best
+            The best loss of the trials that came to their end; None if none did.
+        since
+            Trials since then that ended with a loss, or were stopped after one.
+        """
         if self.budget_s is not None and elapsed_s >= self.budget_s:
             return f"its budget of {self.budget_s:g} s is used up"
-        if not losses:
+        if best is None:
             return ""
-        best = min(losses)
         if self.target is not None and best <= self.target:
             return f"the target of {self.show(self.target)} is reached"
-        since = len(losses) - 1 - losses.index(best)
         if self.patience is not None and since >= self.patience:
             return f"{since} trials in a row were not better than {self.show(best)}"
         return ""

@@ -49,6 +49,11 @@ class Suggestions:
             asked.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._asked.append((number, asked))
 
+    def prepare(self, ahead: int) -> None:
+        """Keep another number of suggestions ready from now on."""
+        self._ahead = ahead
+        self.start()
+
     async def take(self) -> tuple[int, Point] | None:
         """Return the next trial's number and point, None if the search, or the number of trials, is exhausted."""
         if not self._asked:

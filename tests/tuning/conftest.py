@@ -3,8 +3,11 @@
 import os
 
 import pytest
+from studying import ranks_of
+from waiting import wait_until
 
 from hops_magic.cells.capture import CellOrigin
+from hops_magic.engine.submit import cluster_state
 from hops_magic.session import Session
 from hops_magic.settings import Settings
 from hops_magic.training import Surroundings
@@ -83,3 +86,13 @@ def tune(session, begin):
         return session.watch_study(handle, namespace, space=Space.of(space), show=False)
 
     return tune
+
+
+@pytest.fixture
+def nothing_is_left(session):
+    """After the test, workers are back, and neither slots nor ranks are held."""
+    yield
+    client = session.clusters.current().client
+    wait_until(lambda: len(cluster_state(client)["slots"]) == 3, "the workers' return")
+    wait_until(lambda: not cluster_state(client)["held"] and not cluster_state(client)["queue"], "the slots' release")
+    wait_until(lambda: not ranks_of(session), "the end of every rank")

@@ -151,12 +151,12 @@ def test_rules_by_name():
 
 def test_limits_of_a_study():
     limits = Limits(patience=2, budget_s=10, target=0.1)
-    assert limits.reason([], 1) == ""
-    assert limits.reason([0.5, 0.6], 1) == ""
-    assert limits.reason([0.5, 0.6, 0.5], 1) == "2 trials in a row were not better than 0.5"
-    assert limits.reason([0.5, 0.1], 1) == "the target of 0.1 is reached"
-    assert limits.reason([0.5], 10) == "its budget of 10 s is used up"
-    assert Limits().reason([1.0] * 100, 1e9) == ""
+    assert limits.reason(None, 0, 1) == ""
+    assert limits.reason(0.5, 1, 1) == ""
+    assert limits.reason(0.5, 2, 1) == "2 trials in a row were not better than 0.5"
+    assert limits.reason(0.1, 0, 1) == "the target of 0.1 is reached"
+    assert limits.reason(0.5, 0, 10) == "its budget of 10 s is used up"
+    assert Limits().reason(1.0, 99, 1e9) == ""
 
 
 def test_rungs_without_end_are_refused():

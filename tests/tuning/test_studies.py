@@ -1,64 +1,24 @@
 """Studies on a real cluster: values, stops, errors, faults; that nothing finished is lost and nothing is left behind."""
 
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from studying import EPOCHS, until
 from waiting import wait_until
 
-from hops_magic.engine.submit import StudyHandle, attach, cluster_state
-from hops_magic.errors import OptionError, RunFailedError, UsageError
+from hops_magic.engine.submit import cluster_state
+from hops_magic.errors import OptionError, RunFailedError
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.training import follow
 from hops_magic.tuning.space import choice, grid, uniform
 
 PARABOLA = {"x": uniform(0.0, 1.0)}
-EPOCHS = """
-import time
-import hops_magic as hops
-for step in range(1, epochs + 1):
-    hops.report(step=step, loss=x + 1 / step)
-    time.sleep(pause)
-"""
 
 
-def until(handle, fact):
-    """Follow a study until a fact about its summary is true."""
-    for study in handle.follower.updates(0.05):
-        if fact(study):
-            return study
-    raise AssertionError(f"the study ended before: {handle.follower.run.state} {handle.follower.run.reason}")
-
-
-def kill_worker(session, address):
-    client = session.clusters.current().client
-    pid = client.run(os.getpid, workers=[address])[address]
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(pid), "the worker's death")
-
-
-def supervisor_of(session, handle):
-    client = session.clusters.current().client
-    return client.sync(client.scheduler.hops_snapshot, run_id=handle.run_id)["supervisor"]
-
-
-def ranks_of(session):
-    """Processes that ranks or those that stand by run in: children of the workers' warm processes."""
-    pids = session.clusters.current().client.run(os.getpid).values()
-    warm = [child for pid in pids for child in psutil.Process(pid).children()]
-    return [rank for process in warm for rank in process.children()]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(session):
-    yield
-    client = session.clusters.current().client
-    wait_until(lambda: len(cluster_state(client)["slots"]) == 3, "the workers' return")
-    wait_until(lambda: not cluster_state(client)["held"] and not cluster_state(client)["queue"], "the slots' release")
-    wait_until(lambda: not ranks_of(session), "the end of every rank")
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def test_values_go_in_and_the_best_comes_back(tune):
@@ -165,12 +125,16 @@ def test_the_same_error_in_the_first_trials_ends_the_study(tune):
     with pytest.raises(RunFailedError, match="the first 3 trials failed with the same error: KeyError") as caught:
         tune("{}['no such layer']", PARABOLA, trials=50, parallel=1)
     assert "line 2" in str(caught.value)
+    with pytest.raises(RunFailedError, match="the first 3 trials failed with the same error: ValueError: 0"):
+        tune("raise ValueError(x)", PARABOLA, trials=50, parallel=1)
 
 
 def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
     source = "import hops_magic as hops\nhops.report(step=1, accuracy=x)"
     with pytest.raises(RunFailedError, match="loss was never reported; the cell said accuracy"):
         tune(source, PARABOLA, trials=20, parallel=1)
+    with pytest.raises(RunFailedError, match="its last expression is of type str, which is no number"):
+        tune("str(x)", PARABOLA, trials=20, parallel=1)
 
 
 def test_a_metric_that_is_no_number_fails_its_trial(tune):
@@ -188,6 +152,21 @@ def test_target_and_patience_end_the_study(tune):
     assert "0.5" in study.summary.reason
     study = tune("x", {"x": grid([0.1, 0.5, 0.6, 0.7, 0.8, 0.9])}, trials=6, search="grid", patience=3, parallel=1)
     assert 4 <= len(study.trials) <= 5
+
+
+def test_the_value_of_a_stopped_trial_is_no_target_reached(tune):
+    class First:
+        def report(self, trial, step, loss):
+            return "enough" if trial == 0 else ""
+
+        def ended(self, trial, state):
+            pass
+
+    space = {"x": grid([0.0, 0.5, 0.6])}
+    study = tune(EPOCHS, space, {"epochs": 3, "pause": 0.1}, trials=3, search="grid", stop=First(), target=1.2, parallel=1)
+    assert study.summary.trials[0].value <= 1.2
+    assert study.summary.trials[0].state is TrialState.STOPPED
+    assert study.summary.trials[1].state is TrialState.DONE
 
 
 def test_a_target_to_maximize_is_told_as_the_user_knows_it(tune):
@@ -286,82 +265,18 @@ def test_an_open_trial_tells_all_that_it_said(begin, session):
     session.watch_study(handle, {}, show=False)
 
 
-# -- faults ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_killed_rank_costs_a_retry(begin, session):
-    handle = begin(EPOCHS, {"x": grid([0.1, 0.2])}, {"epochs": 10, "pause": 0.2}, trials=2, search="grid", stop="none")
-    until(handle, lambda study: study.trials and study.trials[0].step > 1)
-    pids = [rank.pid for rank in handle.trial(0).ranks.values()]
-    os.kill(pids[0], signal.SIGKILL)
-    study = session.watch_study(handle, {}, show=False)
-    assert study.summary.trials[0].attempt == 1
-    assert "SIGKILL" in study.summary.trials[0].retries[0]
-    assert set(study.trials["state"]) == {"done"}
-    assert study.curve(0).keys() == set(range(1, 11))
-
-
-def test_retries_have_an_end(tune):
-    source = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL) if x > 0.5 else None\nx"
-    study = tune(source, {"x": grid([0.1, 0.9])}, trials=2, search="grid", retries=1)
-    failed = study.summary.trials[1]
-    assert (failed.state, failed.attempt) == (TrialState.FAILED, 1)
-    assert "SIGKILL (after 1 retries)" in failed.reason
-    assert study.best == {"x": 0.1}
-
-
-@pytest.mark.parametrize("victim", ["another worker", "the supervisor's worker"])
-def test_a_killed_worker_loses_no_finished_trial_and_runs_none_twice(victim, begin, session, tmp_path):
-    log = tmp_path / "executions"
-    source = f"import pathlib\npathlib.Path(log).open('a').write(f'{{x}} ')\n{EPOCHS}"
-    namespace = {"log": str(log), "epochs": 5, "pause": 0.1}
-    space = {"x": grid([float(i) for i in range(12)])}
-    handle = begin(source, space, namespace, trials=12, search="grid", stop="none", retries=2)
-    study = until(handle, lambda study: len(study.ended()) >= 3)
-    finished = {t.number: t.value for t in study.ended()}
-    supervisor = supervisor_of(session, handle)
-    others = [trial.place for trial in study.trials.values() if trial.place != supervisor]
-    kill_worker(session, supervisor if victim.startswith("the") else others[-1])
-    ended = session.watch_study(handle, {}, show=False)
-    assert ended.state is RunState.DONE
-    assert set(ended.trials["state"]) == {"done"}
-    assert {n: ended.summary.trials[n].value for n in finished} == finished
-    started = [float(text) for text in log.read_text().split()]
-    for number in finished:
-        assert started.count(ended.summary.trials[number].values["x"]) == 1
-    again = sum(trial.attempt for trial in ended.summary.trials.values())
-    assert len(started) == 12 + again
-    if victim.startswith("the"):
-        assert ended.summary.restarts == ("the supervisor's worker died",)
-
-
-def test_a_study_outlives_its_kernel(begin, session, dask_cluster):
-    from distributed import Client
-
-    handle = begin(EPOCHS, PARABOLA, {"epochs": 4, "pause": 0.1}, trials=8, stop="none")
-    until(handle, lambda study: len(study.ended()) >= 1)
-    with Client(dask_cluster.scheduler_address, set_as_default=False) as other:
-        found = attach(other, handle.run_id[:8])
-        assert isinstance(found, StudyHandle)
-        study = follow(found)
-    assert study.state is RunState.DONE
-    assert len(study.trials) == 8
-    session.watch_study(handle, {}, show=False)
-
-
-def test_a_study_goes_on_after_everything_was_shut_down(tune, begin, session):
-    first = tune("x", PARABOLA, trials=5, parallel=1, name="to be continued", search="tpe")
-    with pytest.raises(OptionError, match="must be more than 5"):
-        begin("x", PARABOLA, trials=5, resume="to be continued")
-    with pytest.raises(UsageError, match="line 1 of the cell was 'x' and is 'x \\+ 1'"):
-        begin("x + 1", PARABOLA, trials=8, resume="to be continued")
-    with pytest.raises(UsageError, match="x"):
-        begin("x", {"x": uniform(0.0, 2.0)}, trials=8, resume="to be continued")
-    second = tune("x", PARABOLA, trials=8, parallel=1, resume="to be continued", search="tpe")
-    assert second.run_id == first.run_id
-    assert len(second.trials) == 8
-    assert second.trials["x"].tolist()[:5] == first.trials["x"].tolist()
-    assert len(set(second.trials["x"])) == 8
+def test_a_study_grows_with_its_cluster(begin, session, dask_cluster):
+    handle = begin(EPOCHS, PARABOLA, {"epochs": 4000, "pause": 0.05}, trials=8, stop="none")
+    until(handle, lambda study: study.places == 3)
+    try:
+        dask_cluster.scale(4)
+        study = until(handle, lambda study: study.places == 4)
+        assert study.places_wanted == 4
+        until(handle, lambda study: len(study.trials) == 4)
+    finally:
+        handle.stop()
+        session.watch_study(handle, {}, show=False)
+        dask_cluster.scale(3)
 
 
 # -- the record --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""A trial in progress: what it has said, over all its attempts, and what that makes of it when it ends."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hops_magic.cells.tracebacks import collapse
+from hops_magic.engine.attempt import AttemptEnd, Verdict
+from hops_magic.runs import events as ev
+from hops_magic.runs.states import TrialState
+from hops_magic.runs.study import Trial
+from hops_magic.tuning.options import TuneOptions
+from hops_magic.tuning.search import Point
+
+_LINE = re.compile(r"^.*, line \d+", re.MULTILINE)
+
+
+@dataclass
+class Live:
+    """A trial from its first start to its end, over all attempts."""
+
+    number: int
+    point: Point
+    values: Mapping[str, Any]
+    options: TuneOptions
+    attempt: int = 0
+    crashes: int = 0
+    again: str = ""
+    """Why it begins again."""
+    step: int = 0
+    offsets: dict[int, int] = field(default_factory=lambda: {1: 0})
+    """Steps before each fit of the cell: a later fit's go on where those of the one before it ended."""
+    last: float | None = None
+    best: float | None = None
+    said: set[str] = field(default_factory=set)
+    returned: Mapping[str, float] = field(default_factory=dict)
+    returned_type: str = ""
+    reached: tuple[str, ...] = ()
+    errors: list[ev.RankError] = field(default_factory=list)
+    result: ev.ResultReady | None = None
+    stop_reason: str = ""
+    is_broken: bool = False
+    """Whether the metric was no number, so that the trial counts as failed."""
+
+    # -- what it says --------------------------------------------------------------------------------------------------
+
+    def hear(self, event: ev.Event) -> int | None:
+        """Take what a rank says; return the trial's step if it said metrics that count."""
+        if isinstance(event, ev.Metrics):
+            return self._hear_metrics(event)
+        if isinstance(event, ev.Returned):
+            self.returned, self.returned_type, self.reached = event.values, event.type, event.reached
+        elif isinstance(event, ev.RankError):
+            self.errors.append(event)
+        elif isinstance(event, ev.ResultReady):
+            self.result = event
+        return None
+
+    def _hear_metrics(self, event: ev.Metrics) -> int | None:
+        if event.scope == "batch" or event.rank:
+            return None
+        # an attempt that begins again at an earlier fit finds its offset
+        offset = self.offsets.setdefault(event.series, self.step)
+        step = event.step + (offset if event.scope == "epoch" else 0)
+        self.step = max(self.step, step)
+        self.said.update(event.values)
+        value = event.values.get(self.options.metric)
+        if value is not None and not self.stop_reason:
+            self.last = value
+            if math.isfinite(value) and (self.best is None or self.options.direction.is_better(value, self.best)):
+                self.best = value
+        return step
+
+    def recall(self, trial: Trial, said: Iterable[ev.Event]) -> None:
+        """Take what it said under a supervisor that is gone: all of it from its journal, or else what viewers know."""
+        for event in said:
+            if isinstance(event, ev.Metrics):
+                self.hear(event)
+        known = [value for value in trial.curve.values if math.isfinite(value)]
+        self.step = max(self.step, trial.step)
+        self.said.update(trial.latest)
+        if self.last is None and known:
+            self.last = known[-1]
+        if self.best is None and known:
+            self.best = min(known, key=self.options.direction.loss)
+
+    def begin_again(self, reason: str) -> None:
+        """Prepare for another attempt."""
+        self.crashes, self.attempt, self.again = self.crashes + 1, self.attempt + 1, reason
+        self.errors, self.stop_reason = [], ""
+
+    # -- what becomes of it --------------------------------------------------------------------------------------------
+
+    def judged(self, end: AttemptEnd, stop_reason: str) -> ev.TrialEnded:
+        """Return how the trial ended, given how its last attempt did; ``stop_reason`` is the study's."""
+        value = self._value()
+        error, metric = "", self.options.metric
+        if self.is_broken:
+            state, reason = TrialState.FAILED, self.stop_reason
+        elif end.verdict is Verdict.STOPPED:
+            state, reason = TrialState.STOPPED, end.reason or stop_reason
+        elif end.verdict is Verdict.DONE and value is None:
+            state, reason = TrialState.FAILED, self._never_said()
+        elif end.verdict is Verdict.DONE and value is not None and not math.isfinite(value):
+            state, reason = TrialState.FAILED, f"{metric} was {value} at the end"
+        elif end.verdict is Verdict.DONE:
+            state, reason = TrialState.DONE, ""
+        else:
+            again = f" (after {self.crashes} retries)" if self.crashes else ""
+            state, reason = TrialState.FAILED, f"{end.reason}{again}"
+            if causes := self._causes():
+                collapsed = collapse(causes, world_size=self.options.workers_per_trial)
+                error = f"{collapsed.traceback}\n{collapsed.message}".strip()
+        if value is not None and not math.isfinite(value):
+            value = None
+        return ev.TrialEnded(
+            at=time.time(), trial=self.number, state=state, value=value, reason=reason, error=error, reached=self.reached
+        )
+
+    def fault(self, ended: ev.TrialEnded) -> tuple[str, ...]:
+        """Return what makes the failures of two trials the same: the error's type and the lines it came through."""
+        causes = self._causes()
+        if not causes:
+            return (ended.reason,)
+        return (causes[0].name, *_LINE.findall(causes[0].traceback))
+
+    def _causes(self) -> list[ev.RankError]:
+        return [error for error in self.errors if not error.is_peer_loss]
+
+    def _value(self) -> float | None:
+        """The value that counts: what the cell returned, or else the last or best report."""
+        if self.options.metric in self.returned:
+            return self.returned[self.options.metric]
+        if set(self.returned) == {"value"}:
+            return self.returned["value"]
+        return self.best if self.options.score == "best" else self.last
+
+    def _never_said(self) -> str:
+        metric = self.options.metric
+        said = ", ".join(sorted(self.said | set(self.returned))) or "no metric at all"
+        told = f" (its last expression is of type {self.returned_type}, which is no number)" if self.returned_type else ""
+        return (
+            f"{metric} was never reported; the cell said {said}{told}: name one of those, report it with "
+            f"hops.report({metric}=...), or make it the cell's last expression"
+        )

@@ -1,0 +1,47 @@
+"""A trial in progress: true steps over fits and attempts, and failures that are the same."""
+
+from hops_magic.runs import events as ev
+from hops_magic.runs.study import Trial
+from hops_magic.tuning.live import Live
+from hops_magic.tuning.options import TuneOptions
+
+
+def live(number=0, **options):
+    return Live(number, {"x": 1.0}, {"x": 1.0}, TuneOptions(minimize="loss", **options))
+
+
+def epoch(step, loss, fit=1):
+    return ev.Metrics(rank=0, step=step, scope="epoch", series=fit, values={"loss": loss})
+
+
+def failed(trial, message, line):
+    trace = f"Cell In[1], line {line}\n    raise ValueError\nValueError: {message}"
+    trial.hear(ev.RankError(rank=0, name="ValueError", message=message, traceback=trace))
+    return trial.fault(ev.TrialEnded(trial=trial.number, state="failed", reason=message))
+
+
+def test_the_epochs_of_a_second_fit_follow_those_of_the_first_whichever_of_them_an_attempt_begins_with():
+    trial = live()
+    assert [trial.hear(epoch(step, 1.0)) for step in (1, 2, 3)] == [1, 2, 3]
+    assert [trial.hear(epoch(step, 1.0, fit=2)) for step in (1, 2)] == [4, 5]
+    trial.begin_again("killed")
+    assert trial.hear(epoch(3, 1.0)) == 3
+    assert trial.hear(epoch(2, 1.0, fit=2)) == 5
+
+
+def test_what_a_trial_said_is_recalled_from_its_journal_or_from_what_viewers_know():
+    shown = Trial(number=0)
+    for step, loss in [(1, 3.0), (2, 0.5), (3, 2.0)]:
+        shown = Trial(number=0, step=step, latest={"loss": loss}, curve=shown.curve.add(step, loss))
+    without, whole = live(score="best"), live(score="best")
+    without.recall(shown, [])
+    whole.recall(shown, [epoch(1, 3.0), epoch(2, 0.5), epoch(1, 2.0, fit=2)])
+    for trial in (without, whole):
+        assert (trial.best, trial.last, trial.step) == (0.5, 2.0, 3)
+    assert whole.hear(epoch(2, 1.0, fit=2)) == 4
+
+
+def test_failures_are_the_same_if_type_and_line_are():
+    first = failed(live(), "x is 0.1", line=3)
+    assert failed(live(), "x is 0.2", line=3) == first
+    assert failed(live(), "x is 0.1", line=7) != first
