@@ -216,10 +216,15 @@ class Attempt:
 
     async def _kill(self, reason: str) -> None:
         rpc = self.supervisor.worker.rpc
-        workers = {self.gang[rank]["worker"] for rank in self._alive}
+        workers = sorted({self.gang[rank]["worker"] for rank in self._alive})
         calls = (rpc(worker).hops_end(run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
         # a worker that cannot be reached has died, and its ranks with it
-        await asyncio.gather(*calls, return_exceptions=True)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for worker, told in zip(workers, answers, strict=True):
+            if not isinstance(told, BaseException):
+                # of a rank that its host does not know nothing will ever be heard
+                self._alive -= {rank for rank, place in enumerate(self.gang) if place["worker"] == worker} - set(told)
+        self._changed.set()
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Wait for the next thing to happen; False if nothing did."""

@@ -176,13 +176,15 @@ class RankHost(WorkerPlugin):
             rank.tell(command)
         return "OK"
 
-    async def on_end(self, run_id: str, reason: str, before_attempt: int | None = None) -> str:
-        """Kill the run's ranks here (only those of earlier attempts, if said)."""
+    async def on_end(self, run_id: str, reason: str, before_attempt: int | None = None) -> list[int]:
+        """Kill the run's ranks here (only those of earlier attempts, if said); return those whose exits will be told."""
+        ended: list[int] = []
         for (other, attempt), outbox in list(self._outboxes.items()):
             if other == run_id and (before_attempt is None or attempt < before_attempt):
                 for rank in outbox.ranks.values():
                     rank.kill(reason)
-        return "OK"
+                ended.extend(outbox.ranks)
+        return ended
 
     async def on_clean(self, run_id: str) -> str:
         """Forget a run: its events' way, sockets and buffers."""
