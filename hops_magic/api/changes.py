@@ -49,26 +49,49 @@ class Missed(Payload):
     topics: list[str]
 
 
+class Attention:
+    """Whether somebody has asked for anything of late; threads may share it.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds that only go forward. Making one counts as having asked.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._noted_at = clock()
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether the last question is not long ago."""
+        return self._clock() - self._noted_at < LISTENED_S
+
+    def note(self) -> None:
+        """Note that somebody asks."""
+        self._noted_at = self._clock()
+
+
 class Changes:
     """Counts changes and tells them; threads may share it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.boot = uuid.uuid4().hex[:12]
-        self._clock = clock
+        self.clock = clock
         self._seq = 0
         self._kept: deque[Changed] = deque(maxlen=KEPT)
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
-        self._heard_at = clock()
+        self._attention = Attention(clock)
 
     @property
     def is_heard(self) -> bool:
         """Whether a viewer has asked for anything of late, so that looking for changes is worth the while."""
-        return self._clock() - self._heard_at < LISTENED_S
+        return self._attention.is_paid
 
     def hear(self) -> None:
         """Note that a viewer is there."""
-        self._heard_at = self._clock()
+        self._attention.note()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call back at each change, from whatever thread noticed it; what is returned ends that."""

@@ -31,16 +31,15 @@ class Context:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.changes = Changes()
-        # one connection to a cluster, one reader of tables: both are made for one user at a time
+        # a connection to a cluster is made for one user at a time
         self.cluster_lock = threading.RLock()
-        self.reading = threading.RLock()
         self._opening = threading.Lock()
         self.live = LiveRuns(self)
         self.looker = Looker(self)
 
     @property
     def features(self) -> FeatureStore:
-        """The feature store; what reads rows holds :attr:`reading`."""
+        """The feature store; each read opens an engine of its own."""
         return self.session.features
 
     @property

@@ -310,22 +310,20 @@ def change_group(context: Context, group: Name, *, body: GroupChange) -> GroupRo
     return group_row(changed)
 
 
-@table.route("GET", "/groups/{group}/commits", tag="features")
+@table.route("GET", "/groups/{group}/commits", tag="features", is_slow=True)
 def list_commits(context: Context, group: Name, *, limit: Limit = 50, offset: Offset = 0) -> CommitPage:
     """List the commits of a feature group, newest first."""
-    with context.reading:
-        commits = context.features.history(group)
+    commits = context.features.history(group)
     return CommitPage(items=[_commit_row(commit) for commit in commits[offset : offset + limit]], total=len(commits))
 
 
-@table.route("GET", "/groups/{group}/statistics", tag="features")
+@table.route("GET", "/groups/{group}/statistics", tag="features", is_slow=True)
 def group_statistics(context: Context, group: Name, *, commit: Commits = None) -> StatisticsDocument:
     """Return the statistics of a feature group at a commit; computed now if that write left them out."""
-    with context.reading:
-        return StatisticsDocument(statistics=context.features.statistics(group, commit).to_json())
+    return StatisticsDocument(statistics=context.features.statistics(group, commit).to_json())
 
 
-@table.route("GET", "/groups/{group}/preview", tag="features")
+@table.route("GET", "/groups/{group}/preview", tag="features", is_slow=True)
 def preview_group(
     context: Context,
     group: Name,
@@ -338,13 +336,12 @@ def preview_group(
     """Return rows of a feature group, by its key or by a column."""
     from hops_magic.features.inspecting import page
 
-    with context.reading:
-        found, opened = context.features.opened(context.features.group(group))
-        rows = page(found, opened, columns, limit=limit, offset=offset, sort=sort)
+    found, opened = context.features.opened(context.features.group(group))
+    rows = page(found, opened, columns, limit=limit, offset=offset, sort=sort)
     return table_of(rows.table, rows.total)
 
 
-@table.route("GET", "/groups/{group}/diff", tag="features")
+@table.route("GET", "/groups/{group}/diff", tag="features", is_slow=True)
 def diff_group(
     context: Context,
     group: Name,
@@ -354,8 +351,7 @@ def diff_group(
     limit: FewRows = 20,
 ) -> DiffDocument:
     """Compare the rows of a feature group at two commits."""
-    with context.reading:
-        found = context.features.diff(group, before, after, limit=limit)
+    found = context.features.diff(group, before, after, limit=limit)
     return DiffDocument(
         before=found.before,
         after=found.after,
@@ -366,7 +362,7 @@ def diff_group(
     )
 
 
-@table.route("GET", "/groups/{group}/drift", tag="features")
+@table.route("GET", "/groups/{group}/drift", tag="features", is_slow=True)
 def drift_of_group(
     context: Context,
     group: Name,
@@ -375,20 +371,18 @@ def drift_of_group(
     after: Commits = None,
 ) -> DriftDocument:
     """Compare the distributions of a group's features at two commits."""
-    with context.reading:
-        return DriftDocument(**context.features.drift(group, before, after).to_json())
+    return DriftDocument(**context.features.drift(group, before, after).to_json())
 
 
-@table.route("GET", "/groups/{group}/validation", tag="features")
+@table.route("GET", "/groups/{group}/validation", tag="features", is_slow=True)
 def validate_group(context: Context, group: Name) -> ValidationDocument:
     """Ask the rules of a feature group of the rows that it has now."""
     from hops_magic.features.inspecting import check_now
     from hops_magic.features.quarantine import rows_aside
 
-    with context.reading:
-        found, opened = context.features.opened(context.features.group(group))
-        report = check_now(found, opened, datetime.datetime.now(datetime.UTC))
-        aside = rows_aside(found)
+    found, opened = context.features.opened(context.features.group(group))
+    report = check_now(found, opened, datetime.datetime.now(datetime.UTC))
+    aside = rows_aside(found)
     results = [
         RuleResult(
             rule=result.rule.name,
@@ -402,15 +396,14 @@ def validate_group(context: Context, group: Name) -> ValidationDocument:
     return ValidationDocument(on_fail=found.on_fail, rows=found.rows, quarantined=aside, results=results)
 
 
-@table.route("GET", "/groups/{group}/quarantine", tag="features")
+@table.route("GET", "/groups/{group}/quarantine", tag="features", is_slow=True)
 def quarantined_rows(context: Context, group: Name, *, limit: FewRows = 50) -> Table:
     """Return rows of a feature group that broke a rule and were put aside."""
-    with context.reading:
-        rows = context.features.quarantined(group, "arrow")
+    rows = context.features.quarantined(group, "arrow")
     return table_of(rows.slice(0, limit), rows.num_rows)
 
 
-@table.route("GET", "/explain", tag="features")
+@table.route("GET", "/explain", tag="features", is_slow=True)
 def explain(
     context: Context,
     *,
@@ -420,8 +413,7 @@ def explain(
     """Tell how features would be joined."""
     from hops_magic.features.store import request_of
 
-    with context.reading:
-        told = context.features.explain(request_of(*names, allow_fanout=allow_fanout))
+    told = context.features.explain(request_of(*names, allow_fanout=allow_fanout))
     return Explained(
         columns=[output.name for output in told.plan.outputs],
         groups=sorted(group.full_name for group in told.plan.groups.values()),
@@ -480,7 +472,7 @@ def dataset_statistics(
     return StatisticsDocument(statistics=found.statistics.get(_split_of(found, split)))
 
 
-@table.route("GET", "/datasets/{dataset}/preview", tag="features")
+@table.route("GET", "/datasets/{dataset}/preview", tag="features", is_slow=True)
 def preview_dataset(
     context: Context,
     dataset: Name,
@@ -493,8 +485,7 @@ def preview_dataset(
 
     found = context.features.dataset(dataset)
     part = _split_of(found, split)
-    with context.reading:
-        return table_of(first_rows(found, part, limit), found.rows[part])
+    return table_of(first_rows(found, part, limit), found.rows[part])
 
 
 def group_row(group: Group, *, whole: bool = False) -> GroupRow:
@@ -544,13 +535,14 @@ def features_of(columns: Sequence[Column], statistics: Mapping[str, Any] | None,
             is_key=group is not None and column.name in group.primary_key,
             is_event_time=group is not None and column.name == group.event_time,
             null_share=known[column.name]["nulls"] / rows if rows and column.name in known else None,
-            sketch=_sketch(known.get(column.name)),
+            sketch=sketch_of(known.get(column.name)),
         )
         for column in columns
     ]
 
 
-def _sketch(column: Mapping[str, Any] | None) -> Sketch | None:
+def sketch_of(column: Mapping[str, Any] | None) -> Sketch | None:
+    """Return the small distribution of a column's statistics, in their JSON form."""
     if column is None:
         return None
     if column["histogram"]:

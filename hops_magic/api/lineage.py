@@ -40,7 +40,7 @@ class LineageDocument(Payload):
     is_cut: bool
 
 
-@table.route("GET", "/lineage", tag="lineage")
+@table.route("GET", "/lineage", tag="lineage", is_slow=True)
 def show_lineage(
     context: Context,
     *,

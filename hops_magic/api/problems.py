@@ -87,6 +87,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "method-not-allowed": (405, "The address does not know this method"),
     "read-only": (403, "This board only shows"),
     "not-authenticated": (403, "Sign in first"),
+    "not-allowed": (403, "This server does not let you do that"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body must be JSON"),
 }

@@ -87,6 +87,8 @@ class Endpoint:
         Below :data:`PREFIX`, e.g. ``/groups/{group}/commits``.
     call : callable
         Takes the context, the parameters and, if there is one, the ``body``.
+    is_slow : bool
+        Whether it reads rows or walks far, so that it must not keep other requests from their threads.
     """
 
     method: str
@@ -94,6 +96,7 @@ class Endpoint:
     tag: str
     call: Callable[..., Any]
     status: int = 200
+    is_slow: bool = False
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
     answer: Any = None
@@ -130,7 +133,9 @@ class Table:
 
     endpoints: list[Endpoint] = field(default_factory=list)
 
-    def route(self, method: str, path: str, *, tag: str, status: int = 200) -> Callable[[Handler], Handler]:
+    def route(
+        self, method: str, path: str, *, tag: str, status: int = 200, is_slow: bool = False
+    ) -> Callable[[Handler], Handler]:
         """Add the decorated function, which says by its annotations what it takes and returns."""
 
         def add(call: Handler) -> Handler:
@@ -148,6 +153,7 @@ class Table:
                     path=path,
                     tag=tag,
                     status=status,
+                    is_slow=is_slow,
                     call=call,
                     parameters=parameters,
                     body=hints.get("body"),
@@ -178,6 +184,10 @@ class Table:
             allowed = ", ".join(known)
             raise refused("method-not-allowed", f"{path[:_MOST_SHOWN]} knows {allowed}, not {method}", allow=allowed)
         raise refused("no-such-endpoint", f"there is no address {path[:_MOST_SHOWN]}: openapi.json lists all")
+
+    def is_slow(self, method: str, path: str) -> bool:
+        """Whether an address is answered slowly; one that there is not, at once."""
+        return any(each.is_slow and each.method == method and each.pattern.fullmatch(path) for each in self.endpoints)
 
 
 table = Table()

@@ -16,18 +16,21 @@ import traitlets
 
 import hops_magic.widgets
 from hops_magic.api import endpoints
-from hops_magic.api.changes import Changed
+from hops_magic.api.changes import Attention, Changed
 from hops_magic.api.context import Context
+from hops_magic.api.encoding import cleaned
 from hops_magic.api.problems import problem_of
-from hops_magic.api.routing import answer
+from hops_magic.api.routing import answer, table
 from hops_magic.errors import UsageError
 from hops_magic.session import Session, session
 from hops_magic.widgets.routing import route
 
 log = logging.getLogger(__name__)
 
-_BUNDLE = Path(hops_magic.widgets.__file__).parent / "static" / "board.js"
-_THREADS = 4
+_BUNDLES = Path(hops_magic.widgets.__file__).parent / "static"
+_THREADS = 3
+# a long read keeps one thread busy, and no other question waiting
+_SLOW_THREADS = 1
 assert endpoints.__all__
 
 
@@ -62,9 +65,10 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
         if not isinstance(read_only, bool):
             raise UsageError(f"read_only is True or False, not {read_only!r}")
         self._context = context or kernel_context()
-        super().__init__(_esm=_bundle(), _screen=screen, _thing=thing, _is_read_only=read_only)
+        super().__init__(_esm=bundle("board"), _screen=screen, _thing=thing, _is_read_only=read_only)
         self._last: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._attention = Attention(self._context.changes.clock)
         # threads have no cell to answer for: they answer for the one that made the board
         self._surroundings = contextvars.copy_context()
         self._leave: Callable[[], None] = self._context.changes.listen(self._tell)
@@ -88,7 +92,11 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
             if number <= self._last.get(page, 0):
                 return
             self._last[page] = number
-        _threads().submit(self._surroundings.copy().run, self._answer, page, number, dict(content))
+        self._attention.note()
+        is_slow = table.is_slow(str(content.get("method", "")), str(content.get("path", "")))
+        (slow_threads() if is_slow else threads()).submit(
+            self._surroundings.copy().run, self._answer, page, number, dict(content)
+        )
 
     def _answer(self, page: str, number: int, request: Mapping[str, Any]) -> None:
         status, body = self._ask(request)
@@ -105,29 +113,45 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
             if problem.slug == "internal":
                 log.exception("%s %s failed", method, path[:200])
             return problem.status, problem.to_json()
-        return status, body
+        return status, cleaned(body)
 
     def _tell(self, changed: Changed) -> None:
-        self._surroundings.copy().run(self.send, {"type": "changed", **changed.model_dump()})
+        # a cell that is run again leaves a board that nobody sees; a page that is seen asks every half minute
+        if self._attention.is_paid:
+            self._surroundings.copy().run(self.send, {"type": "changed", **changed.model_dump()})
 
 
 @functools.cache
 def kernel_context() -> Context:
-    """Return what all boards of this kernel ask: stores of its own, and the cluster that the kernel uses."""
+    """Return what all boards of this kernel ask: a registry of their own, and the kernel's feature store and cluster."""
     used = session()
     own = Session(used.settings)
-    # readers of tables serve one thread at a time, and the kernel's belong to its cells
     own.__dict__["clusters"] = used.clusters
     return Context(own)
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
+def threads() -> ThreadPoolExecutor:
+    """Return the threads that answer pages, which all widgets of this kernel share."""
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="hops-board")
 
 
 @functools.cache
-def _bundle() -> str:
-    if not _BUNDLE.exists():
-        raise UsageError("the boards' front end was not built: run make front")
-    return _BUNDLE.read_text(encoding="utf-8")
+def slow_threads() -> ThreadPoolExecutor:
+    """Return the thread that reads rows and walks far."""
+    return ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="hops-board-slow")
+
+
+@functools.cache
+def bundle(name: str) -> str:
+    """Return the front end of a widget.
+
+    Raises
+    ------
+    UsageError
+        If it was not built.
+    """
+    file = _BUNDLES / f"{name}.js"
+    if not file.exists():
+        raise UsageError(f"the front end of {name} was not built: run make front")
+    return file.read_text(encoding="utf-8")

@@ -6,42 +6,53 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado.web import HTTPError, authenticated
 
+from hops_magic.api.encoding import encoded
 from hops_magic.api.problems import MEDIA_TYPE, Problem, problem_of, refused
-from hops_magic.api.routing import MOST_BODY_BYTES, PREFIX, answer
+from hops_magic.api.routing import MOST_BODY_BYTES, PREFIX
 
 if TYPE_CHECKING:
     from hops_magic.server.app import Backend
 
+RESOURCE = "hops_magic"
+NOT_ALLOWED = "this server's rules do not let you do that"
 _JSON = "application/json"
 
 
 class ApiHandler(APIHandler):
-    """Everything below ``/hops/api/v1``."""
+    """Everything below ``/hops/api/v1``; the server's authorizer says who may read (``GET``) and who may write."""
+
+    auth_resource = RESOURCE
 
     @authenticated
+    @authorized(message=NOT_ALLOWED)
     async def get(self, path: str) -> None:
         """Answer a question."""
         await self._answer(path)
 
     @authenticated
+    @authorized(message=NOT_ALLOWED)
     async def post(self, path: str) -> None:
         """Do something."""
         await self._answer(path)
 
     @authenticated
+    @authorized(message=NOT_ALLOWED)
     async def put(self, path: str) -> None:
         """Set something."""
         await self._answer(path)
 
     @authenticated
+    @authorized(message=NOT_ALLOWED)
     async def patch(self, path: str) -> None:
         """Change something."""
         await self._answer(path)
 
     @authenticated
+    @authorized(message=NOT_ALLOWED)
     async def delete(self, path: str) -> None:
         """Take something away."""
         await self._answer(path)
@@ -54,7 +65,7 @@ class ApiHandler(APIHandler):
             raw = self.request.path.partition(PREFIX)[2]
             body = self._body() if method != "GET" else None
             query = {name: [value.decode("utf-8", "replace") for value in values] for name, values in self._query().items()}
-            told, status = await backend.work(lambda context: answer(context, method, raw, query, body))
+            told, status = await backend.answer(method, raw, query, body)
         # whatever it is becomes a problem document; what nobody foresaw is in the log as well
         except Exception as error:
             problem = problem_of(error)
@@ -92,10 +103,11 @@ class ApiHandler(APIHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell what the server itself refused, such as a request without a token, as a problem document too."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        if status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            detail = "sign in to this server, or send its token"
-            if isinstance(error, HTTPError) and error.log_message:
-                detail = error.log_message
+        told = error.log_message if isinstance(error, HTTPError) else None
+        if told == NOT_ALLOWED:
+            problem = problem_of(refused("not-allowed", NOT_ALLOWED))
+        elif status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            detail = told or "sign in to this server, or send its token"
             problem = Problem(status=status_code, slug="not-authenticated", title="Sign in first", detail=detail)
         elif status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             problem = problem_of(refused("method-not-allowed", f"this address does not know {self.request.method}"))
@@ -109,12 +121,9 @@ class ApiHandler(APIHandler):
         self.set_status(problem.status)
         if "allow" in problem.members:
             self.set_header("Allow", problem.members["allow"])
-        self._write(problem.to_json(), MEDIA_TYPE)
+        self._write(encoded(problem.to_json()), MEDIA_TYPE)
 
-    def _write(self, payload: Any, kind: str) -> None:
+    def _write(self, text: str | None, kind: str) -> None:
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
-        if payload is None:
-            self.finish(set_content_type=kind)
-            return
-        self.finish(json.dumps(payload), set_content_type=kind)
+        self.finish(text, set_content_type=kind)

@@ -10,6 +10,7 @@ import pytest
 from seeding import seed
 from waiting import wait_until
 
+from hops_magic.api.changes import Changes
 from hops_magic.api.context import Context
 from hops_magic.boards import Board, ExperimentBoard, FeatureBoard, ModelBoard, RunBoard, StudyBoard
 from hops_magic.errors import NotFoundError, UsageError
@@ -98,6 +99,32 @@ def test_changes_are_told_until_the_board_is_closed(context: Context) -> None:
     board.close()
     context.changes.say(["features"])
     assert len(page.told) == 1
+
+
+def test_a_board_that_no_page_asks_any_more_is_told_nothing(context: Context, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(context, "changes", Changes(lambda: now[0]))
+    seen, left = Page(ModelBoard(context=context)), Page(ModelBoard(context=context))
+    now[0] = 60.0
+    seen.ask("GET", "/about")
+    context.changes.say(["models"])
+    now[0] = 120.0
+    context.changes.say(["models"])
+    assert [len([told for told in page.told if told["type"] == "changed"]) for page in (seen, left)] == [2, 1]
+    # a page that comes back is told again
+    left.ask("GET", "/about")
+    context.changes.say(["models"])
+    assert left.told[-1]["type"] == "changed"
+
+
+def test_numbers_that_json_does_not_know_come_as_null(context: Context) -> None:
+    with context.registry.artifact(context.registry.run("bad"), "options.json") as options:
+        assert options is not None
+        was = options.read_text()
+        options.write_text('{"options": {"lr": NaN, "most": [Infinity, 1.5]}}')
+        found = Page(ExperimentBoard(context=context)).ask("GET", "/runs/bad")[1]
+        options.write_text(was)
+    assert found["options"] == {"options": {"lr": None, "most": [None, 1.5]}}
 
 
 def test_boards_share_their_threads(context: Context) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import authorizing
 import pytest
 import requests
 from seeding import seed
@@ -54,10 +55,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         **os.environ,
         "HOPS_HOME": str(home),
         "JUPYTER_TOKEN": TOKEN,
+        "PYTHONPATH": str(Path(authorizing.__file__).parent),
         **{f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")},
     }
     command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={root}", "--ServerApp.allow_unauthenticated_access=False"]
+    command += [f"--ServerApp.authorizer_class={authorizing.Denying.__module__}.{authorizing.Denying.__name__}"]
     log = folder / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 
@@ -59,6 +61,20 @@ def test_what_is_said_of_a_group_is_changed(server):
     assert not missed["reset"]
     assert "features" in missed["topics"]
     server.ask("/groups/teams", "PATCH", json={"tags": ["sport"]})
+
+
+def test_reads_of_rows_may_come_together(server):
+    (commit, *_) = (each["number"] for each in server.get("/groups/teams/commits")["items"])
+    paths = [
+        "preview",
+        "statistics",
+        f"diff?before={commit}",
+        f"drift?before={commit}",
+        "validation",
+        "preview?sort=wins",
+    ] * 3
+    with ThreadPoolExecutor(12) as threads:
+        assert list(threads.map(lambda path: server.ask(f"/groups/teams/{path}").status_code, paths)) == [200] * len(paths)
 
 
 def test_datasets_tell_their_recipe_and_their_rows(server):

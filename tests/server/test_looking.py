@@ -75,7 +75,6 @@ def test_a_run_whose_cluster_died_does_not_run_for_ever(context):
     heard = Heard(context)
     # a question changes nothing
     assert ask(context, "/runs", text="left")["items"][0]["state"] == "submitted"
-    ask(context, "/runs/left/live")
     assert context.registry.run("left").state is RunState.SUBMITTED
     ask(context, "/changes")
     wait_until(lambda: ask(context, "/runs", text="left")["items"][0]["state"] == "failed", "the record's end")

@@ -43,6 +43,23 @@ def test_another_origin_is_refused(server):
         assert "evil.example" not in answer.headers.get("Access-Control-Allow-Origin", "")
 
 
+def test_the_servers_authorizer_says_who_may_read_and_who_may_write(server):
+    read_only, blind = {"X-Denied": "write hops_magic"}, {"X-Denied": "read hops_magic"}
+    assert server.ask("/groups", headers=read_only).status_code == 200
+    for method, path in (
+        ("PATCH", "/groups/teams"),
+        ("PUT", "/models/digits/aliases/x"),
+        ("POST", "/cluster/stop"),
+        ("DELETE", "/runs/bad"),
+    ):
+        answer = server.ask(path, method, json={}, headers=read_only)
+        assert (answer.status_code, answer.json()["type"]) == (403, "problems/not-allowed")
+    answer = server.ask("/groups", headers=blind)
+    assert answer.status_code == 403
+    assert "teams" not in answer.text
+    assert [run["name"] for run in server.get("/runs", text="bad")["items"]] == ["bad"]
+
+
 EVIL = [
     "../../../../etc/passwd",
     "..%2f..%2f..%2fetc%2fpasswd",
