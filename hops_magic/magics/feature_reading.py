@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UsageError
+from hops_magic.features.answers import AnswerRows
 from hops_magic.features.readers import FORMS
 from hops_magic.features.reading import Request
 from hops_magic.features.store import request_of
@@ -14,6 +15,7 @@ from hops_magic.magics import feature_words as words_of
 from hops_magic.magics.commands import Command, Sentence, parser
 from hops_magic.options import MagicParser
 from hops_magic.widgets import features as pages
+from hops_magic.widgets.answers import Answer
 from hops_magic.widgets.feature_statistics import drift_page, statistics_page
 from hops_magic.widgets.tables import Page, Table
 
@@ -90,8 +92,9 @@ class Reading:
             words_of.check_name(chosen.out, "--out")
         request = self._request(chosen)
         if chosen.form is None and chosen.out is None:
-            shown = self._store.answer(request, "arrow")
-            return pages.Answer(shown, title=", ".join(request.names))
+            # what may be long goes into files, of which a page at a time is read
+            found = self._store.answer(request, "tf" if request.keys is None else "arrow")
+            return Answer(AnswerRows(found), ", ".join(request.names), widget=_live_table)
         form = chosen.form or "df"
         return put(self._shell, self._session, chosen.out or _NAMES[form], self._store.answer(request, form), form)
 
@@ -140,11 +143,12 @@ class Reading:
         chosen = wanted.parse_args(words)
         return drift_page(self._store.drift(chosen.group, words_of.moment(chosen.a), _second(chosen)))
 
-    def _quarantined(self, words: list[str]) -> pages.Answer:
+    def _quarantined(self, words: list[str]) -> Answer:
         wanted = parser("%features quarantined", "Rows of a group that broke a rule and were put aside.")
         wanted.add_argument("group", metavar="GROUP[@VERSION]", help="the group")
         group = wanted.parse_args(words).group
-        return pages.Answer(self._store.quarantined(group, "arrow"), title=f"put aside from {group}")
+        found = self._store.quarantined(group, "arrow")
+        return Answer(AnswerRows(found), f"put aside from {group}", widget=_live_table)
 
     def _used_by(self, words: list[str]) -> Table:
         wanted = parser("%features used-by", "The training datasets, runs and models that come from a group or feature.")
@@ -160,6 +164,13 @@ def put(shell: InteractiveShell, session: Session, name: str, value: Any, form: 
     shell.user_ns[name] = value
     session.provenance.named(name, session.inputs_read())
     return Sentence(f"{name}: {pages.shape_of(value, _FORM_WORDS.get(form, 'streamed'))}")
+
+
+def _live_table(rows: AnswerRows, title: str) -> Any:
+    # half a second of imports, paid only where a table is shown
+    from hops_magic.boards.answer_table import AnswerTable
+
+    return AnswerTable(rows, title)
 
 
 def requested(chosen: Namespace, names: Mapping[str, Any]) -> Request:

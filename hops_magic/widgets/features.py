@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.widgets import words
 from hops_magic.widgets.plain import one_line
 from hops_magic.widgets.records import inputs_table, when
-from hops_magic.widgets.tables import FONT, Cell, Code, Column, Page, Part, Table
+from hops_magic.widgets.tables import Cell, Code, Column, Page, Part, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from hops_magic.features.rules import Rule
     from hops_magic.lineage import Use
 
-_SHOWN_ROWS = 100
-_SHOWN_ROWS_OF_TEXT = 20
+SHOWN_ROWS = 100
 _SHOWN_COLUMNS = 60
 
 
@@ -249,10 +248,11 @@ def dataset_page(dataset: Dataset) -> Page:
     return Page([table, inputs_table(dataset.sources)])
 
 
-def rows_table(table: pa.Table, title: str = "", limit: int = _SHOWN_ROWS) -> Table:
-    """The first rows of a table, with the types of its columns."""
+def rows_table(table: pa.Table, title: str = "", limit: int = SHOWN_ROWS, total: int | None = None) -> Table:
+    """The first rows of a table, with the types of its columns; of ``total`` rows, if these are not all."""
     import pyarrow as pa
 
+    total = table.num_rows if total is None else total
     shown = table.slice(0, limit).select(table.column_names[:_SHOWN_COLUMNS])
     columns = [
         Column(
@@ -263,72 +263,11 @@ def rows_table(table: pa.Table, title: str = "", limit: int = _SHOWN_ROWS) -> Ta
     values = [column.to_pylist() for column in shown.columns]
     rows = [[_cell(value) for value in row] for row in zip(*values, strict=True)]
     more = []
-    if table.num_rows > shown.num_rows:
-        more.append(f"{table.num_rows - shown.num_rows:,} more rows")
+    if total > shown.num_rows:
+        more.append(f"{total - shown.num_rows:,} more rows")
     if table.num_columns > shown.num_columns:
         more.append(f"{table.num_columns - shown.num_columns:,} more columns")
     return Table(columns=columns, rows=rows, title=title, note=", ".join(more), empty="no rows")
-
-
-class Answer:
-    """Features that were asked for, shown as a table; ``df``, ``polars`` and ``arrow`` have them as data."""
-
-    def __init__(self, arrow: pa.Table, title: str = "") -> None:
-        self.arrow = arrow
-        self._title = title
-
-    @property
-    def df(self) -> Any:
-        """A DataFrame of pandas."""
-        return self.arrow.to_pandas()
-
-    @property
-    def polars(self) -> Any:
-        """A DataFrame of polars."""
-        import polars
-
-        return polars.from_arrow(self.arrow)
-
-    def __len__(self) -> int:
-        return int(self.arrow.num_rows)
-
-    def _page(self, limit: int) -> Page:
-        from hops_magic.features import column_statistics, engine
-        from hops_magic.features.model import Column as Described
-        from hops_magic.widgets.feature_statistics import statistics_page
-
-        head = f"{words.count(self.arrow.num_rows, 'row')} of {words.count(self.arrow.num_columns, 'column')}"
-        parts: list[Part] = [rows_table(self.arrow, title=f"{self._title}: {head}", limit=limit)]
-        if self.arrow.num_rows:
-            columns = [Described(name=item.name, type=str(item.type)) for item in self.arrow.schema]
-            with engine.connect() as connection:
-                connection.register("answer", self.arrow)
-                found = column_statistics.compute(connection, "answer", columns)
-            parts.append(Folded("Distributions", statistics_page("", found, columns)))
-        return Page(parts)
-
-    def _repr_html_(self) -> str:
-        return self._page(_SHOWN_ROWS).html()
-
-    def __repr__(self) -> str:
-        return rows_table(self.arrow, limit=_SHOWN_ROWS_OF_TEXT).text()
-
-
-@dataclass(frozen=True)
-class Folded:
-    """A page under a title that opens it."""
-
-    title: str
-    page: Page
-
-    def html(self) -> str:
-        """Return the page, folded."""
-        summary = f"<summary style='cursor:pointer'>{escape(self.title)}</summary>"
-        return f"<details style='{FONT}'>{summary}{self.page.html()}</details>"
-
-    def text(self) -> str:
-        """Return the page under its title."""
-        return f"{self.title}\n{self.page.text()}"
 
 
 def shape_of(value: Any, kind: str) -> str:

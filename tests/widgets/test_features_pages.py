@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
+from hops_magic.features.answers import AnswerRows
 from hops_magic.features.comparing import Difference
 from hops_magic.features.finding import Match
 from hops_magic.features.model import Column, Commit, ForeignKey, Group, Operation
@@ -14,6 +15,7 @@ from hops_magic.features.planner import Join, Moment, Output, Pair, Plan
 from hops_magic.features.reading import Explanation
 from hops_magic.features.rules import Rule
 from hops_magic.widgets import features as pages
+from hops_magic.widgets.answers import Answer
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e\"'"
 NOW = datetime.datetime.now(datetime.UTC)
@@ -120,7 +122,7 @@ PAGES = {
     "difference": lambda: pages.difference_page(difference()),
     "uses": lambda: pages.uses_table([use()]),
     "rows": lambda: pages.rows_table(rows(), title=HOSTILE),
-    "answer": lambda: pages.Answer(rows(), title=HOSTILE),
+    "answer": lambda: Answer(AnswerRows(rows()), title=HOSTILE),
 }
 
 
@@ -181,14 +183,14 @@ def test_a_table_of_rows_shows_types_nulls_and_how_much_is_left_out():
 
 
 def test_an_answer_without_rows_or_with_nested_values_is_shown():
-    assert "no rows" in pages.Answer(rows().slice(0, 0)).__repr__()
+    assert "no rows" in Answer(AnswerRows(rows().slice(0, 0))).__repr__()
     nested = pa.table({"a": [[1, 2]], "b": [{"x": HOSTILE}], "c": [b"\x00\xff"], "d": [datetime.date(2024, 1, 2)]})
-    assert "[1, 2]" in repr(pages.Answer(nested))
-    assert Tags(pages.Answer(nested)._repr_html_()).tags <= PLAIN | PICTURES
+    assert "[1, 2]" in repr(Answer(AnswerRows(nested)))
+    assert Tags(Answer(AnswerRows(nested))._repr_html_()).tags <= PLAIN | PICTURES
 
 
 def test_an_answer_counts_its_rows_and_folds_distributions():
-    page = Tags(pages.Answer(rows(4), title="town")._repr_html_())
+    page = Tags(Answer(AnswerRows(rows(4)), title="town")._repr_html_())
     assert "town: 4 rows of 3 columns" in page.words
     assert {"details", "svg"} <= page.tags
 

@@ -10,10 +10,12 @@ interface Props {
   sort?: string;
   /** Column, or column with `-` before it. */
   onSort?: (sort: string) => void;
+  /** What stands below a column's name and type. */
+  below?: (column: string) => ReactNode;
 }
 
 /** Rows of a table as they are; a click on a column's head sorts by it where that is possible. */
-export function Grid({ table, label, sort = '', onSort }: Props): ReactNode {
+export function Grid({ table, label, sort = '', onSort, below }: Props): ReactNode {
   const { trans } = useApp();
   const sorted = sort.replace(/^-/, '');
   return (
@@ -43,6 +45,7 @@ export function Grid({ table, label, sort = '', onSort }: Props): ReactNode {
                   <bdi>{plain(column.name, 60)}</bdi>
                 )}
                 <div className="hops-type">{plain(column.type, 30)}</div>
+                {below?.(column.name)}
               </th>
             ))}
           </tr>

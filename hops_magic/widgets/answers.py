@@ -1,0 +1,124 @@
+"""Features that were asked for, where they were put into no variable: a table to look at, which also has the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pyarrow as pa
+
+from hops_magic.features.answers import AnswerRows
+from hops_magic.widgets import words
+from hops_magic.widgets.environment import Environment, detect
+from hops_magic.widgets.features import SHOWN_ROWS, rows_table
+from hops_magic.widgets.tables import FONT, Page, Part
+
+_SHOWN_ROWS_OF_TEXT = 20
+_WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
+# the picture that a saved notebook keeps is not shown beside the live table, nor the note of a table that died beside it
+_LIVE = ".jp-OutputArea:has(.hops-answer) .hops-answer-saved"
+_DEAD = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .hops-answer-saved) .jupyter-widgets:not(:has(*))"
+_EITHER = f"<style>{_LIVE}, {_DEAD} {{ display: none }}</style>"
+
+
+class Answer:
+    """Features that were asked for, shown as a table; ``df``, ``polars`` and ``arrow`` have them as data.
+
+    Parameters
+    ----------
+    rows : AnswerRows
+        What is shown; all of it is read into memory only for ``df``, ``polars`` and ``arrow``.
+    widget : callable, optional
+        Makes the live table of these rows; without it, the table is a picture.
+    """
+
+    def __init__(self, rows: AnswerRows, title: str = "", *, widget: Callable[[AnswerRows, str], Any] | None = None) -> None:
+        self._rows = rows
+        self._title = title
+        self._make = widget
+        self._widget: Any = None
+
+    @property
+    def arrow(self) -> pa.Table:
+        """A table of Arrow."""
+        return self._rows.arrow()
+
+    @property
+    def df(self) -> Any:
+        """A DataFrame of pandas."""
+        return self.arrow.to_pandas()
+
+    @property
+    def polars(self) -> Any:
+        """A DataFrame of polars."""
+        import polars
+
+        return polars.from_arrow(self.arrow)
+
+    def __len__(self) -> int:
+        return self._rows.num_rows
+
+    def _page(self) -> Page:
+        from hops_magic.widgets.feature_statistics import statistics_page
+
+        head = f"{words.count(len(self), 'row')} of {words.count(len(self._rows.schema.names), 'column')}"
+        first = rows_table(self._rows.page(limit=SHOWN_ROWS), title=f"{self._title}: {head}", total=len(self))
+        parts: list[Part] = [first]
+        if len(self):
+            found = self._rows.statistics()
+            parts.append(Folded("Distributions", statistics_page("", found, _described(self._rows.schema))))
+        return Page(parts)
+
+    def _ipython_display_(self) -> None:
+        """Show the live table, and below it the picture for when there is no kernel: a page shows one of them."""
+        from IPython.display import display
+
+        environment = detect()
+        if self._make is None or not environment.shows_widgets:
+            # then the picture is shown
+            raise NotImplementedError
+        self._widget = self._widget or self._make(self._rows, self._title)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
+        live = {_WIDGET_TYPE: view, "text/plain": repr(self)}
+        if environment is Environment.VOILA:
+            # its pages are not saved
+            display(live, raw=True)
+        elif "VSCODE_PID" in os.environ:
+            # it shows one of an output's forms, by its own choice
+            display(live | {"text/html": self._repr_html_()}, raw=True)
+        else:
+            display(live, raw=True)
+            saved = f'{_EITHER}<div class="hops-answer-saved">{self._repr_html_()}</div>'
+            display({"text/html": saved, "text/plain": repr(self)}, raw=True)
+
+    def _repr_html_(self) -> str:
+        return self._page().html()
+
+    def __repr__(self) -> str:
+        return rows_table(self._rows.page(limit=_SHOWN_ROWS_OF_TEXT), total=len(self)).text()
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A page under a title that opens it."""
+
+    title: str
+    page: Page
+
+    def html(self) -> str:
+        """Return the page, folded."""
+        summary = f"<summary style='cursor:pointer'>{escape(self.title)}</summary>"
+        return f"<details style='{FONT}'>{summary}{self.page.html()}</details>"
+
+    def text(self) -> str:
+        """Return the page under its title."""
+        return f"{self.title}\n{self.page.text()}"
+
+
+def _described(schema: pa.Schema) -> list[Any]:
+    from hops_magic.features.model import Column
+
+    return [Column(name=item.name, type=str(item.type)) for item in schema]
