@@ -177,7 +177,6 @@ class FeatureStore(Datasets):
                 with engine.connect() as connection:
                     check_rules(connection, rules, changed.columns, changed.event_time)
             self.catalog.change(changed)
-        self._reader.forget()
         return changed
 
     def drop(self, group: str) -> list[Group]:

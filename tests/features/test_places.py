@@ -52,6 +52,9 @@ def test_groups_are_written_read_changed_and_dropped(shared, day):
     other = FeatureStore(shared)
     assert [commit.operation for commit in other.history("teams")] == ["delete", "upsert", "create"]
     assert [match.full_name for match in other.search("sport")] == ["teams"]
+    seen = store.catalog.state()
+    other.edit("teams", description="of the league")
+    assert store.catalog.state() != seen
     other.drop("teams")
     assert [group.name for group in store.groups()] == ["forms"]
 

@@ -19,6 +19,8 @@ from hops_magic.features.errors import (
 from hops_magic.features.model import Operation
 from hops_magic.features.query import Terms
 from hops_magic.features.reading import Request
+from hops_magic.features.rules import Rule
+from hops_magic.features.store import FeatureStore, request_of
 
 TEAMS = pd.DataFrame({"team_id": [1, 2, 3], "name": ["a", "b", "c"], "average_attendance": [10.0, 20.0, 30.0]})
 AGES = pd.DataFrame({"team_id": [1, 2], "average_player_age": [24.0, 25.0]})
@@ -276,6 +278,30 @@ def test_a_group_that_exists_is_not_created_again_and_can_be_dropped(teams, sett
     teams.drop("teams")
     assert teams.groups() == []
     assert not list((settings.home / "features" / "teams").glob("*"))
+
+
+def test_what_another_store_changes_is_seen_at_once(teams, settings):
+    other = FeatureStore(settings)
+    assert teams.get("name", keys={"team_id": [1]})["name"].tolist() == ["a"]
+    seen = [teams.catalog.state()]
+    for change in (
+        lambda: other.edit("teams", description="of the league"),
+        lambda: other.edit("teams", tags=["sport"]),
+        lambda: other.edit("teams", rules=[Rule.not_null("name")]),
+        lambda: other.create_dataset("names", request_of("name"), statistics=False),
+        lambda: other.delete_dataset("names"),
+        lambda: other.save({"team_id": [1], "name": ["Bergen"], "average_attendance": [1.0]}, "teams", statistics=False),
+    ):
+        change()
+        seen.append(teams.catalog.state())
+    assert len(set(seen)) == len(seen)
+    assert teams.get("name", keys={"team_id": [1]})["name"].tolist() == ["Bergen"]
+    for each in (other, teams):
+        each.drop("teams")
+        with pytest.raises(UnknownNameError, match="there is no feature 'name'"):
+            teams.get("name", keys={"team_id": [1]})
+        teams.save({"team_id": [1], "name": ["Rome"]}, "teams", key="team_id", statistics=False)
+        assert teams.get("name", keys={"team_id": [1]})["name"].tolist() == ["Rome"]
 
 
 def test_the_home_is_private(teams, settings):
