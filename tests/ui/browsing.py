@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -80,6 +81,16 @@ def accessibility_faults(page: Page, place: str = ".hops-run") -> list[str]:
         f"() => {{ const define = window.define; window.define = undefined; {AXE.read_text()}; window.define = define }}"
     )
     return page.evaluate(AXE_RUN, place)
+
+
+def add_server_extension(home: Path, module: Path) -> None:
+    """Let the Jupyter server that will run below a home load a module as an extension."""
+    # where the server is started, modules are found
+    (home / "root").mkdir(exist_ok=True)
+    shutil.copy(module, home / "root")
+    folder = home / "config" / "jupyter_server_config.d"
+    folder.mkdir(parents=True)
+    (folder / f"{module.stem}.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {module.stem: True}}}))
 
 
 @contextlib.contextmanager
