@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from hops_magic import experiments, features, models
+    from hops_magic import cluster, experiments, features, models
     from hops_magic.ablations import ablate
     from hops_magic.boards import ExperimentBoard, FeatureBoard, ModelBoard, RunBoard, StudyBoard
     from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
-    from hops_magic.session import live_runs, train, tune, watch
+    from hops_magic.running import attach, live_runs, train, tune, watch
     from hops_magic.tuning.space import choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
 
     rank: int
@@ -36,14 +36,16 @@ _HOMES = {
     "StudyBoard": "boards",
     "ablate": "ablations",
     "all_reduce": "rank_api",
+    "attach": "running",
     "barrier": "rank_api",
     "broadcast": "rank_api",
     "choice": "tuning.space",
+    "cluster": None,
     "experiments": None,
     "features": None,
     "gather": "rank_api",
     "grid": "tuning.space",
-    "live_runs": "session",
+    "live_runs": "running",
     "lognormal": "tuning.space",
     "loguniform": "tuning.space",
     "models": None,
@@ -53,10 +55,10 @@ _HOMES = {
     "report": "rank_api",
     "shard": "rank_api",
     "should_stop": "rank_api",
-    "train": "session",
-    "tune": "session",
+    "train": "running",
+    "tune": "running",
     "uniform": "tuning.space",
-    "watch": "session",
+    "watch": "running",
 }
 # what is asked anew each time, since it depends on where the code runs
 _FACTS = ("rank", "world_size", "checkpoint_dir")
@@ -69,10 +71,12 @@ __all__ = [
     "StudyBoard",
     "ablate",
     "all_reduce",
+    "attach",
     "barrier",
     "broadcast",
     "checkpoint_dir",
     "choice",
+    "cluster",
     "experiments",
     "features",
     "gather",

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.frameworks.ablating import Ablate
 
 if TYPE_CHECKING:
+    from hops_magic.cells.report import CaptureReport
     from hops_magic.engine.submit import StudyHandle
     from hops_magic.tuning.ablation import AblationStudy
 
 
 class _Ablate(Ablate):
-    def __call__(self, program: str | Callable[..., Any], **options: Any) -> AblationStudy | StudyHandle:
+    def __call__(self, program: str | Callable[..., Any], **options: Any) -> AblationStudy | StudyHandle | CaptureReport:
         """Leave out one component of a function, or of the source of a cell, at a time; return what each is worth.
 
         Parameters
@@ -30,7 +31,7 @@ class _Ablate(Ablate):
         Returns
         -------
         AblationStudy
-            With ``detach=True`` a handle of the study instead.
+            With ``detach=True`` a handle of the study instead, with ``dry_run=True`` the report of what would travel.
         """
         from hops_magic.session import session
 

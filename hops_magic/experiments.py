@@ -6,10 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hops_magic.registry import Registry
+    from hops_magic.registry import CapturedName, Registry
     from hops_magic.registry.infos import Comparison, ExperimentInfo, Point, RunInfo
 
-__all__ = ["compare", "delete", "error", "experiments", "metrics", "output", "restore", "run", "runs", "source", "tag"]
+__all__ = [
+    "captured",
+    "compare",
+    "delete",
+    "error",
+    "experiments",
+    "metrics",
+    "output",
+    "restore",
+    "run",
+    "runs",
+    "source",
+    "tag",
+    "trials",
+]
 
 
 def experiments() -> list[ExperimentInfo]:
@@ -27,6 +41,11 @@ def run(wanted: str) -> RunInfo:
     return _registry().run(wanted)
 
 
+def trials(wanted: str) -> list[RunInfo]:
+    """Return the trials of a study, in the order of their start."""
+    return _registry().children(wanted)
+
+
 def metrics(wanted: str, names: Iterable[str] | None = None) -> dict[str, list[Point]]:
     """Return the courses of metrics as ``(step, value, seconds since the epoch)``, by name."""
     return _registry().metrics(wanted, names)
@@ -35,6 +54,11 @@ def metrics(wanted: str, names: Iterable[str] | None = None) -> dict[str, list[P
 def source(wanted: str) -> str:
     """Return the cell of a run."""
     return _registry().source(wanted)
+
+
+def captured(wanted: str) -> tuple[CapturedName, ...]:
+    """Return the names that travelled from the notebook, with type, size and content hash."""
+    return _registry().captured(wanted)
 
 
 def output(wanted: str, rank: int = 0) -> str:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import inspect
 import shlex
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from hops_magic.errors import OptionError, UsageError
+
+Options = TypeVar("Options")
 
 _KEY = "hops_option"
 
@@ -114,6 +117,24 @@ def _base_type(hint: Any) -> tuple[Any, bool]:
         rest = [a for a in typing.get_args(hint) if a is not type(None)]
         return rest[0], len(rest) < len(typing.get_args(hint))
     return hint, False
+
+
+def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
+    """Make options of the keywords of a call.
+
+    Raises
+    ------
+    OptionError
+        For a keyword that is no option, or a value that breaks its rule.
+    """
+    make: Callable[..., Options] = kind
+    known = list(inspect.signature(kind).parameters)
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
+            raise OptionError(name, "is no option of this call", value, remedy)
+    return make(**given)
 
 
 class MagicParser(argparse.ArgumentParser):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import socket
 from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from hops_magic.cells.provenance import Provenance
-from hops_magic.errors import OptionError, UsageError
+from hops_magic.errors import NotFoundError, UsageError
+from hops_magic.options import options_from
 from hops_magic.registry import (
     STUDY_FILE,
     check_reachable_from,
@@ -25,20 +24,19 @@ from hops_magic.registry import (
 )
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.options import DistributedOptions
-from hops_magic.runs.run import Run
 from hops_magic.runs.study import Study
-from hops_magic.runs.summary import Summary
 from hops_magic.scripts import Source, as_source, names_read
 from hops_magic.settings import Settings
-from hops_magic.training import Prepared, Trained, collect, follow, prepare, start
-from hops_magic.widgets import StudyView, detect, open_study_view, open_view
-from hops_magic.widgets.view import View
+from hops_magic.showing import follow_to_end, run_view, show_ended, study_view
+from hops_magic.training import Holder, Prepared, Trained, collect, prepare, start
+from hops_magic.widgets import detect
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult
 
+    from hops_magic.cells.report import CaptureReport
     from hops_magic.engine.cluster import Cluster, Clusters
-    from hops_magic.engine.submit import Handle, LiveRun, RunHandle, StudyHandle
+    from hops_magic.engine.submit import LiveRun, RunHandle, StudyHandle
     from hops_magic.features.store import FeatureStore
     from hops_magic.lineage import Use
     from hops_magic.registry import Registry
@@ -48,8 +46,6 @@ if TYPE_CHECKING:
     from hops_magic.tuning.preparing import PreparedStudy
     from hops_magic.tuning.results import TunedStudy
     from hops_magic.tuning.space import Space
-
-Options = TypeVar("Options")
 
 
 class Session:
@@ -125,17 +121,19 @@ class Session:
         namespace: MutableMapping[str, Any] | None = None,
         show: bool = True,
         **options: Any,
-    ) -> Trained | RunHandle:
-        """Run a function, or the source of a cell, on the ranks of a cluster; see :func:`train`."""
+    ) -> Trained | RunHandle | CaptureReport:
+        """Run a function, or the source of a cell, on the ranks of a cluster; see :func:`hops_magic.running.train`."""
         source, names, surroundings = self._with_inputs(program, as_source(program, namespace))
-        prepared = prepare(source, names, _options_of(DistributedOptions, options), surroundings)
+        prepared = prepare(source, names, options_from(DistributedOptions, options), surroundings)
+        if prepared.options.dry_run:
+            return prepared.captured.report
         return self.run(prepared, names, cluster=cluster, show=show)
 
     def run(
         self, prepared: Prepared, namespace: MutableMapping[str, Any], *, cluster: Cluster | None = None, show: bool = True
     ) -> Trained | RunHandle:
         """Start a prepared program; follow it to its end and bring its values back, unless it is detached."""
-        check_writable(self.settings)  # before a cluster is started for a run that cannot be recorded
+        self._check_before_start(show=show and not prepared.options.detach)
         cluster = cluster or self.clusters.current()
         check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
         handle = start(cluster, prepared, recorder_for(self.settings, prepared, cluster))
@@ -143,25 +141,49 @@ class Session:
             return handle
         return self.watch(handle, namespace, report_html=prepared.captured.report.html(), show=show)
 
+    def _check_before_start(self, *, show: bool) -> None:
+        """Refuse what would fail when it is too late: before a cluster is started, or a run that nobody would see."""
+        check_writable(self.settings)
+        if show:
+            detect()
+
     def watch(
         self, handle: RunHandle, namespace: MutableMapping[str, Any], *, report_html: str = "", show: bool = True
     ) -> Trained:
         """Follow a run to its end, shown live, and bring its values back."""
-        if not show:
-            return collect(handle, namespace, follow(handle))
-        view = open_view(handle.follower.run, report_html=report_html, on_stop=handle.stop)
-        return collect(handle, namespace, _follow_to_end(handle, view))
+        run = follow_to_end(handle, functools.partial(run_view, handle, report_html), show=show)
+        return collect(handle, namespace, run)
 
     def attach(
         self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True
     ) -> Trained | TunedStudy | AblationStudy:
-        """Follow a run or study that is on the cluster in use, and bring its values back."""
+        """Follow a run or study that is on the cluster in use, and bring its values back; see :func:`hops_magic.attach`."""
         from hops_magic.engine.submit import StudyHandle, attach
 
-        handle = attach(self.clusters.current(start=False).client, run_id)
+        try:
+            handle = attach(self.clusters.current(start=False).client, run_id)
+        except NotFoundError as unknown:
+            return self._recall(run_id, namespace, unknown, show=show)
         if isinstance(handle, StudyHandle):
             return self.watch_study(handle, namespace, show=show)
         return self.watch(handle, namespace, show=show)
+
+    def _recall(
+        self, wanted: str, namespace: MutableMapping[str, Any], unknown: NotFoundError, *, show: bool
+    ) -> Trained | TunedStudy | AblationStudy:
+        """Bring back the values of a run that has ended and that no cluster knows any more."""
+        from hops_magic.kept import KeptRun
+
+        self.reconcile()
+        try:
+            kept = KeptRun(self.registry, self.registry.run(wanted))
+        except NotFoundError:
+            raise unknown from None
+        if show:
+            show_ended(kept.run)
+        if isinstance(kept.run, Study):
+            return _collected(kept, namespace, kept.run)
+        return collect(kept, namespace, kept.run)
 
     def tune(
         self,
@@ -175,8 +197,8 @@ class Session:
         stop: Any = None,
         start_with: Any = None,
         **options: Any,
-    ) -> TunedStudy | StudyHandle:
-        """Tune a function, or the source of a cell; see :func:`tune`."""
+    ) -> TunedStudy | StudyHandle | CaptureReport:
+        """Tune a function, or the source of a cell; see :func:`hops_magic.running.tune`."""
         from hops_magic.tuning.options import TuneOptions
         from hops_magic.tuning.preparing import prepare_study
         from hops_magic.tuning.space import Space
@@ -186,7 +208,7 @@ class Session:
                 options[name] = value
         if start_with is not None:
             options["start_with"] = start_with if isinstance(start_with, str) else repr(start_with)
-        asked = _options_of(TuneOptions, options)
+        asked = options_from(TuneOptions, options)
         given = space if isinstance(space, Space) else Space.of(space)
         source, names, surroundings = self._with_inputs(program, as_source(program, namespace, parameters=given.names))
         prepared = prepare_study(
@@ -198,6 +220,8 @@ class Session:
             search=None if isinstance(search, str) else search,
             stop=None if isinstance(stop, str) else stop,
         )
+        if prepared.options.dry_run:
+            return prepared.trial.captured.report
         return cast("TunedStudy | StudyHandle", self.run_study(prepared, names, cluster=cluster, show=show))
 
     def run_study(
@@ -211,7 +235,7 @@ class Session:
         """Start a prepared study; follow it to its end and bring the best values back, unless it is detached."""
         from hops_magic.tuning.preparing import begin_study
 
-        check_writable(self.settings)  # before a cluster is started for a run that cannot be recorded
+        self._check_before_start(show=show and not prepared.options.detach)
         cluster = cluster or self.clusters.current()
         check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
         if prepared.options.resume:
@@ -234,15 +258,17 @@ class Session:
         namespace: MutableMapping[str, Any] | None = None,
         show: bool = True,
         **options: Any,
-    ) -> AblationStudy | StudyHandle:
+    ) -> AblationStudy | StudyHandle | CaptureReport:
         """Leave out components of a function, or of the source of a cell; see :data:`hops_magic.ablate`."""
         from hops_magic.tuning.ablation import AblateOptions
         from hops_magic.tuning.preparing import prepare_ablation
 
         lists = {n: tuple(v) for n, v in options.items() if n in ("features", "layers", "flags") and not isinstance(v, str)}
-        asked = _options_of(AblateOptions, options | lists)
+        asked = options_from(AblateOptions, options | lists)
         source, names, surroundings = self._with_inputs(program, as_source(program, namespace, parameters=asked.flags))
         prepared = prepare_ablation(source, names, asked, surroundings)
+        if asked.dry_run:
+            return prepared.trial.captured.report
         return cast("AblationStudy | StudyHandle", self.run_study(prepared, names, cluster=cluster, show=show))
 
     def watch_study(
@@ -255,12 +281,8 @@ class Session:
         show: bool = True,
     ) -> TunedStudy | AblationStudy:
         """Follow a study to its end, shown live, and bring its best values back."""
-        from hops_magic.tuning.results import collect_ablation, collect_study
-
-        study = _follow_to_end(handle, _study_view(handle, space, report_html)) if show else follow(handle)
-        if study.is_ablation:
-            return collect_ablation(handle, namespace, study)
-        return collect_study(handle, namespace, study, space)
+        study = follow_to_end(handle, functools.partial(study_view, handle, space, report_html), show=show)
+        return _collected(handle, namespace, study, space)
 
     def _study_recorder(self, prepared: PreparedStudy, cluster: Cluster, beginning: Study) -> StudyRecorderSpec:
         from hops_magic.tuning.preparing import options_for_record
@@ -326,6 +348,36 @@ class Session:
 
         return live_runs(self.clusters.current(start=False).client)
 
+    def runs_to_attach(self) -> list[LiveRun]:
+        """Return the runs that the cluster in use knows, and those that have ended and whose values lie on this machine.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no cluster, and no such run either.
+        """
+        from hops_magic.kept import kept_runs
+
+        kept = kept_runs(self.registry)
+        try:
+            live = self.live_runs()
+        except NotFoundError:
+            if not kept:
+                raise
+            return kept
+        known = {run.run_id for run in live}
+        return [*live, *(run for run in kept if run.run_id not in known)]
+
+
+def _collected(
+    handle: Holder, namespace: MutableMapping[str, Any], study: Study, space: Space | None = None
+) -> TunedStudy | AblationStudy:
+    from hops_magic.tuning.results import collect_ablation, collect_study
+
+    if study.is_ablation:
+        return collect_ablation(handle, namespace, study)
+    return collect_study(handle, namespace, study, space)
+
 
 def _answers(address: str) -> bool:
     """Whether a scheduler still listens at an address of this machine; True when that cannot be told."""
@@ -341,114 +393,7 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _options_of(kind: Callable[..., Options], given: dict[str, Any]) -> Options:
-    known = list(inspect.signature(kind).parameters)
-    for name, value in given.items():
-        if name not in known:
-            raise OptionError(name, "is no option of this call", value, f"the options are {', '.join(known)}")
-    return kind(**given)
-
-
 @functools.cache
 def session() -> Session:
     """Return this process's session."""
     return Session(Settings.from_environment())
-
-
-def train(program: str | Callable[[], Any], **options: Any) -> Trained | RunHandle:
-    """Run a function, or the source of a cell, on the ranks of a cluster.
-
-    Parameters
-    ----------
-    program : callable or str
-        A function without arguments, or source code whose free names are looked up in ``namespace``.
-    cluster : Cluster, optional
-        Default: the one in use, or the embedded one, which is started if need be.
-    namespace : mapping, optional
-        Where source code finds its names and leaves its results.
-    show : bool
-        Show progress in the notebook or terminal.
-    **options
-        Fields of :class:`~hops_magic.runs.options.DistributedOptions`.
-
-    Returns
-    -------
-    Trained
-        For a function, ``value`` is what it returned on rank 0. With ``detach=True`` a handle of the run instead.
-    """
-    return session().train(program, **options)
-
-
-def tune(program: str | Callable[..., Any], space: Any, **options: Any) -> TunedStudy | StudyHandle:
-    """Run a function, or the source of a cell, as many trials with different hyperparameters; return the study.
-
-    Parameters
-    ----------
-    program : callable or str
-        A function of hyperparameters, or source code that reads them as variables. The metric is what it returns (a number,
-        or a dictionary), or else what ``model.fit`` or ``hops.report`` says on the way.
-    space : mapping or hyperopt graph
-        Distribution by variable: :func:`uniform`, :func:`loguniform`, :func:`choice` ..., constants, or ``hp.*``.
-    search, stop : str or object, optional
-        Names, or objects with ``ask`` and ``tell``, and with ``report`` and ``ended``.
-    start_with : mapping or sequence of mappings, optional
-        Known points to try first.
-    cluster, namespace, show
-        As for :func:`train`.
-    **options
-        Fields of :class:`~hops_magic.tuning.options.TuneOptions`; one of ``minimize`` and ``maximize`` names the metric.
-
-    Returns
-    -------
-    TunedStudy
-        With ``detach=True`` a handle of the study instead.
-    """
-    return session().tune(program, space, **options)
-
-
-def live_runs() -> list[LiveRun]:
-    """Return the runs that the cluster in use knows, newest first."""
-    return session().live_runs()
-
-
-def watch(run_id: str, *, show: bool = True) -> Run | Study:
-    """Follow a run or study on the cluster in use until it is final, shown live; its values stay there for ``%attach``.
-
-    On a voila page it returns at once, with the run as it is, since such a page is shown only when its cells have ended.
-    """
-    from hops_magic.engine.submit import StudyHandle, attach
-
-    handle = attach(session().clusters.current(start=False).client, run_id)
-    if isinstance(handle, StudyHandle):
-        return _watch(handle, functools.partial(_study_view, handle), show=show)
-    return _watch(handle, lambda: open_view(handle.follower.run, on_stop=handle.stop), show=show)
-
-
-def _study_view(handle: StudyHandle, space: Space | None = None, report_html: str = "") -> StudyView:
-    from hops_magic.tuning.results import importance_of
-
-    return open_study_view(
-        handle.follower.run,
-        on_stop=handle.stop,
-        on_stop_trial=handle.stop_trial,
-        fetch_trial=handle.trial,
-        importance=functools.partial(importance_of, space=space),
-        report_html=report_html,
-    )
-
-
-def _watch(handle: Handle[Summary], open_one: Callable[[], View[Summary]], *, show: bool) -> Summary:
-    if not show:
-        return follow(handle)
-    view = open_one()
-    if detect().is_blocked_by_cells:
-        Thread(target=_follow_to_end, args=(handle, view), name=f"hops-watch-{handle.run_id}", daemon=True).start()
-        return handle.follower.run
-    return _follow_to_end(handle, view)
-
-
-def _follow_to_end(handle: Handle[Summary], view: View[Summary]) -> Summary:
-    try:
-        return follow(handle, view.update)
-    finally:
-        view.close(handle.follower.run)

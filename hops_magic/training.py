@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
@@ -28,7 +28,7 @@ from hops_magic.runs.summary import Summary
 if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster
     from hops_magic.engine.job import Recorder
-    from hops_magic.engine.submit import Handle, RunHandle
+    from hops_magic.engine.submit import Handle, Result, RunHandle
 
 INTERRUPT_GRACE_S = 6.0
 PROVIDED = ("hops", "strategy")
@@ -85,6 +85,22 @@ class Trained:
     has_value: bool = False
     display: Mapping[str, Any] = field(default_factory=dict)
     left_behind: Mapping[str, str] = field(default_factory=dict)
+
+
+class Holder(Protocol):
+    """Whoever holds the values of an ended run: a cluster, through a handle, or the run's folder."""
+
+    def result(self) -> Result | None:
+        """Tell where rank 0 left its values; None if nothing came back."""
+        ...
+
+    def fetch(self, result: Result, into: Path) -> Path:
+        """Return a local file with them."""
+        ...
+
+    def forget(self) -> None:
+        """Release what is held, when nobody will ask for it again."""
+        ...
 
 
 def prepare(
@@ -195,6 +211,8 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
     ------
     ClusterError
         If the connection to the cluster is lost; the run goes on without us.
+    RunStoppedError
+        If it was interrupted and does not end soon; the cluster keeps what it will leave.
     """
     interrupted_at = None
     updates = handle.follower.updates()
@@ -203,8 +221,9 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
             for run in updates:
                 if show is not None:
                     show(run)
-                if interrupted_at and time.monotonic() - interrupted_at > INTERRUPT_GRACE_S:
-                    return run
+                is_late = interrupted_at is not None and time.monotonic() - interrupted_at >= INTERRUPT_GRACE_S
+                if is_late and not run.state.is_final:
+                    raise RunStoppedError(run.run_id, f"{run.name} is still stopping: %attach {run.run_id} shows its end")
             return handle.follower.run
         except KeyboardInterrupt:
             if interrupted_at:
@@ -214,7 +233,7 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
             updates = handle.follower.updates()
 
 
-def collect(handle: RunHandle, namespace: MutableMapping[str, Any], run: Run) -> Trained:
+def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Trained:
     """Bring a final run's values into a namespace, and release the run on the cluster.
 
     Raises

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, magics_class
 
+from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import accept_without_body, require_body
-from hops_magic.magics.commands import parse_options, say_detached
+from hops_magic.magics.commands import Sentence, parse_options, say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown
 from hops_magic.runs.options import DistributedOptions
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from hops_magic.session import Session
+
+_ATTACH = """\
+%attach                        list the runs on the cluster, and those that have ended and whose values wait
+%attach RUN                    follow a run or study to its end and bring its values into the notebook
+RUN is an id, the beginning of an id, or a name."""
 
 
 @magics_class
@@ -59,8 +65,12 @@ class DistributedMagics(Magics):
         return self._show(ended)
 
     def attach(self, line: str) -> Any:
-        """List the runs that live on the cluster, or follow one: ``%attach [RUN]``."""
+        """List the runs whose values wait, or follow one: ``%attach [RUN]``; it may have ended with its cluster."""
         wanted = line.strip()
+        if wanted in ("-h", "--help"):
+            return Sentence(_ATTACH)
+        if wanted.startswith("-"):
+            raise UsageError(f"%attach has no option {wanted[:80]}: %attach -h tells what it does")
         if wanted:
             ended = self.session.attach(wanted, self.shell.user_ns)
             return self._show(ended) if isinstance(ended, Trained) else ended
@@ -75,9 +85,9 @@ class DistributedMagics(Magics):
                     Cell("ended, its values wait" if run.is_final else "live"),
                     Cell(str(run.world_size)),
                 ]
-                for run in self.session.live_runs()
+                for run in self.session.runs_to_attach()
             ],
-            empty="no runs on this cluster",
+            empty="no runs on this cluster, and no values that wait",
         )
 
     def _show(self, trained: Trained) -> Any:
