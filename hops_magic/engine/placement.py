@@ -83,6 +83,10 @@ class Placement(SchedulerPlugin):
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         """Tell the runs that held a slot of a worker which is gone."""
         self.nodes.pop(worker, None)
+        for run_id, entry in self.runs.items():
+            if entry.supervisor == worker and not entry.is_final and TASK_PREFIX + run_id not in scheduler.tasks:
+                # nobody wants its outcome any more, so Dask will not run it again elsewhere
+                self._end_unsupervised(run_id, "its supervisor's worker died")
         for run_id in self.gangs.remove(worker):
             self._notify(run_id, {"what": "worker-lost", "worker": worker})
 
@@ -198,8 +202,15 @@ class Placement(SchedulerPlugin):
 
     def _supervisor_gone(self, run_id: str, *, erred: bool) -> None:
         entry = self.runs.get(run_id)
-        if erred and entry is not None and not entry.is_final:
-            reason = "its supervisor's workers died again and again"
+        if erred:
+            self._end_unsupervised(run_id, "its supervisor's workers died again and again")
+        elif entry is None or entry.is_final or entry.supervisor not in self.scheduler.workers:
+            self._notify_granted(self.gangs.release(run_id))
+        # else nobody waits for its outcome, but the supervisor goes on, and its ranks hold their slots
+
+    def _end_unsupervised(self, run_id: str, reason: str) -> None:
+        entry = self.runs.get(run_id)
+        if entry is not None and not entry.is_final:
             ended = to_wire(StateChanged(at=time.time(), state=RunState.FAILED, reason=reason))
             self.on_publish(run_id, entry.last + 1, [ended], b"", result={})
         self._notify_granted(self.gangs.release(run_id))

@@ -1,6 +1,7 @@
 """Runs of plain Python on a real cluster: results, errors, faults, stops, queues; and that nothing is left behind."""
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from waiting import wait_until
 
+from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.submit import attach, cluster_state
 from hops_magic.errors import OptionError, RunFailedError, RunStoppedError
 from hops_magic.runs.states import RunState
@@ -359,3 +361,34 @@ def test_a_run_that_is_cleaned_away_leaves_no_rank_behind(launch, cluster, home)
     handle.stop()
     with pytest.raises(RunStoppedError):
         collect(handle, {}, follow(handle))
+
+
+def test_an_interrupted_run_that_is_slow_to_end_is_not_forgotten(launch, cluster, monkeypatch):
+    source = "import hops_magic as hops, time\nwhile not hops.should_stop(): time.sleep(0.02)\nanswer = 'so far'"
+    monkeypatch.setattr("hops_magic.training.INTERRUPT_GRACE_S", 0.0)
+    handle = launch(source, workers=1)
+    until(handle, lambda run: run.state is RunState.RUNNING)
+    interrupts = iter([KeyboardInterrupt])
+
+    def show(_):
+        for interrupt in interrupts:
+            raise interrupt
+
+    with pytest.raises(RunStoppedError, match=f"is still stopping: %attach {handle.run_id}"):
+        follow(handle, show)
+    namespace = {}
+    again = attach(cluster.client, handle.run_id)
+    assert collect(again, namespace, follow(again)).run.state is RunState.STOPPED
+    assert namespace["answer"] == "so far"
+
+
+def test_a_run_that_nobody_waits_for_keeps_its_slots_until_its_end(launch, cluster, home):
+    handle = launch("while True: pass", workers=2)
+    until(handle, lambda run: run.state is RunState.RUNNING)
+    handle.forget()
+    key = TASK_PREFIX + handle.run_id
+    tasks = functools.partial(cluster.client.run_on_scheduler, lambda dask_scheduler: list(dask_scheduler.tasks))
+    wait_until(lambda: key not in tasks(), "Dask's forgetting of the supervisor's task")
+    assert handle.run_id in cluster_state(cluster.client)["held"]
+    handle.stop()
+    wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
