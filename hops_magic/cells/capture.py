@@ -25,6 +25,9 @@ from hops_magic.errors import CaptureError
 # IPython adds names to the builtins, which ranks provide too
 _BUILTINS = frozenset(dir(builtins)) | {"display", "get_ipython", "exit", "quit", "__file__"}
 
+_OPEN = frozenset({"exec", "eval", "globals", "locals", "vars"})
+"""What reads names that no analysis finds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellOrigin:
@@ -36,11 +39,16 @@ class CellOrigin:
 
 @dataclass(frozen=True, kw_only=True)
 class Capture:
-    """A program, its large buffers by content hash, and the report of what it takes along."""
+    """A program, its large buffers by content hash, and the report of what it takes along.
+
+    ``reads`` are the names that it takes from outside: those that the cell reads before it binds them, and those that
+    functions of the notebook read which the cell does not bind. None if code that is made at run time may read any.
+    """
 
     program: Program
     buffers: Mapping[str, memoryview] = field(default_factory=dict)
     report: CaptureReport = field(default_factory=CaptureReport)
+    reads: frozenset[str] | None = None
 
 
 def capture(
@@ -100,7 +108,16 @@ def capture(
         out=out,
         folder=str(folder),
     )
-    return Capture(program=program, buffers=freight.buffers, report=_report(taking, freight, modules))
+    return Capture(
+        program=program, buffers=freight.buffers, report=_report(taking, freight, modules), reads=_reads(analysis, taking)
+    )
+
+
+def _reads(analysis: CellAnalysis, taking: _Taking) -> frozenset[str] | None:
+    of_functions = frozenset[str]().union(*(pickled.reads for pickled in taking.pickles.values()))
+    if (analysis.reads | of_functions) & _OPEN:
+        return None
+    return analysis.reads | analysis.may_read | (of_functions - set(analysis.binds))
 
 
 class _Taking:
@@ -142,7 +159,7 @@ class _Taking:
             return
         if name not in self.namespace or (name in _BUILTINS and _is_of_ipython(self.namespace[name])):
             if is_needed and name not in _BUILTINS and not self._is_bound_by_function(name):
-                self._refusals.append(_undefined(name, self.namespace, reader, self._history))
+                self._refusals.append(_undefined(name, {*self.namespace, *self._provided}, reader, self._history))
             return
         value = self.namespace[name]
         try:
@@ -175,8 +192,8 @@ def _is_of_ipython(value: Any) -> bool:
     return isinstance(module, str) and module.partition(".")[0] in ("IPython", "ipykernel")
 
 
-def _undefined(name: str, namespace: Mapping[str, Any], reader: str, history: Mapping[int, str]) -> str:
-    known = [other for other in namespace if not other.startswith("_")]
+def _undefined(name: str, names: Iterable[str], reader: str, history: Mapping[int, str]) -> str:
+    known = [other for other in names if not other.startswith("_")]
     close = difflib.get_close_matches(name, [*known, *_BUILTINS], n=1)
     hint = f"did you mean {close[0]}?" if close else "run the cell that makes it first"
     made = made_in(reader, history) if reader else ""

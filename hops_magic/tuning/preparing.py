@@ -20,6 +20,7 @@ from hops_magic.training import Prepared, Surroundings, prepare
 from hops_magic.tuning.ablation import AblateOptions, AblationPlan, AblationSearch, NoSpace
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.plan import StudyPlan
+from hops_magic.tuning.reading import check_flags, check_space
 from hops_magic.tuning.search import Point
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def prepare_study(
         For impossible options, or a program that cannot travel.
     """
     trial = _trial(source, namespace, options, surroundings, provided=space.names, kind="study")
+    overwritten = check_space(space, trial.captured, namespace, surroundings.origin.label)
     start_with = _points(options.start_with, space)
     _check_grid(options, space)
     return PreparedStudy(
@@ -130,7 +132,7 @@ def prepare_study(
         search=search or options.search,
         stop=stop or options.stop,
         start_with=start_with,
-        warnings=_hidden(space, namespace, surroundings),
+        warnings=(*_hidden(space, namespace, surroundings), *overwritten),
     )
 
 
@@ -152,6 +154,7 @@ def prepare_ablation(
         **{name: value for name, value in as_dict(options).items() if name in _SHARED},
     )
     trial = _trial(source, namespace, asked, surroundings, provided=options.flags, kind="ablation")
+    check_flags(options.flags, trial.captured, namespace, surroundings.origin.label)
     return PreparedStudy(
         trial=trial,
         space=NoSpace(),
@@ -186,8 +189,8 @@ def _trial(
         detach=options.detach,
         no_out=not options.keep_model,
     )
-    visible = {name: value for name, value in namespace.items() if name not in provided}
-    trial = prepare(source, visible, trial_options, surroundings, provided=provided)
+    # the very namespace: functions of the notebook must find their names, hyperparameters too, where the cell does
+    trial = prepare(source, namespace, trial_options, surroundings, provided=provided)
     return trial if options.name else replace(trial, name=f"{kind}-{trial.name}")
 
 

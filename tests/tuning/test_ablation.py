@@ -113,7 +113,7 @@ def test_a_component_that_is_never_reached_is_an_error(ablate):
 
 def test_a_base_that_fails_ends_the_ablation_with_its_error(ablate):
     with pytest.raises(RunFailedError, match="no such key") as caught:
-        ablate("raise KeyError('no such key')", flags=("f",), framework="none")
+        ablate("raise KeyError(f'no such key {f}')", flags=("f",), framework="none")
     assert "base trial" in str(caught.value)
 
 

@@ -33,6 +33,13 @@ def test_values_go_in_and_the_best_comes_back(tune):
     assert "came to its end with loss" in study.why(3)
 
 
+def test_functions_of_the_notebook_read_the_values_of_each_trial(tune):
+    namespace = {"__name__": "__main__", "x": 100.0}
+    exec("def distance():\n    return abs(x - 3)", namespace)
+    study = tune("distance()", {"x": grid([1.0, 3.0, 9.0])}, namespace, trials=3, search="grid")
+    assert study.trials["loss"].tolist() == [2.0, 0.0, 6.0]
+
+
 def test_what_a_cell_reports_counts_when_it_returns_no_number(tune):
     study = tune(EPOCHS, PARABOLA, {"epochs": 3, "pause": 0.0}, trials=3, stop="none")
     for number in range(3):
@@ -123,7 +130,7 @@ def test_an_error_fails_its_trial_and_the_study_goes_on(tune):
 
 def test_the_same_error_in_the_first_trials_ends_the_study(tune):
     with pytest.raises(RunFailedError, match="the first 3 trials failed with the same error: KeyError") as caught:
-        tune("{}['no such layer']", PARABOLA, trials=50, parallel=1)
+        tune("{}['no such layer'] * x", PARABOLA, trials=50, parallel=1)
     assert "line 2" in str(caught.value)
     with pytest.raises(RunFailedError, match="the first 3 trials failed with the same error: ValueError: 0"):
         tune("raise ValueError(x)", PARABOLA, trials=50, parallel=1)
