@@ -95,7 +95,8 @@ class Backend:
         """Open what the first request needs, in a thread that nobody waits for."""
         from hops_magic.server.warming import warm_up
 
-        threading.Thread(target=lambda: warm_up(self.context(loop)), name="hops-warm-up", daemon=True).start()
+        opening = functools.partial(warm_up, functools.partial(self.context, loop))
+        threading.Thread(target=opening, name="hops-warm-up", daemon=True).start()
 
     def context(self, loop: asyncio.AbstractEventLoop) -> Context:
         """Return the context; called in a thread, since the first time takes a second of imports."""
