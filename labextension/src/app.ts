@@ -38,19 +38,33 @@ export interface Asked<T> {
   retry: () => void;
 }
 
+/** Whether somebody sees a screen: one that is hidden asks nothing, and asks once when it is shown again. */
+export const AwakeContext = createContext(true);
+
+export function useAwake(): boolean {
+  return useContext(AwakeContext);
+}
+
+/** Topics, which may depend on the last answer. */
+type Topics<T> = string[] | ((data: T | null) => string[]);
+
+interface Told<T> {
+  key: string;
+  data: T | null;
+  error: ApiError | null;
+  isLoading: boolean;
+}
+
 /**
  * Ask the API, and ask again whenever one of some topics changes.
  *
  * @param key - what is asked, as text: another key is another question, whose first answer is awaited anew.
+ * @param rest_ms - what changes more often than this is asked only so often.
  */
-export function useAsked<T>(key: string, ask: (api: Api) => Promise<T>, topics: string[] = []): Asked<T> {
+export function useAsked<T>(key: string, ask: (api: Api) => Promise<T>, topics: Topics<T> = [], rest_ms = 0): Asked<T> {
   const { api } = useApp();
-  const [state, setState] = useState<{ key: string; data: T | null; error: ApiError | null; isLoading: boolean }>({
-    key,
-    data: null,
-    error: null,
-    isLoading: true
-  });
+  const isAwake = useAwake();
+  const [state, setState] = useState<Told<T>>({ key, data: null, error: null, isLoading: true });
   const latest = useRef(ask);
   latest.current = ask;
   const number = useRef(0);
@@ -75,8 +89,12 @@ export function useAsked<T>(key: string, ask: (api: Api) => Promise<T>, topics: 
         },
         (error: unknown) => {
           if (mine === number.current) {
-            const told = error instanceof ApiError ? error : new ApiError(0, 'Something went wrong', String(error));
-            setState(before => ({ key, data: before.key === key ? before.data : null, error: told, isLoading: false }));
+            setState(before => ({
+              key,
+              data: before.key === key ? before.data : null,
+              error: problemOf(error),
+              isLoading: false
+            }));
           }
         }
       )
@@ -91,22 +109,64 @@ export function useAsked<T>(key: string, ask: (api: Api) => Promise<T>, topics: 
       });
   }, [api, key]);
 
-  const wanted = topics.join(' ');
   useEffect(() => {
+    if (!isAwake) {
+      return;
+    }
     isAsking.current = false;
     isAgainWanted.current = false;
     setState(before => (before.key === key ? before : { ...before, key, error: null, isLoading: true }));
     refresh();
-    const leave = wanted ? api.onChange(wanted.split(' '), refresh) : null;
     const counter = number;
     return () => {
       // an answer that is still to come answers an old question
       counter.current++;
-      leave?.();
     };
-  }, [api, key, wanted, refresh]);
+  }, [key, isAwake, refresh]);
+
+  const wanted = (typeof topics === 'function' ? topics(state.data) : topics).join(' ');
+  useEffect(() => {
+    if (!wanted || !isAwake) {
+      return;
+    }
+    const { call, cancel } = seldom(refresh, rest_ms);
+    const leave = api.onChange(wanted.split(' '), call);
+    return () => {
+      cancel();
+      leave();
+    };
+  }, [api, wanted, isAwake, refresh, rest_ms]);
 
   return { data: state.data, error: state.error, isLoading: state.isLoading, retry: refresh };
+}
+
+/** An error as screens show it. */
+export function problemOf(error: unknown): ApiError {
+  return error instanceof ApiError ? error : new ApiError(0, 'Something went wrong', String(error));
+}
+
+/** Calls at once if the last call is long enough ago, else when it is. */
+function seldom(action: () => void, rest_ms: number): { call: () => void; cancel: () => void } {
+  let last = -Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const now = () => {
+    timer = undefined;
+    last = Date.now();
+    action();
+  };
+  return {
+    call: () => {
+      const wait_ms = last + rest_ms - Date.now();
+      if (wait_ms <= 0) {
+        now();
+      } else {
+        timer ??= setTimeout(now, wait_ms);
+      }
+    },
+    cancel: () => {
+      clearTimeout(timer);
+    }
+  };
 }
 
 /** Whether changes are heard; false while the server is away. */

@@ -6,6 +6,8 @@ export const MAX_LINES = 8;
 export interface Line {
   label: string;
   curve: Curve;
+  /** Which of the colours it has, if not its place among the lines. */
+  colour?: number;
 }
 
 export interface Chart {

@@ -31,9 +31,17 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const { serverSettings, events } = app.serviceManager;
     const api = new Api(new HttpTransport(serverSettings, events));
     const trans = (translator ?? nullTranslator).load('hops_magic');
-    const source = contextOf(api, trans, notebooks, (kind, id) => {
-      void app.commands.execute(OPEN_DETAIL, { kind, id });
-    });
+    const source = contextOf(
+      api,
+      trans,
+      notebooks,
+      (kind, id) => {
+        void app.commands.execute(OPEN_DETAIL, { kind, id });
+      },
+      id => {
+        app.shell.activateById(id);
+      }
+    );
     const place = new PanelPlace(app, source, restorer);
     const details = new Details(app, source);
     addCommands(app, source, place, details, palette);

@@ -69,6 +69,43 @@ test('what was missed is asked for', async () => {
   leave();
 });
 
+test('a gap that is noticed while what was missed is on its way is asked for too', async () => {
+  const { server, told, leave } = await listening(['models']);
+  const before = server.asked.length;
+  server.missed = { boot: 'a', seq: 9, reset: false, topics: ['runs'] };
+  server.hear({ boot: 'a', seq: 9, topics: ['runs'] });
+  // the answer is made, and has not come yet
+  server.hear({ boot: 'a', seq: 12, topics: ['runs'] });
+  server.missed = { boot: 'a', seq: 12, reset: false, topics: ['models', 'runs'] };
+  await settled();
+  assert.equal(server.asked.length, before + 2);
+  assert.equal(told(), 1);
+  leave();
+});
+
+test('a page that comes to the front asks at once for what it missed', async () => {
+  const page = Object.assign(new EventTarget(), { hidden: true });
+  Object.assign(globalThis, { document: page });
+  try {
+    const { server, told, leave } = await listening(['runs']);
+    const before = server.asked.length;
+    page.dispatchEvent(new Event('visibilitychange'));
+    await settled();
+    assert.equal(server.asked.length, before);
+    server.missed = { boot: 'a', seq: 9, reset: false, topics: ['runs'] };
+    page.hidden = false;
+    page.dispatchEvent(new Event('visibilitychange'));
+    await settled();
+    assert.equal(told(), 1);
+    leave();
+    page.dispatchEvent(new Event('visibilitychange'));
+    await settled();
+    assert.equal(server.asked.length, before + 1);
+  } finally {
+    Reflect.deleteProperty(globalThis, 'document');
+  }
+});
+
 test('a server that began anew makes everything be asked again', async () => {
   const { server, told, leave } = await listening(['cluster']);
   server.missed = { boot: 'b', seq: 1, reset: true, topics: [] };

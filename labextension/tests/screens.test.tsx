@@ -7,7 +7,8 @@ import { age, Marked, marks, plain } from '../src/parts/text';
 import { overlaid } from '../src/screens/CompareDetail';
 import { folded } from '../src/screens/experiments/live';
 import { asStudy } from '../src/screens/experiments/ParallelRuns';
-import { getCode } from '../src/screens/features/FeatureLine';
+import { getCode, groupName, quoted } from '../src/screens/features/code';
+import { joined } from '../src/screens/experiments/RecordedOutput';
 import { layout } from '../src/screens/lineage/layout';
 import { head } from './samples';
 
@@ -65,6 +66,14 @@ test('ages are short', () => {
 
 test('features that are chosen become a magic', () => {
   assert.equal(getCode(['teams.wins', 'teams.budget']), '%features get teams.wins teams.budget --as df');
+  // the magics split lines like a shell
+  assert.equal(getCode(["teams.it's 5 $"]), `%features get 'teams.it'"'"'s 5 $' --as df`);
+  assert.equal(quoted('teams@2.*'), 'teams@2.*');
+  const versions = [1, 2, 10];
+  assert.deepEqual(
+    [2, 10].map(version => groupName({ name: 'teams', version, versions })),
+    ['teams@2', 'teams']
+  );
 });
 
 test('answers of a live run are folded like messages of a notebook', () => {
@@ -95,6 +104,11 @@ test('runs that are compared share a chart and axes', () => {
   assert.deepEqual(
     overlaid('loss', runs, [course, null]).lines.map(line => line.label),
     ['good r1']
+  );
+  // a line has the colour of its run, whichever runs lack the metric
+  assert.deepEqual(
+    overlaid('loss', runs, [null, course]).lines.map(line => line.colour),
+    [1]
   );
   const study = asStudy(runs, 'loss');
   assert.deepEqual(study.head.names, ['lr']);
@@ -127,4 +141,21 @@ test('lineage stands in columns, in the order in which one is made from the othe
   );
   assert.ok((placed.get('g1')?.x ?? 0) < (placed.get('r')?.x ?? 0));
   assert.notEqual(placed.get('g1')?.y, placed.get('g2')?.y);
+});
+
+test('parts of an output are joined where they meet', () => {
+  const part = (start: number, text: string, total = 100) => ({
+    start,
+    end: start + Array.from(text).length,
+    text,
+    total
+  });
+  assert.deepEqual(joined(null, part(3, 'abc')), part(3, 'abc'));
+  assert.deepEqual(joined(part(3, 'a😀'), part(5, 'bc', 120)), part(3, 'a😀bc', 120));
+  // an output that began anew does not go on from the old one
+  assert.equal(joined(part(3, 'abc'), part(2, 'x')), null);
+  const long = 'x'.repeat(1_500_000);
+  const both = joined(part(0, `😀${long}`), part(1_500_001, long));
+  assert.equal(both?.end, 3_000_001);
+  assert.equal(both.text.length, both.end - both.start);
 });

@@ -5,7 +5,7 @@ import { createRoot } from 'react-dom/client';
 import plotStyle from 'uplot/dist/uPlot.min.css';
 import { Api } from '../src/api/client';
 import { CommTransport } from '../src/api/comm';
-import { AppProvider, type AppContext, type DetailKind } from '../src/app';
+import { AppProvider, AwakeContext, type AppContext, type DetailKind } from '../src/app';
 import { Guard } from '../src/parts/frame';
 import { plain } from '../src/parts/text';
 import { CompareDetail } from '../src/screens/CompareDetail';
@@ -17,7 +17,6 @@ import { LineageDetail } from '../src/screens/LineageDetail';
 import { ModelDetail } from '../src/screens/ModelDetail';
 import { ModelsSection } from '../src/screens/ModelsSection';
 import { RunDetail } from '../src/screens/RunDetail';
-import { StudyDetail } from '../src/screens/StudyDetail';
 import { english } from '../src/translate';
 import runStyle from '../style/run.css';
 import screenStyle from '../style/screens.css';
@@ -52,13 +51,14 @@ const SCREENS: Record<Kind, ComponentType<{ id: string }>> = {
   group: GroupDetail,
   dataset: DatasetDetail,
   run: RunDetail,
-  study: StudyDetail,
+  study: RunDetail,
   model: ModelDetail,
   compare: CompareDetail,
   lineage: LineageDetail
 };
 const LISTS: readonly Kind[] = ['experiments', 'features', 'models'];
 const TOLD_MS = 8_000;
+const MOST_KEPT = 8;
 
 function Board({ api, first, isReadOnly }: { api: Api; first: Place; isReadOnly: boolean }): ReactNode {
   const trans = english;
@@ -103,8 +103,6 @@ function Board({ api, first, isReadOnly }: { api: Api; first: Place; isReadOnly:
       clearTimeout(timer ?? undefined);
     };
   }, [told]);
-  const place = places.at(-1) ?? first;
-  const Screen = SCREENS[place.kind];
   return (
     <AppProvider.Provider value={context}>
       <div className="hops-board">
@@ -122,11 +120,27 @@ function Board({ api, first, isReadOnly }: { api: Api; first: Place; isReadOnly:
             </button>
           </div>
         )}
-        <div className={LISTS.includes(place.kind) ? 'hops-board-list' : 'hops-board-detail'}>
-          <Guard key={`${place.kind} ${place.id}`} trans={trans}>
-            <Screen id={place.id} />
-          </Guard>
-        </div>
+        {places.map((place, index) => {
+          const isShown = index === places.length - 1;
+          // where one came from stays as it was left
+          const isKept = index === 0 || index >= places.length - MOST_KEPT;
+          const Screen = SCREENS[place.kind];
+          return (
+            <div
+              key={index}
+              className={LISTS.includes(place.kind) ? 'hops-board-list' : 'hops-board-detail'}
+              hidden={!isShown}
+            >
+              {isKept && (
+                <AwakeContext.Provider value={isShown}>
+                  <Guard key={`${place.kind} ${place.id}`} trans={trans}>
+                    <Screen id={place.id} />
+                  </Guard>
+                </AwakeContext.Provider>
+              )}
+            </div>
+          );
+        })}
         {question && (
           <Asking
             question={question}

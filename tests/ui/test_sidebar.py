@@ -82,6 +82,14 @@ def test_features_are_searched_chosen_and_inserted(page: Page, seeded: Jupyter):
     page.get_by_role("searchbox").fill("")
     page.get_by_role("button", name="Features of teams").click()
     page.get_by_role("checkbox", name="Choose teams.wins").check()
+    # what was searched and chosen is there when the section is seen again
+    page.get_by_role("searchbox").fill("budg")
+    section(page, "Experiments")
+    expect(page.locator(".hops-runline").first).to_be_visible()
+    section(page, "Features")
+    expect(page.get_by_role("searchbox")).to_have_value("budg")
+    expect(hit.get_by_role("checkbox")).to_be_checked()
+    page.get_by_role("searchbox").fill("")
     assert accessibility_faults(page, ".hops-panel") == []
     shoot(page, "sidebar-features-chosen")
     page.get_by_role("button", name="Insert %features get").click()
@@ -90,6 +98,9 @@ def test_features_are_searched_chosen_and_inserted(page: Page, seeded: Jupyter):
     page.evaluate(RUN_ALL)
     expect(cell.locator(".jp-InputPrompt")).to_have_text("[2]:", timeout=90_000)
     expect(cell).not_to_contain_text("Error")
+    page.get_by_role("button", name="Features of teams").click()
+    page.locator(".hops-feature").filter(has_text="wins").drag_to(page.locator(".jp-NotebookPanel .cm-content").nth(0))
+    expect(page.locator(".jp-NotebookPanel .jp-CodeCell").nth(0)).to_contain_text("%features get teams.wins --as df")
 
 
 def test_a_group_is_shown_from_all_sides(page: Page, seeded: Jupyter):
@@ -136,6 +147,9 @@ def test_runs_are_filtered_opened_compared_and_deleted(page: Page, seeded: Jupyt
     comparison.get_by_role("tab", name="Curves").click()
     expect(comparison.locator(".hops-chart")).to_be_visible()
     shoot(page, "compare")
+    comparison.get_by_role("tab", name="Parallel coordinates").click()
+    expect(comparison.get_by_role("img", name="Parallel coordinates")).to_be_visible()
+    shoot(page, "compare-parallel")
     rows.get_by_text("good", exact=True).click()
     detail = page.locator(".hops-detail:visible")
     expect(detail.locator(".hops-chart")).to_be_visible()
@@ -148,6 +162,19 @@ def test_runs_are_filtered_opened_compared_and_deleted(page: Page, seeded: Jupyt
     expect(rows).to_have_count(3)
     page.get_by_role("button", name="Undo").click()
     expect(rows).to_have_count(4)
+    detail.get_by_role("button", name="Delete").click()
+    expect(rows).to_have_count(3)
+    page.get_by_label("State").select_option("deleted")
+    expect(rows).to_have_count(1)
+    shoot(page, "sidebar-experiments-deleted")
+    rows.get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("No run fits")).to_be_visible()
+    page.get_by_label("State").select_option("")
+    expect(rows).to_have_count(4)
+    detail.get_by_role("button", name="Run again as a new cell").click()
+    cell = page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1)
+    expect(cell).to_be_visible()
+    expect(cell).to_contain_text("%%distributed")
 
 
 def test_models_get_aliases(page: Page, seeded: Jupyter):
@@ -162,10 +189,43 @@ def test_models_get_aliases(page: Page, seeded: Jupyter):
     detail.get_by_role("button", name="Set").click()
     expect(detail.get_by_text("newest", exact=True)).to_be_visible()
     expect(page.locator(".hops-panel")).to_contain_text("newest → v1")
-    detail.get_by_role("button", name="Insert loading code").click()
-    code = 'model = hops.models.load("digits", "champion")'
-    expect(page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1)).to_contain_text(code)
     shoot(page, "model")
+    detail.get_by_role("button", name="Insert loading code").click()
+    # the notebook was behind the view
+    cell = page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1)
+    expect(cell).to_be_visible()
+    expect(cell).to_contain_text('model = hops.models.load("digits", "champion")')
+
+
+def test_studies_and_datasets_are_opened_and_a_question_is_asked_again(
+    page: Page, seeded: Jupyter, console_errors: list[str]
+):
+    opened(page, seeded)
+    models = "**/hops/api/v1/models*"
+    problem = {"title": "Broken", "detail": "the disk is full"}
+    page.route(models, lambda route: route.fulfill(status=500, json=problem, content_type="application/problem+json"))
+    section(page, "Models")
+    expect(page.get_by_role("alert")).to_contain_text("the disk is full")
+    shoot(page, "sidebar-problem")
+    page.unroute(models)
+    # the browser itself complains of the answer
+    console_errors.clear()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".hops-panel")).to_contain_text("champion → v1")
+    # whoever opens it as a run meets the study
+    run(page, "hops-magic:open-detail", kind="lineage", id="run:bbbb00000001")
+    page.get_by_role("button", name="Open search").click()
+    detail = page.locator(".hops-detail:visible")
+    expect(detail.locator(".hops-study")).to_be_visible()
+    expect(detail.get_by_role("tab", name="Trials")).to_be_visible()
+    shoot(page, "study")
+    section(page, "Features")
+    page.get_by_role("button", name="matches@1").click()
+    for tab, text in (("Recipe", "teams@1"), ("Statistics", "Split"), ("Preview", "budget"), ("Lineage", "good")):
+        detail.get_by_role("tab", name=tab).click()
+        expect(detail).to_contain_text(text)
+        shoot(page, f"dataset-{tab.lower()}")
+        assert accessibility_faults(page, ".hops-detail:not([hidden])") == [], tab
 
 
 def test_a_run_appears_while_it_lives_and_is_stopped(page: Page, seeded: Jupyter):
@@ -173,6 +233,16 @@ def test_a_run_appears_while_it_lives_and_is_stopped(page: Page, seeded: Jupyter
     section(page, "Experiments")
     rows = page.locator(".hops-runline")
     expect(rows).to_have_count(4)
+    section(page, "Cluster")
+    page.get_by_label("Workers").fill("1")
+    page.get_by_role("button", name="Start", exact=True).click()
+    workers = page.locator(".hops-worker")
+    expect(workers).to_have_count(1, timeout=60_000)
+    page.get_by_label("Workers").fill("2")
+    page.get_by_role("button", name="Scale").click()
+    expect(workers).to_have_count(2, timeout=60_000)
+    expect(page.get_by_label("Workers")).to_have_value("2")
+    section(page, "Experiments")
     subprocess.run([sys.executable, "-c", SLOW], env=seeded.env, timeout=120, check=True)
     slow = rows.filter(has_text="slow")
     expect(slow.get_by_role("img", name="running")).to_be_visible(timeout=60_000)
@@ -183,6 +253,12 @@ def test_a_run_appears_while_it_lives_and_is_stopped(page: Page, seeded: Jupyter
     expect(page.locator(".hops-panel")).to_contain_text("1 slots")
     shoot(page, "sidebar-cluster")
     assert accessibility_faults(page, ".hops-panel") == []
+    detail.get_by_role("button", name="Attach here").click()
+    cell = page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1)
+    expect(cell).to_be_visible()
+    expect(cell).to_contain_text("%attach ")
+    page.locator(".hops-list").get_by_role("button", name="slow").click()
+    expect(detail.locator(".hops-chart")).to_be_visible()
     section(page, "Experiments")
     slow.get_by_role("button", name="Stop").click()
     expect(slow.get_by_role("img", name="stopped")).to_be_visible(timeout=60_000)

@@ -41,6 +41,7 @@ export class Api {
   private _seq = 0;
   private _isLive = true;
   private _isAsking = false;
+  private _isAgainWanted = false;
   private _retry: ReturnType<typeof setTimeout> | undefined;
   private _end: (() => void) | null = null;
 
@@ -120,13 +121,18 @@ export class Api {
         }
       }
     );
-    const heartbeat = setInterval(() => {
-      if (typeof document === 'undefined' || !document.hidden) {
+    const page = typeof document === 'undefined' ? null : document;
+    const look = () => {
+      if (!page?.hidden) {
         void this._catchUp();
       }
-    }, HEARTBEAT_MS);
+    };
+    const heartbeat = setInterval(look, HEARTBEAT_MS);
+    // a page that was in the background hears at once what it missed
+    page?.addEventListener('visibilitychange', look);
     this._end = () => {
       clearInterval(heartbeat);
+      page?.removeEventListener('visibilitychange', look);
       clearTimeout(this._retry);
       leave();
     };
@@ -148,9 +154,12 @@ export class Api {
   /** Ask for what was missed; this also tells the API that somebody listens. */
   private async _catchUp(): Promise<void> {
     if (this._isAsking) {
+      // the answer that is to come may have been made before what is missed now
+      this._isAgainWanted = true;
       return;
     }
     this._isAsking = true;
+    this._isAgainWanted = false;
     try {
       const missed = await this.get<Missed>('/changes', { boot: this._boot, since: this._seq });
       const isFirst = !this._boot;
@@ -165,6 +174,14 @@ export class Api {
       this._connected(false);
     } finally {
       this._isAsking = false;
+    }
+    this._catchUpAgain();
+  }
+
+  private _catchUpAgain(): void {
+    // while the server is away, the next try asks
+    if (this._isAgainWanted && this._isLive) {
+      void this._catchUp();
     }
   }
 

@@ -311,6 +311,8 @@ export interface VersionRow {
   metrics: Record<string, number | null>;
   flavour: string;
   size_bytes: number | null;
+  /** What the run that made it read. */
+  inputs?: Source[];
 }
 
 export interface WorkerRow {

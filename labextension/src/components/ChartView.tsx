@@ -24,7 +24,7 @@ export function ChartView({ chart }: Props): ReactNode {
   const data = useMemo(() => align(chart.lines), [chart]);
   const latest = useRef(data);
   latest.current = data;
-  const shape = JSON.stringify([chart.unit, chart.lines.map(line => line.label)]);
+  const shape = JSON.stringify([chart.unit, chart.lines.map(line => [line.label, line.colour])]);
 
   useEffect(() => {
     const node = box.current;
@@ -67,7 +67,7 @@ export function ChartView({ chart }: Props): ReactNode {
       <div className="hops-legend">
         {chart.lines.map((line, index) => (
           <span key={line.label}>
-            <i style={{ background: COLOURS[index] }} />
+            <i style={{ background: COLOURS[line.colour ?? index] }} />
             <bdi>{line.label}</bdi> <b>{figure(at === null ? lastOf(data, index) : data[index + 1]?.[at])}</b>
           </span>
         ))}
@@ -123,7 +123,7 @@ function options(node: HTMLElement, chart: Chart, onHover: (index: number | null
       {},
       ...chart.lines.map((line, index) => ({
         label: line.label,
-        stroke: COLOURS[index] ?? ink,
+        stroke: COLOURS[line.colour ?? index] ?? ink,
         width: 1.5,
         spanGaps: true,
         points: { size: 5, fill: ground }

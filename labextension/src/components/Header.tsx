@@ -1,5 +1,6 @@
 import { type ReactNode, useState } from 'react';
 import type { Head } from '../model';
+import { stateName } from '../states';
 import { useTranslator } from '../translate';
 import { Clock } from './Clock';
 
@@ -11,11 +12,12 @@ interface Props {
 
 /** Name and state, where the run stands, how long it takes, and the Stop button. */
 export function Header({ head, skew_s, onStop }: Props): ReactNode {
+  const trans = useTranslator();
   return (
     <header className="hops-header">
       <div className="hops-headline">
         <span className={`hops-state hops-state-${head.state}`} role="status">
-          <StateName head={head} />
+          {stateName(head.state, trans)}
         </span>
         <bdi className="hops-name" title={head.run_id}>
           {head.name || head.run_id}
@@ -28,22 +30,6 @@ export function Header({ head, skew_s, onStop }: Props): ReactNode {
       <ProgressLine head={head} />
     </header>
   );
-}
-
-function StateName({ head }: { head: Head }): ReactNode {
-  const trans = useTranslator();
-  const names: Record<Head['state'], string> = {
-    submitted: trans.__('submitted'),
-    queued: trans.__('queued'),
-    starting: trans.__('starting'),
-    running: trans.__('running'),
-    restarting: trans.__('restarting'),
-    stopping: trans.__('stopping'),
-    done: trans.__('done'),
-    failed: trans.__('failed'),
-    stopped: trans.__('stopped')
-  };
-  return names[head.state];
 }
 
 function Facts({ head }: { head: Head }): ReactNode {

@@ -1,16 +1,15 @@
 /** Detail views of the main area; each is loaded when first opened. */
-import { ReactWidget } from '@jupyterlab/ui-components';
 import type React from 'react';
 import { lazy, Suspense, type ComponentType, type ReactNode } from 'react';
-import { AppProvider, type AppContext, type DetailKind } from '../app';
+import { AppProvider, AwakeContext, type AppContext, type DetailKind } from '../app';
 import { Guard } from '../parts/frame';
-import { useSource, type ISource } from './Panel';
+import { SeenWidget, useSource, type ISource } from './seen';
 
 const SCREENS: Record<DetailKind, ComponentType<{ id: string }>> = {
   group: lazy(() => import('../screens/GroupDetail')),
   dataset: lazy(() => import('../screens/DatasetDetail')),
   run: lazy(() => import('../screens/RunDetail')),
-  study: lazy(() => import('../screens/StudyDetail')),
+  study: lazy(() => import('../screens/RunDetail')),
   model: lazy(() => import('../screens/ModelDetail')),
   compare: lazy(() => import('../screens/CompareDetail')),
   lineage: lazy(() => import('../screens/LineageDetail'))
@@ -20,7 +19,7 @@ export function isDetailKind(kind: unknown): kind is DetailKind {
   return typeof kind === 'string' && kind in SCREENS;
 }
 
-export class DetailWidget extends ReactWidget {
+export class DetailWidget extends SeenWidget {
   readonly kind: DetailKind;
   readonly thing: string;
   private readonly _app: ISource<AppContext>;
@@ -34,12 +33,20 @@ export class DetailWidget extends ReactWidget {
   }
 
   protected override render(): React.JSX.Element {
-    return <DetailScreen app={this._app} kind={this.kind} thing={this.thing} />;
+    return <DetailScreen app={this._app} seen={this.seen} kind={this.kind} thing={this.thing} />;
   }
 }
 
-function DetailScreen(props: { app: ISource<AppContext>; kind: DetailKind; thing: string }): ReactNode {
+interface DetailProps {
+  app: ISource<AppContext>;
+  seen: ISource<boolean>;
+  kind: DetailKind;
+  thing: string;
+}
+
+function DetailScreen(props: DetailProps): ReactNode {
   const context = useSource(props.app);
+  const isSeen = useSource(props.seen);
   const Screen = SCREENS[props.kind];
   return (
     <AppProvider.Provider value={context}>
@@ -51,7 +58,9 @@ function DetailScreen(props: { app: ISource<AppContext>; kind: DetailKind; thing
             </div>
           }
         >
-          <Screen id={props.thing} />
+          <AwakeContext.Provider value={isSeen}>
+            <Screen id={props.thing} />
+          </AwakeContext.Provider>
         </Suspense>
       </Guard>
     </AppProvider.Provider>

@@ -1,15 +1,15 @@
 /** The panel of the sidebar: four sections, one at a time. */
-import { ReactWidget } from '@jupyterlab/ui-components';
 import { Signal, type ISignal } from '@lumino/signaling';
 import type React from 'react';
 import { useEffect, useRef, useState, type ComponentType, type KeyboardEvent, type ReactNode } from 'react';
-import { AppProvider, type AppContext } from '../app';
+import { AppProvider, AwakeContext, type AppContext } from '../app';
 import { Guard } from '../parts/frame';
 import { ClusterSection } from '../screens/ClusterSection';
 import { ExperimentsSection } from '../screens/ExperimentsSection';
 import { FeaturesSection } from '../screens/FeaturesSection';
 import { ModelsSection } from '../screens/ModelsSection';
 import type { Translator } from '../translate';
+import { SeenWidget, useSource, type ISource } from './seen';
 
 export const SECTIONS = ['features', 'experiments', 'models', 'cluster'] as const;
 export type Section = (typeof SECTIONS)[number];
@@ -29,11 +29,10 @@ export interface Shown {
   focus: number;
 }
 
-export class HopsPanel extends ReactWidget {
+export class HopsPanel extends SeenWidget {
   private readonly _app: ISource<AppContext>;
   private readonly _changed = new Signal<this, Shown>(this);
   private _shown: Shown = { section: 'features', sections: SECTIONS, focus: 0 };
-  private _wasSeen = false;
 
   constructor(app: ISource<AppContext>) {
     super();
@@ -58,44 +57,18 @@ export class HopsPanel extends ReactWidget {
     this._changed.emit(this._shown);
   }
 
-  protected override onBeforeShow(): void {
-    // nothing is asked of the server before somebody looks
-    if (!this._wasSeen) {
-      this._wasSeen = true;
-      this.update();
-    }
-  }
-
   protected override render(): React.JSX.Element {
-    return this._wasSeen || this.isVisible ? <Sections panel={this} app={this._app} /> : <></>;
+    return <Sections panel={this} app={this._app} />;
   }
-}
-
-/** A value that changes. */
-export interface ISource<T> {
-  current: T;
-  changed: ISignal<unknown, T>;
-}
-
-export function useSource<T>(source: ISource<T>): T {
-  const [value, setValue] = useState(source.current);
-  useEffect(() => {
-    const take = (_: unknown, next: T) => {
-      setValue(next);
-    };
-    setValue(source.current);
-    source.changed.connect(take);
-    return () => {
-      source.changed.disconnect(take);
-    };
-  }, [source]);
-  return value;
 }
 
 function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }): ReactNode {
   const context = useSource(app);
+  const isSeen = useSource(panel.seen);
   const [shown, setShown] = useState(panel.shown);
-  const place = useRef<HTMLDivElement>(null);
+  // a section is made when it is first seen, and keeps its search, filters and place from then on
+  const [visited, setVisited] = useState<ReadonlySet<Section>>(new Set());
+  const places = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const take = (_: HopsPanel, next: Shown) => {
       setShown(next);
@@ -107,12 +80,17 @@ function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }
     };
   }, [panel]);
   useEffect(() => {
-    if (shown.focus) {
-      place.current?.querySelector<HTMLInputElement>('input[type="search"]')?.focus();
+    if (isSeen) {
+      setVisited(before => (before.has(shown.section) ? before : new Set(before).add(shown.section)));
     }
-  }, [shown.focus]);
+  }, [isSeen, shown.section]);
+  const isThere = visited.has(shown.section);
+  useEffect(() => {
+    if (shown.focus && isThere) {
+      places.current?.querySelector<HTMLInputElement>('[role="tabpanel"]:not([hidden]) input[type="search"]')?.focus();
+    }
+  }, [shown.focus, isThere]);
   const { trans } = context;
-  const Screen = SCREENS[shown.section];
   const move = (event: KeyboardEvent<HTMLDivElement>) => {
     const next = neighbour(shown.sections, shown.section, event.key);
     if (next) {
@@ -133,7 +111,7 @@ function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }
               id={`hops-section-${name}`}
               data-section={name}
               aria-selected={name === shown.section}
-              aria-controls="hops-section"
+              aria-controls={`hops-place-${name}`}
               tabIndex={name === shown.section ? 0 : -1}
               onClick={() => {
                 panel.change({ section: name });
@@ -143,16 +121,28 @@ function Sections({ panel, app }: { panel: HopsPanel; app: ISource<AppContext> }
             </button>
           ))}
         </div>
-        <div
-          ref={place}
-          role="tabpanel"
-          id="hops-section"
-          className="hops-sectionplace"
-          aria-labelledby={`hops-section-${shown.section}`}
-        >
-          <Guard key={shown.section} trans={trans}>
-            <Screen />
-          </Guard>
+        <div ref={places} className="hops-sectionplaces">
+          {shown.sections.map(name => {
+            const Screen = SCREENS[name];
+            return (
+              <div
+                key={name}
+                role="tabpanel"
+                id={`hops-place-${name}`}
+                className="hops-sectionplace"
+                aria-labelledby={`hops-section-${name}`}
+                hidden={name !== shown.section}
+              >
+                {visited.has(name) && (
+                  <AwakeContext.Provider value={isSeen && name === shown.section}>
+                    <Guard trans={trans}>
+                      <Screen />
+                    </Guard>
+                  </AwakeContext.Provider>
+                )}
+              </div>
+            );
+          })}
         </div>
       </div>
     </AppProvider.Provider>

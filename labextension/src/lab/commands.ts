@@ -4,7 +4,7 @@ import type { ICommandPalette } from '@jupyterlab/apputils';
 import type { AppContext } from '../app';
 import { isDetailKind } from './Detail';
 import type { Details } from './details';
-import type { ISource } from './Panel';
+import type { ISource } from './seen';
 import type { PanelPlace } from './place';
 
 export const OPEN_DETAIL = 'hops-magic:open-detail';

@@ -1,40 +1,26 @@
 /** What screens are given in JupyterLab and Notebook 7. */
 import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
-import { NotebookActions, type INotebookTracker } from '@jupyterlab/notebook';
-import { Signal } from '@lumino/signaling';
+import type { INotebookTracker } from '@jupyterlab/notebook';
 import type { Api } from '../api/client';
 import type { AppContext, DetailKind } from '../app';
 import { plain } from '../parts/text';
 import type { Translator } from '../translate';
-import type { ISource } from './Panel';
-
-class Source implements ISource<AppContext> {
-  readonly changed = new Signal<this, AppContext>(this);
-
-  constructor(private _current: AppContext) {}
-
-  get current(): AppContext {
-    return this._current;
-  }
-
-  set current(next: AppContext) {
-    this._current = next;
-    this.changed.emit(next);
-  }
-}
+import { Source, type ISource } from './seen';
+import { insertBelow } from './inserting';
 
 /** The context, which changes as notebooks come to the front and go. */
 export function contextOf(
   api: Api,
   trans: Translator,
   notebooks: INotebookTracker | null,
-  open: (kind: DetailKind, id: string) => void
+  open: (kind: DetailKind, id: string) => void,
+  reveal: (id: string) => void
 ): ISource<AppContext> {
   const insertCode = (code: string) => {
-    insertBelow(notebooks, code);
+    insertBelow(notebooks?.currentWidget ?? null, code, reveal);
   };
-  const source = new Source({
+  const source = new Source<AppContext>({
     api,
     trans,
     open,
@@ -51,15 +37,6 @@ export function contextOf(
     source.current = { ...source.current, insertCode: current ? insertCode : null };
   });
   return source;
-}
-
-function insertBelow(notebooks: INotebookTracker | null, code: string): void {
-  const notebook = notebooks?.currentWidget?.content;
-  if (notebook) {
-    NotebookActions.insertBelow(notebook);
-    notebook.activeCell?.model.sharedModel.setSource(code);
-    notebook.activate();
-  }
 }
 
 function copy(text: string, trans: Translator): void {

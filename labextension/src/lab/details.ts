@@ -5,7 +5,7 @@ import type { AppContext, DetailKind } from '../app';
 import { plain } from '../parts/text';
 import { DetailWidget } from './Detail';
 import { hopsIcon } from './icons';
-import type { ISource } from './Panel';
+import type { ISource } from './seen';
 import { addDetail, reveal } from './shell';
 
 export class Details {
@@ -27,7 +27,7 @@ export class Details {
   }
 
   open(kind: DetailKind, id: string): void {
-    const widget = this._tracker.find(({ content }) => content.kind === kind && content.thing === id);
+    const widget = this._tracker.find(({ content }) => content.thing === id && isSame(content.kind, kind));
     reveal(this._app, (widget ?? this._add(kind, id)).id, 'right');
   }
 
@@ -56,4 +56,10 @@ export class Details {
       // the view itself tells what is wrong
     }
   }
+}
+
+/** A study is a run: whoever opens it may not know which it is. */
+function isSame(a: DetailKind, b: DetailKind): boolean {
+  const runs = ['run', 'study'];
+  return a === b || (runs.includes(a) && runs.includes(b));
 }

@@ -4,7 +4,8 @@ import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 import type { IStateDB } from '@jupyterlab/statedb';
 import type { AppContext } from '../app';
 import { hopsIcon } from './icons';
-import { HopsPanel, SECTIONS, type ISource, type Section } from './Panel';
+import { HopsPanel, SECTIONS, type Section } from './Panel';
+import type { ISource } from './seen';
 import { reveal } from './shell';
 
 const STATE = 'hops-magic:panel';

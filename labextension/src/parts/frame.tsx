@@ -1,5 +1,5 @@
 /** What surrounds content: tabs, empty states, problems with a retry, places that load later. */
-import { Component, useId, useState, type ErrorInfo, type KeyboardEvent, type ReactNode } from 'react';
+import { Component, useEffect, useId, useState, type ErrorInfo, type KeyboardEvent, type ReactNode } from 'react';
 import { useApp, useConnection, type Asked } from '../app';
 import type { Translator } from '../translate';
 import { plain } from './text';
@@ -48,18 +48,35 @@ export function Problem({ error, retry }: { error: { title: string; detail: stri
   );
 }
 
+const SLOW_MS = 3000;
+
+/** What is shown while the first answer is awaited; what takes long says why it may. */
+export function Loading(): ReactNode {
+  const { trans } = useApp();
+  const [isSlow, setSlow] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(setSlow, SLOW_MS, true);
+    return () => {
+      clearTimeout(timer);
+    };
+  }, []);
+  return (
+    <div className="hops-loading" role="status">
+      {trans.__('Loading…')}
+      {isSlow && (
+        <p>{trans.__('The first answer of a server takes a while: it opens the registry and the catalog.')}</p>
+      )}
+    </div>
+  );
+}
+
 /** Shows an answer, or why there is none; an old answer stays while a newer one is awaited. */
 export function Loaded<T>({ asked, children }: { asked: Asked<T>; children: (data: T) => ReactNode }): ReactNode {
-  const { trans } = useApp();
   if (asked.error && asked.data === null) {
     return <Problem error={asked.error} retry={asked.retry} />;
   }
   if (asked.data === null) {
-    return (
-      <div className="hops-loading" role="status">
-        {trans.__('Loading…')}
-      </div>
-    );
+    return <Loading />;
   }
   return (
     <>

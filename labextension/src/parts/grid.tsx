@@ -21,6 +21,8 @@ export interface RowsProps<Item> {
   render: (item: Item, index: number) => ReactNode;
   /** Called when the end comes into sight. */
   onEnd?: () => void;
+  /** Called with what is in sight, as it and the items change. */
+  onSee?: (first: number, last: number) => void;
   onOpen?: (item: Item) => void;
   isChosen?: (item: Item) => boolean;
   onChoose?: (item: Item) => void;
@@ -29,18 +31,29 @@ export interface RowsProps<Item> {
 
 /** Rows with a roving focus: arrows move, Enter opens, Space chooses. */
 export function Rows<Item>(props: RowsProps<Item>): ReactNode {
-  const { items, height, label, keyOf, render, onEnd, onOpen, isChosen, onChoose, className = '' } = props;
+  const { items, height, label, keyOf, render, onEnd, onSee, onOpen, isChosen, onChoose, className = '' } = props;
   const place = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   const [active, setActive] = useState(0);
+  const top = useRef(0);
 
   useLayoutEffect(() => {
     const element = place.current;
     if (!element) {
       return;
     }
+    let wasHidden = false;
     const measure = () => {
-      setSeen({ top: element.scrollTop, height: element.clientHeight || 600 });
+      if (!element.clientHeight) {
+        // it is hidden, and forgets where it stood
+        wasHidden = true;
+        return;
+      }
+      if (wasHidden) {
+        wasHidden = false;
+        element.scrollTop = top.current;
+      }
+      setSeen({ top: element.scrollTop, height: element.clientHeight });
     };
     measure();
     const observer = new ResizeObserver(measure);
@@ -57,6 +70,9 @@ export function Rows<Item>(props: RowsProps<Item>): ReactNode {
       onEnd();
     }
   }, [last, items.length, onEnd]);
+  useEffect(() => {
+    onSee?.(first, last);
+  }, [first, last, onSee]);
 
   const go = useCallback(
     (to: number) => {
@@ -107,7 +123,11 @@ export function Rows<Item>(props: RowsProps<Item>): ReactNode {
       aria-label={label}
       onKeyDown={onKey}
       onScroll={(event: UIEvent<HTMLDivElement>) => {
-        setSeen({ top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight });
+        const { scrollTop, clientHeight } = event.currentTarget;
+        if (clientHeight) {
+          top.current = scrollTop;
+          setSeen({ top: scrollTop, height: clientHeight });
+        }
       }}
     >
       <div style={{ height: items.length * height, position: 'relative' }} role="presentation">

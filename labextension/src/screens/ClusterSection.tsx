@@ -154,12 +154,12 @@ function Worker({ worker }: { worker: WorkerRow }): ReactNode {
       {worker.gpus.length > 0 && <Line text={trans.__('GPU %1', worker.gpus.join(', '))} className="hops-faint" />}
       <Meter
         share={(worker.cpu_percent ?? 0) / (100 * Math.max(1, worker.threads))}
-        label={trans.__('CPU of %1', worker.name)}
+        label={trans.__('CPU of %1', plain(worker.name, 60))}
         text={trans.__('CPU %1 %', Math.round(worker.cpu_percent ?? 0))}
       />
       <Meter
         share={limit ? worker.memory_bytes / limit : null}
-        label={trans.__('Memory of %1', worker.name)}
+        label={trans.__('Memory of %1', plain(worker.name, 60))}
         text={memory}
       />
     </li>
@@ -170,7 +170,9 @@ function Controls({ cluster, refresh }: { cluster: Cluster; refresh: () => void 
   const app = useApp();
   const { trans, api } = app;
   const act = useAction();
-  const [workers, setWorkers] = useState(String(cluster.workers.length));
+  // what somebody types stays until it is asked for; else it is what the cluster has
+  const [typed, setTyped] = useState<string | null>(null);
+  const workers = typed ?? String(cluster.workers.length);
   const [isBusy, setBusy] = useState(false);
   const during = async (action: () => Promise<unknown>) => {
     setBusy(true);
@@ -192,7 +194,9 @@ function Controls({ cluster, refresh }: { cluster: Cluster; refresh: () => void 
       className="hops-form"
       onSubmit={event => {
         event.preventDefault();
-        void during(() => api.post('/cluster/scale', { workers: Number(workers) }));
+        void during(() => api.post('/cluster/scale', { workers: Number(workers) })).then(() => {
+          setTyped(null);
+        });
       }}
     >
       <label>
@@ -205,7 +209,7 @@ function Controls({ cluster, refresh }: { cluster: Cluster; refresh: () => void 
           required
           value={workers}
           onChange={event => {
-            setWorkers(event.target.value);
+            setTyped(event.target.value);
           }}
         />
       </label>

@@ -181,7 +181,7 @@ export function overlaid(metric: string, runs: RunRow[], courses: (Course | null
         return [];
       }
       const curve = { metric, scope: 'run', series: 0, rank: 0, steps: course.steps, values: course.values };
-      return [{ label: `${plain(run.name, 40)} ${run.run_id.slice(0, 4)}`, curve }];
+      return [{ label: `${plain(run.name, 40)} ${run.run_id.slice(0, 4)}`, curve, colour: index }];
     })
   };
 }

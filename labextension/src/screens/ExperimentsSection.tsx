@@ -7,11 +7,14 @@ import { Connection, Empty, Loaded, Snippet } from '../parts/frame';
 import { Rows } from '../parts/grid';
 import { usePages } from '../parts/paged';
 import { plain } from '../parts/text';
+import { STATES, stateName } from '../states';
+import type { State } from '../model';
 import { RunLine } from './experiments/RunLine';
 import { useNow } from './experiments/useNow';
 
 const ROW_HEIGHT = 48;
 const MOST_COMPARED = 20;
+const DELETED = 'deleted';
 
 const EXAMPLE = `%%distributed -n 2
 model.compile("adam", "mse")
@@ -24,7 +27,7 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
   const now = useNow();
   const [text, setText] = useState('');
   const [experiment, setExperiment] = useState(first);
-  const [state, setState] = useState('');
+  const [state, setState] = useState<State | typeof DELETED | ''>('');
   const [sort, setSort] = useState('-started');
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const rested = useRested(text);
@@ -33,7 +36,16 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
   const runs = usePages<RunRow>(
     JSON.stringify([rested, experiment, state, sort]),
     async (api, offset, limit) => {
-      const query = { text: rested, experiment, state, sort, offset, limit };
+      const isDeleted = state === DELETED;
+      const query = {
+        text: rested,
+        experiment,
+        state: isDeleted ? '' : state,
+        deleted: isDeleted,
+        sort,
+        offset,
+        limit
+      };
       const page = await api.get<RunPage>('/runs', query);
       return { items: page.items, hasMore: page.has_more };
     },
@@ -84,15 +96,16 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
             aria-label={trans.__('State')}
             value={state}
             onChange={event => {
-              setState(event.target.value);
+              setState(event.target.value as State | typeof DELETED | '');
             }}
           >
             <option value="">{trans.__('Any state')}</option>
-            {['running', 'queued', 'done', 'failed', 'stopped'].map(each => (
+            {STATES.map(each => (
               <option key={each} value={each}>
-                {each}
+                {stateName(each, trans)}
               </option>
             ))}
+            <option value={DELETED}>{trans.__('Deleted')}</option>
           </select>
           <select
             className="hops-input"
@@ -126,6 +139,7 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
               label={trans.__('Runs')}
               keyOf={run => run.run_id}
               onEnd={runs.more}
+              onSee={runs.see}
               onOpen={run => {
                 app.open(run.kind === 'study' ? 'study' : 'run', run.run_id);
               }}
@@ -139,11 +153,8 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
                   onChoose={() => {
                     choose(run);
                   }}
-                  onStop={
-                    run.can_stop && !app.isReadOnly
-                      ? () => void act(() => app.api.post(path`/runs/${run.run_id}/stop`))
-                      : null
-                  }
+                  onStop={app.isReadOnly ? null : () => act(() => app.api.post(path`/runs/${run.run_id}/stop`))}
+                  onRestore={app.isReadOnly ? null : () => act(() => app.api.post(path`/runs/${run.run_id}/restore`))}
                 />
               )}
             />

@@ -2,13 +2,15 @@
 import { useCallback, useState, type ReactNode } from 'react';
 import { useApp, useAsked, useRested } from '../app';
 import { path } from '../api/client';
-import type { DatasetRow, GroupDetail, GroupRow, Hit, Page } from '../api/types';
+import type { GroupDetail, GroupRow, Hit, Page } from '../api/types';
 import { whole } from '../format';
 import { Connection, Empty, Loaded, Problem, Snippet } from '../parts/frame';
 import { Rows } from '../parts/grid';
 import { usePages } from '../parts/paged';
 import { Age, Line, Marked, plain } from '../parts/text';
-import { dragCode, FeatureLine, getCode } from './features/FeatureLine';
+import { getCode } from './features/code';
+import { Datasets } from './features/Datasets';
+import { dragCode, FeatureLine } from './features/FeatureLine';
 import { useNow } from './experiments/useNow';
 
 const ROW_HEIGHT = 44;
@@ -25,7 +27,7 @@ export function FeaturesSection(): ReactNode {
   const app = useApp();
   const { trans } = app;
   const [text, setText] = useState('');
-  const rested = useRested(text.trim(), 100);
+  const rested = useRested(text.trim(), 40);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const choose = useCallback((name: string) => {
     setChosen(before => {
@@ -89,7 +91,7 @@ function Hits({ text, chosen, choose }: { text: string } & Choosing): ReactNode 
       return { items: page.items, hasMore: page.total > offset + page.items.length };
     },
     ['features'],
-    hit => `${hit.full_name}@${String(hit.version)}`
+    keyOf
   );
   return (
     <Loaded asked={hits}>
@@ -99,8 +101,9 @@ function Hits({ text, chosen, choose }: { text: string } & Choosing): ReactNode 
             items={items}
             height={HIT_HEIGHT}
             label={trans.__('What was found')}
-            keyOf={hit => hit.full_name}
+            keyOf={keyOf}
             onEnd={hits.more}
+            onSee={hits.see}
             onOpen={hit => {
               open('group', `${hit.group}@${String(hit.version)}`);
             }}
@@ -118,6 +121,10 @@ function Hits({ text, chosen, choose }: { text: string } & Choosing): ReactNode 
       }
     </Loaded>
   );
+}
+
+function keyOf(hit: Hit): string {
+  return `${hit.full_name}@${String(hit.version)}`;
 }
 
 function HitLine({
@@ -183,61 +190,64 @@ function Groups({ chosen, choose }: Choosing): ReactNode {
     group => group.name
   );
   return (
-    <Loaded asked={groups}>
-      {items =>
-        items.length ? (
-          <>
-            <Rows
-              items={items}
-              height={ROW_HEIGHT}
-              label={trans.__('Feature groups')}
-              keyOf={group => group.name}
-              onEnd={groups.more}
-              onOpen={group => {
-                open('group', group.full_name);
-              }}
-              isChosen={group => group.name === unfolded}
-              onChoose={group => {
-                setUnfolded(unfolded === group.name ? null : group.name);
-              }}
-              render={group => (
-                <div className="hops-group">
-                  <div className="hops-group-head">
-                    <button
-                      type="button"
-                      className="hops-fold-button"
-                      tabIndex={-1}
-                      aria-expanded={unfolded === group.name}
-                      aria-label={trans.__('Features of %1', group.name)}
-                      onClick={() => {
-                        setUnfolded(unfolded === group.name ? null : group.name);
-                      }}
-                    >
-                      {unfolded === group.name ? '▾' : '▸'}
-                    </button>
-                    <Line text={group.name} className="hops-strong" />
-                    <span className="hops-chip">{`v${String(group.version)}`}</span>
-                    <span className="hops-spacer" />
-                    <Age at={group.updated_at} now={now} />
+    <>
+      <Loaded asked={groups}>
+        {items =>
+          items.length ? (
+            <>
+              <Rows
+                items={items}
+                height={ROW_HEIGHT}
+                label={trans.__('Feature groups')}
+                keyOf={group => group.name}
+                onEnd={groups.more}
+                onSee={groups.see}
+                onOpen={group => {
+                  open('group', group.full_name);
+                }}
+                isChosen={group => group.name === unfolded}
+                onChoose={group => {
+                  setUnfolded(unfolded === group.name ? null : group.name);
+                }}
+                render={group => (
+                  <div className="hops-group">
+                    <div className="hops-group-head">
+                      <button
+                        type="button"
+                        className="hops-fold-button"
+                        tabIndex={-1}
+                        aria-expanded={unfolded === group.name}
+                        aria-label={trans.__('Features of %1', group.name)}
+                        onClick={() => {
+                          setUnfolded(unfolded === group.name ? null : group.name);
+                        }}
+                      >
+                        {unfolded === group.name ? '▾' : '▸'}
+                      </button>
+                      <Line text={group.name} className="hops-strong" />
+                      <span className="hops-chip">{`v${String(group.version)}`}</span>
+                      <span className="hops-spacer" />
+                      <Age at={group.updated_at} now={now} />
+                    </div>
+                    <div className="hops-group-more hops-faint">
+                      <span className="hops-figure">{trans.__('%1 rows', whole(group.rows))}</span>
+                      <Line text={group.description} />
+                    </div>
                   </div>
-                  <div className="hops-group-more hops-faint">
-                    <span className="hops-figure">{trans.__('%1 rows', whole(group.rows))}</span>
-                    <Line text={group.description} />
-                  </div>
-                </div>
-              )}
-            />
-            {unfolded !== null && <Unfolded key={unfolded} name={unfolded} chosen={chosen} choose={choose} />}
-            <Datasets />
-          </>
-        ) : (
-          <Empty title={trans.__('No features yet')}>
-            <p>{trans.__('Save a table of a notebook as a feature group:')}</p>
-            <Snippet code={EXAMPLE} />
-          </Empty>
-        )
-      }
-    </Loaded>
+                )}
+              />
+              {unfolded !== null && <Unfolded key={unfolded} name={unfolded} chosen={chosen} choose={choose} />}
+            </>
+          ) : (
+            <Empty title={trans.__('No features yet')}>
+              <p>{trans.__('Save a table of a notebook as a feature group:')}</p>
+              <Snippet code={EXAMPLE} />
+            </Empty>
+          )
+        }
+      </Loaded>
+      <Datasets />
+    </>
   );
 }
 
@@ -252,14 +262,15 @@ function Unfolded({ name, chosen, choose }: { name: string } & Choosing): ReactN
   if (asked.error && !asked.data) {
     return <Problem error={asked.error} retry={asked.retry} />;
   }
+  const features = asked.data?.features ?? [];
   return (
     <div className="hops-drawer" role="region" aria-label={trans.__('Features of %1', name)}>
       <div className="hops-drawer-title">
         <Line text={name} className="hops-strong" />
       </div>
       <Rows
-        items={asked.data?.features ?? []}
-        height={30}
+        items={features}
+        height={features.some(feature => feature.description) ? 46 : 30}
         label={trans.__('Features of %1', name)}
         keyOf={feature => feature.name}
         isChosen={feature => chosen.has(`${name}.${feature.name}`)}
@@ -279,37 +290,6 @@ function Unfolded({ name, chosen, choose }: { name: string } & Choosing): ReactN
       />
     </div>
   );
-}
-
-function Datasets(): ReactNode {
-  const { trans, open } = useApp();
-  const asked = useAsked('datasets', api => api.get<Page<DatasetRow>>('/datasets', { limit: 100 }), ['features']);
-  const items = asked.data?.items ?? [];
-  return items.length ? (
-    <details className="hops-datasets" open>
-      <summary>{trans.__('Training datasets')}</summary>
-      <ul className="hops-list">
-        {items.map(each => (
-          <li key={each.full_name}>
-            <button
-              type="button"
-              className="hops-link"
-              onClick={() => {
-                open('dataset', each.full_name);
-              }}
-            >
-              {plain(each.full_name)}
-            </button>
-            <span className="hops-faint hops-figure">
-              {Object.entries(each.rows)
-                .map(([split, rows]) => `${plain(split, 20)} ${whole(rows)}`)
-                .join(', ')}
-            </span>
-          </li>
-        ))}
-      </ul>
-    </details>
-  ) : null;
 }
 
 export default FeaturesSection;

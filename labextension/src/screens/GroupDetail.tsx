@@ -6,7 +6,7 @@ import type { GroupDetail as Group, StatisticsDocument, Table, ValidationDocumen
 import { whole } from '../format';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
 import { Age, Line, plain } from '../parts/text';
-import { getCode } from './features/FeatureLine';
+import { getCode, groupName } from './features/code';
 import { Commits } from './features/Commits';
 import { FeatureTable } from './features/FeatureTable';
 import { Grid } from './features/Grid';
@@ -58,7 +58,7 @@ export function GroupDetail({ id }: { id: string }): ReactNode {
 function GroupHead({ group }: { group: Group }): ReactNode {
   const app = useApp();
   const { trans } = app;
-  const code = getCode([`${group.name}.*`]);
+  const code = getCode([`${groupName(group)}.*`]);
   return (
     <header className="hops-detail-head">
       <div className="hops-headline">

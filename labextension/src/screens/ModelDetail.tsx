@@ -4,6 +4,7 @@ import { useAction, useApp, useAsked } from '../app';
 import { path } from '../api/client';
 import type { Page, VersionRow } from '../api/types';
 import { amount, figure } from '../format';
+import { Doing } from '../parts/doing';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
 import { Age, Line, plain } from '../parts/text';
 import { LineagePicture } from './lineage/LineagePicture';
@@ -35,7 +36,7 @@ export function ModelDetail({ id }: { id: string }): ReactNode {
                 {
                   name: 'lineage',
                   label: trans.__('Lineage'),
-                  content: () => <LineagePicture kind="model" name={`${id}/${String(items[0]?.version ?? 1)}`} />
+                  content: () => <VersionLineage model={id} versions={items} />
                 }
               ]}
             />
@@ -45,6 +46,33 @@ export function ModelDetail({ id }: { id: string }): ReactNode {
         }
       </Loaded>
     </section>
+  );
+}
+
+function VersionLineage({ model, versions }: { model: string; versions: VersionRow[] }): ReactNode {
+  const { trans } = useApp();
+  const [chosen, setChosen] = useState<number | null>(null);
+  const version = versions.find(each => each.version === chosen)?.version ?? versions[0]?.version ?? 1;
+  return (
+    <div className="hops-stack">
+      <label className="hops-field">
+        {trans.__('Version')}{' '}
+        <select
+          className="hops-input"
+          value={version}
+          onChange={event => {
+            setChosen(Number(event.target.value));
+          }}
+        >
+          {versions.map(each => (
+            <option key={each.version} value={each.version}>
+              {each.version}
+            </option>
+          ))}
+        </select>
+      </label>
+      <LineagePicture kind="model" name={`${model}/${String(version)}`} />
+    </div>
   );
 }
 
@@ -64,6 +92,7 @@ function Versions({ versions }: { versions: VersionRow[] }): ReactNode {
               </th>
             ))}
             <th scope="col">{trans.__('Made by')}</th>
+            <th scope="col">{trans.__('From')}</th>
             <th scope="col">{trans.__('When')}</th>
             <th scope="col" className="hops-number">
               {trans.__('Size')}
@@ -124,6 +153,21 @@ function Version({ version, metrics }: { version: VersionRow; metrics: string[] 
         )}
       </td>
       <td>
+        {(version.inputs ?? []).map(input => (
+          <button
+            key={`${input.kind} ${input.full_name} ${String(input.commit)}`}
+            type="button"
+            className="hops-link"
+            title={plain(input.features.join(', '), 1000)}
+            onClick={() => {
+              app.open(input.kind === 'feature group' ? 'group' : 'dataset', input.full_name);
+            }}
+          >
+            {plain(input.full_name, 60)}
+          </button>
+        ))}
+      </td>
+      <td>
         <Age at={version.created_at} />
       </td>
       <td className="hops-number">{version.size_bytes === null ? '' : amount(version.size_bytes)}</td>
@@ -139,9 +183,7 @@ function Version({ version, metrics }: { version: VersionRow; metrics: string[] 
           {app.insertCode ? trans.__('Insert loading code') : trans.__('Copy loading code')}
         </button>
         {!app.isReadOnly && (
-          <button type="button" className="hops-button hops-danger" onClick={() => void remove()}>
-            {trans.__('Delete')}
-          </button>
+          <Doing label={trans.__('Delete')} doing={trans.__('Deleting…')} className="hops-danger" onClick={remove} />
         )}
       </td>
     </tr>
@@ -162,7 +204,7 @@ function Aliases({ version }: { version: VersionRow }): ReactNode {
             <button
               type="button"
               className="hops-chip-button"
-              aria-label={trans.__('Remove alias %1', each)}
+              aria-label={trans.__('Remove alias %1', plain(each, 80))}
               onClick={() => void act(() => api.delete(path`/models/${version.name}/aliases/${each}`))}
             >
               ×

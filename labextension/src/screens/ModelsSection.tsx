@@ -49,6 +49,7 @@ export function ModelsSection(): ReactNode {
               label={trans.__('Models')}
               keyOf={model => model.name}
               onEnd={models.more}
+              onSee={models.see}
               onOpen={model => {
                 open('model', model.name);
               }}

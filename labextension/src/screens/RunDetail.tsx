@@ -1,23 +1,30 @@
-/** All of one run: what the live view of its notebook shows, and what the record holds. */
+/** All of one run or study: what the live view of its notebook shows, and what the record holds. */
 import type { ReactNode } from 'react';
-import { useAction, useApp, useAsked } from '../app';
+import { useApp, useAsked } from '../app';
 import { path } from '../api/client';
 import type { RunDetail as Run } from '../api/types';
-import { RunView } from '../components/RunView';
-import { Connection, Loaded, Problem } from '../parts/frame';
-import { TranslatorContext } from '../translate';
-import { isBeginning, useLive } from './experiments/live';
+import { Connection, Loaded } from '../parts/frame';
+import { isBeginning } from './experiments/live';
+import { LiveView } from './experiments/LiveView';
 import { Recorded } from './experiments/Recorded';
 import { RunActions } from './experiments/RunActions';
 
+const REST_MS = 1000;
+
 export function RunDetail({ id }: { id: string }): ReactNode {
   const { trans } = useApp();
-  const asked = useAsked(`run ${id}`, api => api.get<Run>(path`/runs/${id}`), ['runs', 'models']);
+  const asked = useAsked(
+    `run ${id}`,
+    api => api.get<Run>(path`/runs/${id}`),
+    run => (run ? [`run/${run.run_id}`, 'models'] : [`run/${id}`, 'runs']),
+    REST_MS
+  );
+  const isStudy = asked.data?.kind === 'study';
   return (
-    <section className="hops-detail" aria-label={trans.__('Run')}>
+    <section className="hops-detail" aria-label={isStudy ? trans.__('Study') : trans.__('Run')}>
       <Connection />
       {isBeginning(asked) ? (
-        <LiveRun id={id} canStop={true} />
+        <LiveView id={id} canStop={true} />
       ) : (
         <Loaded asked={asked}>
           {run => (
@@ -28,8 +35,8 @@ export function RunDetail({ id }: { id: string }): ReactNode {
                 run={run}
                 first={{
                   name: 'live',
-                  label: trans.__('Progress'),
-                  content: () => <LiveRun id={run.run_id} canStop={run.can_stop} />
+                  label: isStudy ? trans.__('Trials') : trans.__('Progress'),
+                  content: () => <LiveView id={run.run_id} canStop={run.can_stop} />
                 }}
               />
             </>
@@ -37,27 +44,6 @@ export function RunDetail({ id }: { id: string }): ReactNode {
         </Loaded>
       )}
     </section>
-  );
-}
-
-function LiveRun({ id, canStop }: { id: string; canStop: boolean }): ReactNode {
-  const app = useApp();
-  const act = useAction();
-  const live = useLive(id);
-  const stop = canStop && !app.isReadOnly ? () => void act(() => app.api.post(path`/runs/${id}/stop`)) : undefined;
-  if (!live.run) {
-    return live.error ? (
-      <Problem error={live.error} retry={live.retry} />
-    ) : (
-      <div className="hops-loading" role="status">
-        {app.trans.__('Loading…')}
-      </div>
-    );
-  }
-  return (
-    <TranslatorContext.Provider value={app.trans}>
-      <RunView run={live.run} onStop={stop} />
-    </TranslatorContext.Provider>
   );
 }
 

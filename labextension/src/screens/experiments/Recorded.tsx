@@ -2,7 +2,8 @@ import type { ReactNode } from 'react';
 import { useApp } from '../../app';
 import type { RunDetail } from '../../api/types';
 import { Tabs, type Tab } from '../../parts/frame';
-import { Captured, Facts, RecordedOutput, SourceView } from './facts';
+import { Captured, Facts, SourceView } from './facts';
+import { RecordedOutput } from './RecordedOutput';
 import { Used } from './Used';
 
 /** What the record holds of a run, after what is seen live. */
@@ -24,7 +25,7 @@ export function Recorded({ run, first }: { run: RunDetail; first: Tab }): ReactN
         {
           name: 'output',
           label: trans.__('Output'),
-          content: () => <RecordedOutput key={run.run_id} runId={run.run_id} />
+          content: () => <RecordedOutput key={run.run_id} runId={run.run_id} ranks={ranksOf(run)} />
         },
         {
           name: 'environment',
@@ -39,4 +40,10 @@ export function Recorded({ run, first }: { run: RunDetail; first: Tab }): ReactN
       ]}
     />
   );
+}
+
+/** How many ranks a run had, or has. */
+function ranksOf(run: RunDetail): number {
+  const told = Number(run.end.world_size ?? run.facts.workers ?? 1);
+  return run.kind !== 'study' && Number.isInteger(told) ? Math.max(1, told) : 1;
 }

@@ -2,6 +2,8 @@ import type { ReactNode } from 'react';
 import { useAction, useApp } from '../../app';
 import { path } from '../../api/client';
 import type { RunDetail } from '../../api/types';
+import { Doing } from '../../parts/doing';
+import { plain } from '../../parts/text';
 
 /** What can be done with a run, besides stopping it, which its live view offers. */
 export function RunActions({ run }: { run: RunDetail }): ReactNode {
@@ -10,10 +12,10 @@ export function RunActions({ run }: { run: RunDetail }): ReactNode {
   const act = useAction();
   const insert = app.insertCode;
   const remove = () =>
-    void act(async () => {
+    act(async () => {
       const { api } = app;
       await api.delete(path`/runs/${run.run_id}`);
-      app.notify(trans.__('Deleted %1', run.name), 'info', {
+      app.notify(trans.__('Deleted %1', plain(run.name, 80)), 'info', {
         label: trans.__('Undo'),
         run: () => void act(() => api.post(path`/runs/${run.run_id}/restore`))
       });
@@ -52,18 +54,15 @@ export function RunActions({ run }: { run: RunDetail }): ReactNode {
         {trans.__('Lineage')}
       </button>
       {!app.isReadOnly && run.is_final && !run.is_deleted && (
-        <button type="button" className="hops-button hops-danger" onClick={remove}>
-          {trans.__('Delete')}
-        </button>
+        <Doing label={trans.__('Delete')} doing={trans.__('Deleting…')} className="hops-danger" onClick={remove} />
       )}
       {!app.isReadOnly && run.is_deleted && (
-        <button
-          type="button"
-          className="hops-button"
-          onClick={() => void act(() => app.api.post(path`/runs/${run.run_id}/restore`))}
-        >
-          {trans.__('Restore')}
-        </button>
+        <Doing
+          label={trans.__('Restore')}
+          doing={trans.__('Restoring…')}
+          className=""
+          onClick={() => act(() => app.api.post(path`/runs/${run.run_id}/restore`))}
+        />
       )}
     </div>
   );

@@ -3,19 +3,24 @@ import { useApp } from '../../app';
 import type { RunRow } from '../../api/types';
 import { duration, figure } from '../../format';
 import { Sparkline } from '../../parts/pictures';
-import { Age, Line } from '../../parts/text';
+import { Doing } from '../../parts/doing';
+import { Age, Line, plain } from '../../parts/text';
+import { stateName } from '../../states';
 
 interface Props {
   run: RunRow;
   isChosen: boolean;
   onChoose: (() => void) | null;
-  onStop: (() => void) | null;
+  /** Resolves when it was asked for, or could not be. */
+  onStop: (() => Promise<unknown>) | null;
+  onRestore: (() => Promise<unknown>) | null;
   now: number;
 }
 
 /** A run as the list of the sidebar shows it: two lines. */
-export function RunLine({ run, isChosen, onChoose, onStop, now }: Props): ReactNode {
+export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now }: Props): ReactNode {
   const { trans } = useApp();
+  const state = stateName(run.state, trans);
   return (
     <div className="hops-runline">
       <div className="hops-runline-head">
@@ -23,7 +28,7 @@ export function RunLine({ run, isChosen, onChoose, onStop, now }: Props): ReactN
           <input
             type="checkbox"
             checked={isChosen}
-            aria-label={trans.__('Choose %1 for a comparison', run.name)}
+            aria-label={trans.__('Choose %1 for a comparison', plain(run.name, 80))}
             tabIndex={-1}
             onChange={onChoose}
           />
@@ -31,42 +36,48 @@ export function RunLine({ run, isChosen, onChoose, onStop, now }: Props): ReactN
         <i
           className={`hops-light hops-light-${run.state}`}
           role="img"
-          aria-label={run.state}
-          title={run.reason || run.state}
+          aria-label={state}
+          title={plain(run.reason, 1000) || state}
         />
         {run.kind === 'study' && <span className="hops-chip">{trans.__('study')}</span>}
         <Line text={run.name} className="hops-strong" />
-        {onStop && (
-          <button
-            type="button"
-            className="hops-button hops-small"
+        {onStop && (run.can_stop || run.state === 'stopping') && (
+          <Doing
+            label={trans.__('Stop')}
+            title={trans.__('Stop %1', plain(run.name, 60))}
+            doing={trans.__('Stopping…')}
+            isDoing={run.state === 'stopping'}
             onClick={onStop}
-            title={trans.__('Stop %1', run.name)}
-          >
-            {run.state === 'stopping' ? trans.__('Stopping…') : trans.__('Stop')}
-          </button>
+          />
+        )}
+        {onRestore && run.is_deleted && (
+          <Doing
+            label={trans.__('Restore')}
+            title={trans.__('Restore %1', plain(run.name, 60))}
+            doing={trans.__('Restoring…')}
+            onClick={onRestore}
+          />
         )}
         <Age at={run.created_at} now={now} />
       </div>
       <div className="hops-runline-more">
         {!run.is_final && run.fraction !== null ? (
-          <progress max={1} value={run.fraction} aria-label={run.progress || trans.__('Progress')} />
+          <progress max={1} value={run.fraction} aria-label={plain(run.progress) || trans.__('Progress')} />
         ) : null}
         {run.is_final ? (
-          <span className="hops-faint hops-figure">
-            {run.duration_s === null ? run.state : duration(run.duration_s)}
-          </span>
+          <span className="hops-faint hops-figure">{run.duration_s === null ? state : duration(run.duration_s)}</span>
         ) : (
-          <Line text={run.progress || run.state} className="hops-faint" />
+          <Line text={run.progress || state} className="hops-faint" />
         )}
         {run.leading && (
           <>
-            <span className="hops-faint hops-figure hops-metric" title={trans.__('best %1', run.leading.name)}>
-              {run.leading.name} {figure(run.leading.best ?? run.leading.last)}
-            </span>
+            <Line
+              text={`${plain(run.leading.name, 80)} ${figure(run.leading.best ?? run.leading.last)}`}
+              className="hops-faint hops-figure hops-metric"
+            />
             <Sparkline
               values={run.leading.values}
-              label={trans.__('Course of %1, last %2', run.leading.name, figure(run.leading.last))}
+              label={trans.__('Course of %1, last %2', plain(run.leading.name, 80), figure(run.leading.last))}
             />
           </>
         )}

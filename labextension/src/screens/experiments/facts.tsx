@@ -1,11 +1,9 @@
 /** Tables of names and values, and long texts. */
-import { useState, type ReactNode } from 'react';
-import { useAction, useApp, useAsked } from '../../app';
-import { path } from '../../api/client';
-import type { RunDetail, TextPart } from '../../api/types';
-import { AnsiText } from '../../components/AnsiText';
+import type { ReactNode } from 'react';
+import { useApp } from '../../app';
+import type { RunDetail } from '../../api/types';
 import { amount } from '../../format';
-import { Empty, Loaded } from '../../parts/frame';
+import { Empty } from '../../parts/frame';
 import { Line, plain } from '../../parts/text';
 
 /** Names and values; a value that is an object is shown as its parts. */
@@ -90,53 +88,5 @@ export function SourceView({ code }: { code: string }): ReactNode {
     </pre>
   ) : (
     <Empty title={trans.__('The record has no source')} />
-  );
-}
-
-const PART = 100_000;
-
-/** What a rank wrote, from the record: the end first, earlier parts on request. */
-export function RecordedOutput({ runId, rank = 0 }: { runId: string; rank?: number }): ReactNode {
-  const { trans, api } = useApp();
-  const act = useAction();
-  const [earlier, setEarlier] = useState<TextPart[]>([]);
-  const asked = useAsked(
-    `output ${runId} ${String(rank)}`,
-    each => each.get<TextPart>(path`/runs/${runId}/output`, { rank, limit: PART }),
-    [`run/${runId}`]
-  );
-  return (
-    <Loaded asked={asked}>
-      {last => {
-        const first = earlier[0] ?? last;
-        const text = [...earlier, last].map(part => part.text).join('');
-        if (!last.total) {
-          return <Empty title={trans.__('It wrote nothing')} />;
-        }
-        return (
-          <>
-            {first.start > 0 && (
-              <button
-                type="button"
-                className="hops-button"
-                onClick={() =>
-                  void act(async () => {
-                    const offset = Math.max(0, first.start - PART);
-                    const query = { rank, offset, limit: first.start - offset };
-                    const part = await api.get<TextPart>(path`/runs/${runId}/output`, query);
-                    setEarlier(before => [part, ...before]);
-                  })
-                }
-              >
-                {trans.__('Earlier: %1 characters before this', first.start.toLocaleString('en-US'))}
-              </button>
-            )}
-            <pre className="hops-source" dir="ltr" tabIndex={0} aria-label={trans.__('Output of rank %1', rank)}>
-              <AnsiText parts={[['stdout', text]]} />
-            </pre>
-          </>
-        );
-      }}
-    </Loaded>
   );
 }

@@ -1,7 +1,7 @@
 /** Following one run: what the notebook's live view shows, of a run that anybody started. */
 import { useCallback, useEffect, useRef, useState } from 'react';
-import { useApp, type Asked } from '../../app';
-import { ApiError, path } from '../../api/client';
+import { problemOf, useApp, useAwake, type Asked } from '../../app';
+import { path, type ApiError } from '../../api/client';
 import type { Live } from '../../api/types';
 import { advance, type RunModel } from '../../model';
 import { advanceStudy, type StudyModel } from '../../study';
@@ -47,16 +47,22 @@ export function isBeginning(asked: Asked<unknown>): boolean {
 /** A run or study as it is now, kept up to date while the screen is open. */
 export function useLive(runId: string): Followed {
   const { api } = useApp();
+  const isAwake = useAwake();
   const [state, setState] = useState<Folded & { error: ApiError | null }>({ run: null, study: null, error: null });
-  const known = useRef<Folded & { cursor: string }>({ run: null, study: null, cursor: '' });
+  const known = useRef<Folded & { of: string; cursor: string }>({ of: runId, run: null, study: null, cursor: '' });
   const pull = useRef<() => void>(() => undefined);
 
   useEffect(() => {
     let isGone = false;
     let isAsking = false;
     let isAgainWanted = false;
-    known.current = { run: null, study: null, cursor: '' };
-    setState({ run: null, study: null, error: null });
+    if (!isAwake) {
+      return;
+    }
+    if (known.current.of !== runId) {
+      known.current = { of: runId, run: null, study: null, cursor: '' };
+      setState({ run: null, study: null, error: null });
+    }
 
     const ask = async () => {
       if (isAsking) {
@@ -72,7 +78,9 @@ export function useLive(runId: string): Followed {
             return;
           }
           const next = folded(known.current, live, Date.now() / 1000);
-          known.current = next ? { ...next, cursor: live.cursor } : { run: null, study: null, cursor: '' };
+          known.current = next
+            ? { of: runId, ...next, cursor: live.cursor }
+            : { of: runId, run: null, study: null, cursor: '' };
           if (next) {
             setState({ ...next, error: null });
           } else {
@@ -82,8 +90,7 @@ export function useLive(runId: string): Followed {
         } while (isAgainWanted);
       } catch (error) {
         if (!isGone) {
-          const told = error instanceof ApiError ? error : new ApiError(0, 'Something went wrong', String(error));
-          setState(before => ({ ...before, error: told }));
+          setState(before => ({ ...before, error: problemOf(error) }));
         }
       } finally {
         isAsking = false;
@@ -96,7 +103,7 @@ export function useLive(runId: string): Followed {
       isGone = true;
       leave();
     };
-  }, [api, runId]);
+  }, [api, runId, isAwake]);
 
   const retry = useCallback(() => {
     pull.current();

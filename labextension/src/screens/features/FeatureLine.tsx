@@ -3,17 +3,13 @@ import { useApp } from '../../app';
 import type { Feature } from '../../api/types';
 import { Bars } from '../../parts/pictures';
 import { Line, plain } from '../../parts/text';
+import { getCode } from './code';
 
 interface Props {
   group: string;
   feature: Feature;
   isChosen: boolean;
   onChoose: () => void;
-}
-
-/** `%features get` for some features, whose names are qualified. */
-export function getCode(names: Iterable<string>): string {
-  return `%features get ${[...names].join(' ')} --as df`;
 }
 
 /** Let what is dragged become code where it is dropped. */
@@ -36,14 +32,17 @@ export function FeatureLine({ group, feature, isChosen, onChoose }: Props): Reac
       }}
       title={plain(feature.description || feature.name, 1000)}
     >
-      <input type="checkbox" checked={isChosen} aria-label={trans.__('Choose %1', name)} onChange={onChoose} />
-      <Line text={feature.name} />
-      {feature.is_key && <span className="hops-chip">{trans.__('key')}</span>}
-      {feature.is_event_time && <span className="hops-chip">{trans.__('time')}</span>}
-      <span className="hops-spacer" />
-      {nulls && <span className="hops-faint hops-figure">{nulls}</span>}
-      <span className="hops-faint hops-type">{plain(feature.type, 30)}</span>
-      <Bars sketch={feature.sketch} label={trans.__('Distribution of %1', feature.name)} />
+      <div className="hops-feature-head">
+        <input type="checkbox" checked={isChosen} aria-label={trans.__('Choose %1', plain(name))} onChange={onChoose} />
+        <Line text={feature.name} />
+        {feature.is_key && <span className="hops-chip">{trans.__('key')}</span>}
+        {feature.is_event_time && <span className="hops-chip">{trans.__('time')}</span>}
+        <span className="hops-spacer" />
+        {nulls && <span className="hops-faint hops-figure">{nulls}</span>}
+        <span className="hops-faint hops-type">{plain(feature.type, 30)}</span>
+        <Bars sketch={feature.sketch} label={trans.__('Distribution of %1', plain(feature.name, 80))} />
+      </div>
+      {feature.description && <Line text={feature.description} className="hops-faint hops-feature-more" />}
     </div>
   );
 }
