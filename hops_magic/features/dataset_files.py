@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features.dataset import Dataset
 from hops_magic.features.errors import FeatureError, StoreError
 from hops_magic.features.model import Column
-from hops_magic.features.readers import as_form, as_streamed
+from hops_magic.features.readers import as_form
 from hops_magic.features.streaming import StreamedRows, write_parts
 from hops_magic.settings import redacted
 
@@ -127,27 +127,15 @@ def write_split(
 
 
 def read_split(folder: DatasetFolder, split: str, file_format: str, columns: Sequence[Column], form: str) -> Any:
-    """Read a split in a form.
-
-    Raises
-    ------
-    FeatureError
-        If files of that format have no such form.
-    """
+    """Read a split in a form of tables in memory."""
     import pyarrow as pa
 
-    if form in ("dask", "tf"):
-        if file_format != "parquet":
-            raise FeatureError(
-                f"--as {form} streams datasets of Parquet files, and this one is {file_format}: read it as df"
-            )
-        return as_streamed(StreamedRows.of(folder.files(split)), form)
     with tempfile.TemporaryDirectory(prefix="hops-dataset-") as scratch:
         files = folder.local(split, Path(scratch))
         if file_format == "parquet":
             return as_form(StreamedRows.of([str(file) for file in files]).to_arrow(), form)
         if file_format == "csv":
-            return as_form(pa.concat_tables([_read_csv(file, columns) for file in files]), form)
+            return as_form(pa.concat_tables([csv_reader(file, columns).read_all() for file in files]), form)
         names = [column.name for column in columns]
         return as_form(pa.table(dict(zip(names, _read_numbers(files, file_format, names), strict=True))), form)
 
@@ -185,13 +173,13 @@ def _write_csv(rows: Any, place: Path, label: str | None) -> None:  # noqa: ARG0
             writer.write_batch(batch)
 
 
-def _read_csv(file: Path, columns: Sequence[Column]) -> pa.Table:
-    """Read what ``_write_csv`` wrote: it quotes all strings, so only what is empty and not quoted is null."""
+def csv_reader(file: Path, columns: Sequence[Column]) -> pa.RecordBatchReader:
+    """Read, part by part, what ``_write_csv`` wrote: it quotes all strings, so only what is empty and not quoted is null."""
     from pyarrow import csv
 
     from hops_magic.features.types import arrow_type
 
-    return csv.read_csv(
+    return csv.open_csv(
         file,
         read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
         # a row of one column that is null is an empty line
@@ -260,13 +248,22 @@ def _first_line(error: Exception) -> str:
     return redacted(str(error).strip().splitlines()[0][:200])
 
 
-def first_rows(dataset: Dataset, split: str, limit: int) -> pa.Table:
-    """Return the first rows of a split; of Parquet files no more than these are read."""
+def some_rows(dataset: Dataset, split: str, limit: int, offset: int = 0) -> pa.Table:
+    """Return rows of a split in the order of its files; of Parquet files, those before them are counted, not read."""
     folder = DatasetFolder(dataset.location)
     if dataset.recipe.file_format != "parquet":
         found: pa.Table = read_split(folder, split, dataset.recipe.file_format, dataset.columns, "arrow")
-        return found.slice(0, limit)
+        return found.slice(offset, limit)
+    import pyarrow as pa
     from pyarrow import dataset as arrow_dataset
 
-    rows: pa.Table = arrow_dataset.dataset(folder.files(split), format="parquet").head(limit)
-    return rows
+    files = arrow_dataset.dataset(folder.files(split), format="parquet")
+    parts = [files.schema.empty_table()]
+    for fragment in files.get_fragments():
+        rows = fragment.count_rows()
+        if offset < rows and limit > 0:
+            part = fragment.head(offset + limit, schema=files.schema).slice(offset)
+            parts.append(part)
+            limit -= part.num_rows
+        offset = max(0, offset - rows)
+    return pa.concat_tables(parts)

@@ -12,13 +12,16 @@ from hops_magic.features import column_statistics
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.dataset import Dataset, Recipe
 from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, write_split
+from hops_magic.features.dataset_streams import streamed_split
 from hops_magic.features.errors import ConflictError, FeatureError, StoreError, UnknownNameError
 from hops_magic.features.folders import again_beside, new_folder, sweep
 from hops_magic.features.model import Column
 from hops_magic.features.names import DATASETS, GroupName, nearest, parse_group
 from hops_magic.features.query import Terms
+from hops_magic.features.readers import STREAMED, as_streamed
 from hops_magic.features.reading import Reader, Request, reads_of
 from hops_magic.features.splits import SplitByShare, SplitByTime, parts_of
+from hops_magic.features.streaming import AnswerFiles
 from hops_magic.features.tables import incoming
 from hops_magic.features.types import in_utc
 from hops_magic.runs.inputs import FeatureInput
@@ -153,7 +156,16 @@ class Datasets:
         if part not in dataset.rows:
             raise UnknownNameError("split", part, nearest(part, dataset.rows) or tuple(dataset.rows), dataset.full_name)
         self._reads.append(dataset.input_of())
-        return _read(dataset, part, form)
+        if form not in STREAMED:
+            return _read(dataset, part, form)
+        rows = streamed_split(
+            DatasetFolder(dataset.location),
+            part,
+            dataset.recipe.file_format,
+            dataset.columns,
+            AnswerFiles(self.settings.home / "answers"),
+        )
+        return as_streamed(rows, form)
 
     def delete_dataset(self, reference: str) -> list[Dataset]:
         """Delete a version with its files; all versions if none is said."""

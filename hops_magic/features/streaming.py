@@ -97,6 +97,11 @@ class StreamedRows:
 
         if self.first:
             raise UsageError("a rank's part has no Dask DataFrame: take it of all rows, before hops.shard")
+        # of object stores, Dask would want other libraries than those that the store uses
+        if "://" in self.files[0]:
+            from pyarrow.fs import FileSystem
+
+            return dd.read_parquet(list(self.files), filesystem=FileSystem.from_uri(self.files[0])[0])
         return dd.read_parquet(list(self.files))
 
     def dataset(

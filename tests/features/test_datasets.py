@@ -90,11 +90,19 @@ def test_csv_refuses_what_it_cannot_hold(store, values):
         store.create_dataset("all", request_of("x"), file_format="csv", statistics=False)
 
 
-def test_a_dataset_streams(clicks):
-    clicks.create_dataset("buying", REQUEST, label="bought", statistics=False)
-    batches = list(clicks.read_dataset("buying", form="tf").dataset(100, label="bought"))
+@pytest.mark.parametrize("file_format", ["parquet", "csv", "npy", "tfrecord"])
+def test_a_dataset_of_every_format_streams(clicks, file_format):
+    clicks.create_dataset("buying", REQUEST, label="bought", file_format=file_format, statistics=False)
+    rows = clicks.read_dataset("buying", form="tf")
+    batches = list(rows.dataset(100, label="bought"))
     assert [tuple(x.shape) for x, _ in batches[-2:]] == [(100, 3), (1, 3)]
+    whole = clicks.read_dataset("buying", form="arrow")
+    assert rows.to_arrow().to_pydict() == whole.to_pydict()
     assert len(clicks.read_dataset("buying", form="dask").compute()) == ROWS
+    # a version never changes: its rows are converted once, and those of the next one anew
+    assert clicks.read_dataset("buying", form="tf").files == rows.files
+    clicks.create_dataset("buying", REQUEST, file_format=file_format, statistics=False)
+    assert clicks.read_dataset("buying", form="tf").files != rows.files
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "csv", "npy", "tfrecord"])

@@ -5,7 +5,7 @@ import pytest
 from writers import BATCH, Writer, batch
 
 from hops_magic.features.errors import StoreError
-from hops_magic.features.store import FeatureStore
+from hops_magic.features.store import FeatureStore, request_of
 from hops_magic.settings import FeatureSettings
 
 
@@ -57,6 +57,16 @@ def test_groups_are_written_read_changed_and_dropped(shared, day):
     assert store.catalog.state() != seen
     other.drop("teams")
     assert [group.name for group in store.groups()] == ["forms"]
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
+def test_a_dataset_in_an_object_store_streams(s3_settings, file_format):
+    store = FeatureStore(s3_settings)
+    store.save({"team_id": [1, 2, 3], "budget": [1.0, 2.0, 3.0]}, "teams", key="team_id", statistics=False)
+    store.create_dataset("wins", request_of("team_id", "budget"), file_format=file_format, statistics=False)
+    assert sorted(store.read_dataset("wins", form="dask")["budget"].compute()) == [1.0, 2.0, 3.0]
+    rows = store.read_dataset("wins", form="tf").of_rank(1, 3)
+    assert [block["team_id"].to_pylist() for block in rows.blocks()] == [[2]]
 
 
 def test_four_processes_that_write_one_group_at_once_lose_nothing(shared):
