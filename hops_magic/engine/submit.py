@@ -174,7 +174,7 @@ def submit_study(client: Client, job: StudyJob, buffers: Mapping[str, memoryview
         If the data cannot be brought to the cluster.
     """
     state = _state_with_slots(client)
-    _check_slots(job.trial, state, "workers_per_trial")
+    _check_slots(job.trial, state, of_trials=True)
     run_id = job.beginning.run_id
     sizes = {digest: data.nbytes for digest, data in buffers.items()}
     trial = replace(job.trial, buffers=sizes, buffer_source=_bring(client, run_id, buffers, state), data_of=run_id)
@@ -260,14 +260,16 @@ def _state_with_slots(client: Client) -> dict[str, Any]:
         time.sleep(0.1)
 
 
-def _check_slots(job: Job, state: dict[str, Any], option: str = "workers") -> None:
+def _check_slots(job: Job, state: dict[str, Any], *, of_trials: bool = False) -> None:
+    option, gpus_option = ("workers_per_trial", "gpus_per_trial") if of_trials else ("workers", "gpus_per_rank")
     total, per_rank = sum(state["slots"].values()), job.slots_per_rank
     if job.options.gpus_per_rank and not any(state["gpus"].values()):
         remedy = "leave it out, or connect to a cluster with GPUs"
-        raise OptionError("gpus_per_rank", "must be 0 on a cluster without GPUs", job.options.gpus_per_rank, remedy)
+        gpus = job.options.gpus_per_rank * (job.options.workers if of_trials else 1)
+        raise OptionError(gpus_option, "must be 0 on a cluster without GPUs", gpus, remedy)
     if any(state["gpus"].values()) and per_rank > total:
         remedy = "give the rank fewer, or connect to a cluster with more"
-        raise OptionError("gpus_per_rank", f"must be at most {total} (the cluster's GPUs)", per_rank, remedy)
+        raise OptionError(gpus_option, f"must be at most {total} (the cluster's GPUs)", per_rank, remedy)
     if job.options.workers * per_rank > total:
         most = total // per_rank
         remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"

@@ -39,7 +39,9 @@ class AblateOptions:
     repeats: int = option(1, "seeds; each component is left out once with each", at_least=1)
     parallel: int | None = option(None, "trials at once (default: as many as fit)", flags=("-p",), at_least=1)
     workers_per_trial: int = option(1, "ranks that train each trial together", at_least=1)
-    gpus_per_trial: int | None = option(None, "GPUs of each trial, mirrored inside it", at_least=0)
+    gpus_per_trial: int | None = option(
+        None, "GPUs of each trial: mirrored inside its rank, or one for each of its ranks", at_least=0
+    )
     retries: int = option(1, "times a trial may start again after its process or worker was lost", at_least=0)
     seed: int | None = option(None, "the first seed (default: drawn and recorded)", at_least=0)
     framework: str = option("auto", "what makes the body parallel; none: plain Python", choices=FRAMEWORKS)

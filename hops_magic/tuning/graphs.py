@@ -117,6 +117,7 @@ def _dimension(node: Any, *, is_choice: bool) -> Dimension:
     if name == "categorical":
         weights = given["p"]
         return Dimension(kind=Kind.CATEGORICAL, weights=tuple(float(_number(p)) for p in _parts(weights)))
+    _check(name, _label(node), numbers)
     if name in ("randint", "uniformint"):
         first, last = int(numbers["low"]), numbers.get("high")
         if name == "randint":
@@ -135,6 +136,16 @@ def _dimension(node: Any, *, is_choice: bool) -> Dimension:
     if kind.is_log:
         low, high = math.exp(low), math.exp(high)
     return Dimension(kind=kind, low=low, high=high, q=q)
+
+
+def _check(name: str, label: str, numbers: Mapping[str, float]) -> None:
+    """Refuse what hyperopt accepts and cannot draw from."""
+    low, high = numbers.get("low"), numbers.get("high")
+    if low is not None and high is not None and (low > high if name == "uniformint" else low >= high):
+        raise UsageError(f"hp.{name} of {label} must have a lower bound below its upper one, got {low:g} and {high:g}")
+    for what in ("q", "sigma"):
+        if what in numbers and numbers[what] <= 0:
+            raise UsageError(f"hp.{name} of {label} must have {what} above 0, got {numbers[what]:g}")
 
 
 def _parts(weights: Any) -> list[Any]:

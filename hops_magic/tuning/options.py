@@ -34,7 +34,9 @@ class TuneOptions:
     target: float | None = option(None, "end the study when the metric is this good", metavar="VALUE")
     parallel: int | None = option(None, "trials at once (default: as many as fit)", flags=("-p",), at_least=1)
     workers_per_trial: int = option(1, "ranks that train each trial together", at_least=1)
-    gpus_per_trial: int | None = option(None, "GPUs of each trial, mirrored inside it", at_least=0)
+    gpus_per_trial: int | None = option(
+        None, "GPUs of each trial: mirrored inside its rank, or one for each of its ranks", at_least=0
+    )
     retries: int = option(1, "times a trial may start again after its process or worker was lost", at_least=0)
     fail_fast: int = option(3, "end the study if the first so many trials fail with the same error; 0: never", at_least=0)
     seed: int | None = option(None, "seed of the suggestions and of each trial (default: drawn and recorded)", at_least=0)

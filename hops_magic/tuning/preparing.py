@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import OptionError, UsageError
+from hops_magic.errors import OptionError, UnsupportedError, UsageError
 from hops_magic.frameworks.ablating import AblationSpec
 from hops_magic.options import as_dict
 from hops_magic.runs.events import Event
@@ -124,6 +124,7 @@ def prepare_study(
     trial = _trial(source, namespace, options, surroundings, provided=space.names, kind="study")
     overwritten = check_space(space, trial.captured, namespace, surroundings.origin.label)
     start_with = _points(options.start_with, space)
+    _check_names(options, search, stop)
     _check_grid(options, space)
     return PreparedStudy(
         trial=trial,
@@ -179,7 +180,7 @@ def _trial(
     _ = options.metric  # before anything else: what to tune for must be named
     trial_options = DistributedOptions(
         workers=options.workers_per_trial,
-        gpus_per_rank=options.gpus_per_trial,
+        gpus_per_rank=_gpus_per_rank(options),
         framework=options.framework,
         checkpoint_s=options.checkpoint_s,
         seed=options.seed,
@@ -190,8 +191,23 @@ def _trial(
         no_out=not options.keep_model,
     )
     # the very namespace: functions of the notebook must find their names, hyperparameters too, where the cell does
-    trial = prepare(source, namespace, trial_options, surroundings, provided=provided)
+    try:
+        trial = prepare(source, namespace, trial_options, surroundings, provided=provided)
+    except UnsupportedError as error:
+        ranks, gpus = options.workers_per_trial, options.gpus_per_trial
+        rule = f"must be {ranks}, one for each of --workers-per-trial {ranks}"
+        raise OptionError("--gpus-per-trial", rule, gpus, f"--workers-per-trial {gpus} trains the same model") from error
     return trial if options.name else replace(trial, name=f"{kind}-{trial.name}")
+
+
+def _gpus_per_rank(options: TuneOptions) -> int | None:
+    gpus, ranks = options.gpus_per_trial, options.workers_per_trial
+    if not gpus:
+        return gpus
+    if gpus % ranks:
+        rule = f"must be a multiple of {ranks} (--workers-per-trial), since ranks share no GPU"
+        raise OptionError("--gpus-per-trial", rule, gpus)
+    return gpus // ranks
 
 
 def _hidden(space: Space, namespace: Mapping[str, Any], surroundings: Surroundings) -> tuple[str, ...]:
@@ -219,6 +235,20 @@ def _points(text: str | None, space: Space) -> tuple[Point, ...]:
     if not all(isinstance(values, dict) for values in found):
         raise OptionError("--start-with", "must be a dictionary or a list of them", text)
     return tuple(space.point(values) for values in found)
+
+
+def _check_names(options: TuneOptions, search: Any, stop: Any) -> None:
+    """Refuse here what would otherwise fail where the study lives: searches and rules that are none, options they ignore."""
+    from hops_magic.tuning.searches import check_search
+    from hops_magic.tuning.stopping import check_unused, make_rule
+
+    if search is None:
+        check_search(options.search)
+    grace, reduction, max_steps = options.grace, options.reduction, options.max_steps
+    if stop is None:
+        make_rule(options.stop, grace=grace, reduction=reduction, max_steps=max_steps)
+    else:
+        check_unused("a rule of your own", grace=grace, reduction=reduction, max_steps=max_steps)
 
 
 def _check_grid(options: TuneOptions, space: Space) -> None:

@@ -308,10 +308,26 @@ def make_rule(
             raise OptionError("--grace", f"must be less than the steps of a trial ({longest})", first, "say --max-steps")
         kind = Asha if name == "asha" else Hyperband
         return Steps(kind(first, reduction or REDUCTION, longest, show))
-    for option, value in (("--reduction", reduction), ("--max-steps", max_steps)):
-        if value is not None:
-            raise OptionError(option, f"has no meaning with --stop {name}", value, "it belongs to asha and hyperband")
+    check_unused(f"--stop {name}", grace=grace if name == "none" else None, reduction=reduction, max_steps=max_steps)
     return Steps(Median(grace or MEDIAN_GRACE, show=show) if name == "median" else Never())
+
+
+def check_unused(rule: str, *, grace: int | None = None, reduction: int | None = None, max_steps: int | None = None) -> None:
+    """Refuse options that a rule would ignore.
+
+    Raises
+    ------
+    OptionError
+        Naming the rules that have the option.
+    """
+    rungs = "asha and hyperband"
+    for option, value, owners in (
+        ("--grace", grace, f"median, {rungs}"),
+        ("--reduction", reduction, rungs),
+        ("--max-steps", max_steps, rungs),
+    ):
+        if value is not None:
+            raise OptionError(option, f"has no meaning with {rule}", value, f"it belongs to {owners}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -227,6 +227,8 @@ def test_more_than_the_cluster_has_is_refused_before_anything_starts(begin, sess
     before = set(cluster_state(session.clusters.current().client)["runs"])
     with pytest.raises(OptionError, match="workers_per_trial must be at most 3"):
         begin("x", PARABOLA, workers_per_trial=4)
+    with pytest.raises(OptionError, match="gpus_per_trial must be 0 on a cluster without GPUs, got 2"):
+        begin("x", PARABOLA, workers_per_trial=2, gpus_per_trial=2)
     with pytest.raises(OptionError, match="parallel must be at most 3"):
         begin("x", PARABOLA, parallel=4)
     with pytest.raises(OptionError, match="must be at least 3"):

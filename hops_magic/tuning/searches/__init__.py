@@ -28,11 +28,7 @@ def make_search(name: str, space: Space, *, seed: int, stopping: str = "median",
     OptionError
         For a name that is none.
     """
-    if name not in SEARCHES:
-        close = get_close_matches(name, SEARCHES, n=1)
-        raise OptionError(
-            "search", f"must be one of {', '.join(SEARCHES)}", name, f"did you mean {close[0]}?" if close else ""
-        )
+    check_search(name)
     if name == "auto":
         name = "tpe" if stopping in ("asha", "hyperband") else "optuna"
     if name == "grid":
@@ -40,6 +36,21 @@ def make_search(name: str, space: Space, *, seed: int, stopping: str = "median",
 
         return GridSearch(space, start_with)
     return Distinct(_engine(name, space, seed), space, seed, start_with)
+
+
+def check_search(name: str) -> None:
+    """Refuse a name that is no built-in search.
+
+    Raises
+    ------
+    OptionError
+        With the nearest name.
+    """
+    if name not in SEARCHES:
+        close = get_close_matches(name, SEARCHES, n=1)
+        raise OptionError(
+            "search", f"must be one of {', '.join(SEARCHES)}", name, f"did you mean {close[0]}?" if close else ""
+        )
 
 
 def _engine(name: str, space: Space, seed: int) -> Engine:
