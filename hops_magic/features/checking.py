@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.conditions import check_condition, first_line
-from hops_magic.features.engine import rows_of, value_of
+from hops_magic.features.engine import is_of_storage, rows_of, value_of
 from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, UnknownNameError
 from hops_magic.features.key_types import KeyColumn, comparable
 from hops_magic.features.model import COMMITTED_AT, Group
@@ -201,6 +201,8 @@ def rows_where(connection: duckdb.DuckDBPyConnection, group: Group, where: str) 
     try:
         return connection.sql(f"SELECT {listed(group.row_key)} FROM stored WHERE ({where}\n)").to_arrow_table()
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
+        if is_of_storage(error):
+            raise
         raise FeatureError(
             f"the condition {where[:200]!r} cannot be asked of {group.full_name}: {first_line(error)}"
         ) from error

@@ -64,7 +64,12 @@ def _make_tables(engine: Engine) -> None:
 def lock(engine: Engine, name: str) -> Iterator[None]:
     """Hold a lock that all users of the database see, and that ends with the process."""
     if engine.dialect.name == "sqlite":
-        with _file_lock(engine, name):
+        try:
+            held = _file_lock(engine, name).acquire()
+        except OSError as error:
+            place = redacted(str(engine.url.database))
+            raise StoreError(f"nothing can be written beside {place}: {error.strerror or error}") from error
+        with held:
             yield
         return
     from sqlalchemy import text

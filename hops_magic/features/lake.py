@@ -145,13 +145,13 @@ class LakeTable:
         from hops_magic.features.sql import literal, quoted
 
         files = [_local_path(uri) for uri in self._delta.file_uris()]
+        missing = next((path for path in files if path and not Path(path).exists()), None)
+        if missing:
+            raise StoreError(
+                f"a data file of {self.location} is gone ({Path(missing).name}): restore it, or read an earlier commit"
+            )
         if files and not self._delta.metadata().partition_columns and all(files):
             # the engine's own reader: about twice as fast as any other, and prunes by bloom filters
-            missing = next((path for path in files if path and not Path(path).exists()), None)
-            if missing:
-                raise StoreError(
-                    f"a data file of {self.location} is gone ({Path(missing).name}): restore it, or read an earlier commit"
-                )
             paths = ", ".join(literal(path) for path in files)
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT * FROM read_parquet([{paths}])")
         else:
@@ -235,10 +235,10 @@ class LakeTable:
     def destroy(self) -> None:
         """Delete the table and its files for good."""
         folder = _local_path(self.location)
-        if folder:
-            shutil.rmtree(folder)
-            return
         with _told(self.location):
+            if folder:
+                shutil.rmtree(folder)
+                return
             self._delta.delete()
             self._delta.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
 
@@ -344,6 +344,7 @@ def _reason(error: Exception) -> str:
         ("NoSuchBucket", "there is no such bucket"),
         ("error sending request", "the server does not answer"),
         ("File too large", "a file may not grow any more (a quota or limit)"),
+        ("Failed to fetch metadata", "a data file is gone or damaged: restore it from a copy"),
         ("Invalid JSON in log", "a file of its log is damaged: restore it from a copy"),
         ("Json error", "a file of its log is damaged: restore it from a copy"),
     ):

@@ -172,16 +172,16 @@ class Reader:
             terms.limit,
             *sorted(terms.max_age.items()),
         )
-        with self._lock:
+        with self._lock, engine.telling():
             state = self._catalog.state()
             kept = self._kept.get(shape)
             if kept is None or kept.state != state:
                 self.forget(shape)
-                stack = contextlib.ExitStack()
-                connection = stack.enter_context(engine.connect(home=self._settings.home, memory_gib=1))
-                connection.execute("SET parquet_metadata_cache=true")
-                plan, sources = self._prepared(connection, request, spine)
-                kept = self._kept[shape] = _Kept(state, connection, plan, sources, stack)
+                with contextlib.ExitStack() as stack:
+                    connection = stack.enter_context(engine.connect(home=self._settings.home, memory_gib=1))
+                    connection.execute("SET parquet_metadata_cache=true")
+                    plan, sources = self._prepared(connection, request, spine)
+                    kept = self._kept[shape] = _Kept(state, connection, plan, sources, stack.pop_all())
                 while len(self._kept) > _KEPT_LOOKUPS:
                     self.forget(next(iter(self._kept)))
             spine = spine.comparable_in(kept.plan)

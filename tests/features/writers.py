@@ -12,9 +12,9 @@ from hops_magic.features.store import FeatureStore
 from hops_magic.settings import FeatureSettings
 
 BATCH = 50
-_context = multiprocessing.get_context("forkserver")
+context = multiprocessing.get_context("forkserver")
 # what every writer needs is imported once; nothing of it has run, so that forks have no threads to lose
-_context.set_forkserver_preload(["hops_magic.features.store", "deltalake", "duckdb", "pyarrow.dataset", "sqlalchemy"])
+context.set_forkserver_preload(["hops_magic.features.store", "deltalake", "duckdb", "pyarrow.dataset", "sqlalchemy"])
 
 
 class Writer:
@@ -24,8 +24,8 @@ class Writer:
         self, settings: FeatureSettings, group: str, first: int, count: int, *, file_bytes: int | None = None
     ) -> None:
         self.failure = ""
-        self._messages, theirs = _context.Pipe(duplex=False)
-        self.process = _context.Process(target=_write, args=(settings, group, first, count, file_bytes, _aws(), theirs))
+        self._messages, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_write, args=(settings, group, first, count, file_bytes, _aws(), theirs))
         self.process.start()
         theirs.close()
 
