@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
-from hops_magic.errors import RunFailedError, RunStoppedError, UnsupportedError
+from hops_magic.errors import OptionError, RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, update
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
@@ -122,8 +122,8 @@ def prepare(
     ------
     UsageError
         If a name is missing or cannot travel, or the source has an error.
-    UnsupportedError
-        If the options ask for what cannot be done truthfully.
+    OptionError, UnsupportedError
+        If the options ask for what cannot be done truthfully, or would do nothing.
     """
     out: tuple[str, ...] | None = () if options.no_out else options.out
     captured = capture(
@@ -138,6 +138,8 @@ def prepare(
         provided=(*provided, *(name for name in PROVIDED if name not in namespace)),
     )
     framework = choose(options.framework, captured.program.frameworks)
+    if framework == "none":
+        _refuse_what_needs_keras(options)
     run_id = secrets.token_hex(6)
     return Prepared(
         run_id=run_id,
@@ -150,6 +152,18 @@ def prepare(
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
         surroundings=surroundings,
     )
+
+
+def _refuse_what_needs_keras(options: DistributedOptions) -> None:
+    unused = {
+        "--batch": options.batch if options.batch != "global" else None,
+        "--checkpoint-s": options.checkpoint_s,
+        "--strategy": options.strategy if options.strategy in ("collective", "mirrored") else None,
+    }
+    for flag, value in unused.items():
+        if value is not None:
+            remedy = "leave it out, or say --framework keras if the code uses it in some package"
+            raise OptionError(flag, "does nothing where the body is plain Python", str(value), remedy)
 
 
 def _experiment(notebook: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def load(shell: InteractiveShell) -> None:
     from hops_magic.magics.tune import TuneMagics
     from hops_magic.session import session
 
+    # a kernel that takes a whole GPU with its first tensor would leave none of it to the ranks on this machine
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     current = session()
     for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics, FeaturesMagics, TuneMagics, AblateMagics):
         shell.register_magics(magics(shell, current))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, TextIO
 
+from hops_magic.errors import OptionError
+
 
 class Environment(Enum):
     """What the process that opens a view can show."""
@@ -39,9 +41,17 @@ def detect(shell: Any = None, environ: Mapping[str, str] | None = None, stream: 
         By default the process's environment variables.
     stream
         What a terminal view would write to; by default ``sys.stdout``.
+
+    Raises
+    ------
+    OptionError
+        If ``HOPS_VIEW`` names none.
     """
     environ = os.environ if environ is None else environ
     if forced := environ.get("HOPS_VIEW"):
+        known = [environment.value for environment in Environment]
+        if forced not in known:
+            raise OptionError("HOPS_VIEW", f"must be one of {', '.join(known)}", forced, "unset it to let the kernel decide")
         return Environment(forced)
     shell = _current_shell() if shell is None else shell
     if getattr(shell, "kernel", None) is not None:

@@ -125,3 +125,16 @@ def test_a_function_that_cannot_run_is_refused_before_anything_starts(no_cluster
         hops.train(lambda x: x, **PLAIN)
     with pytest.raises(OptionError, match="detatch is no option of this call, got True: did you mean detach"):
         hops.train(answer, detatch=True)
+
+
+def test_a_view_that_does_not_exist_is_refused_before_a_run_starts_that_nobody_sees(no_cluster, monkeypatch):
+    monkeypatch.setenv("HOPS_VIEW", "browser")
+    with pytest.raises(OptionError, match="HOPS_VIEW must be one of"):
+        hops.train(answer, workers=1)
+
+
+@pytest.mark.parametrize("options", [{"batch": "per-rank"}, {"checkpoint_s": 5.0}, {"strategy": "collective"}])
+def test_options_that_would_do_nothing_are_refused(no_cluster, options):
+    (name,) = options
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} does nothing where the body is plain Python"):
+        hops.train(answer, **options)

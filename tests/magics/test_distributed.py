@@ -83,6 +83,12 @@ def test_a_dry_run_shows_what_would_travel_and_starts_nothing(kernel, trained):
         ("%%distributed -n 2 --gpus-per-rank 2\nimport keras", "-n 4 with one GPU per rank trains the same"),
         ("handle = open('/tmp/hops-test-file', 'w')", None),
         ("%%distributed\nhandle.write('x')", "handle.*open file"),
+        (
+            "%%distributed --framework none --batch per-rank\n1",
+            "--batch does nothing where the body is plain Python, got per-rank",
+        ),
+        ("%attach --nothing", "%attach has no option --nothing"),
+        ("%attach no-such-run", "no run on the cluster answers to 'no-such-run'"),
         ("%%distributed", "%%distributed needs a body: write the code below the first line"),
         ("%%distributed -n 2\n\n  \n", "%%distributed needs a body"),
         ("%%tune lr=uniform(0, 1)", "%%tune needs a body"),
@@ -185,6 +191,9 @@ def test_loading_twice_changes_nothing(kernel):
     executed = kernel.run("%load_ext hops_magic\n%reload_ext hops_magic")
     assert not executed.error
     assert kernel.run("%%distributed -n 1 --framework none\nx = 1").error == ""
+    assert "RUN is an id" in kernel.run("%attach -h").all
+    # the kernel leaves the GPU to the ranks
+    assert kernel.ask("__import__('os').environ['TF_FORCE_GPU_ALLOW_GROWTH']") == "'true'"
 
 
 def test_beside_another_owner_of_the_name_we_say_so_and_keep_working(env, places):

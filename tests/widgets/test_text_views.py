@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
+from hops_magic.errors import OptionError
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import MAX_OUTPUT_CHARS, Run, advance, advance_all
 from hops_magic.runs.states import RunState
@@ -168,6 +171,9 @@ def test_the_environment_is_found_and_the_view_follows_it() -> None:
     assert detect(shell=Kernel(), environ={}) is Environment.NOTEBOOK
     assert detect(shell=Kernel(), environ={"SERVER_SOFTWARE": "voila/0.5.8"}) is Environment.VOILA
     assert detect(shell=object(), environ={}, stream=stream) is Environment.STREAM
+    assert detect(shell=object(), environ={"HOPS_VIEW": "notebook"}) is Environment.NOTEBOOK
+    with pytest.raises(OptionError, match=r"HOPS_VIEW must be one of notebook, .*stream, got browser"):
+        detect(environ={"HOPS_VIEW": "browser"})
     with open_view(RUN, on_stop=lambda: None, environment=Environment.STREAM, stream=stream) as view:
         view.update(advance(RUN, STARTED))
     assert stream.getvalue().endswith("digits: running on 2 ranks\n")

@@ -34,8 +34,8 @@ class KerasFramework:
         UnsupportedError
             For a backend or version of Keras that cannot be made data-parallel.
         """
-        _check_backend()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        _check_backend()
         import keras
         import tensorflow as tf
 
@@ -95,13 +95,25 @@ def _strategy(context: RankContext, tf: Any) -> Any:
 
 
 def _check_backend() -> None:
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        raise UnsupportedError(
-            f"KERAS_BACKEND={backend}: ranks train Keras on TensorFlow; unset it, or use --framework none"
-        )
     if importlib.util.find_spec("tensorflow") is None:
         raise UnsupportedError("TensorFlow is not installed where the ranks run: install it there, or use --framework none")
+    backend = _backend()
+    if backend != "tensorflow":
+        raise UnsupportedError(
+            f"Keras uses {backend} where the ranks run (by KERAS_BACKEND, or keras.json there): "
+            "ranks train it on TensorFlow; change it, or use --framework none"
+        )
+
+
+def _backend() -> str:
+    """Ask Keras; one that is not installed is named by Keras's attempt to import it."""
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        if error.name in ("jax", "torch"):
+            return error.name
+        raise
+    return str(keras.backend.backend())
 
 
 def _keep_model(context: RankContext, model: Any) -> None:
