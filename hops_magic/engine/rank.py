@@ -24,6 +24,7 @@ from hops_magic.cells.tracebacks import describe_error
 from hops_magic.engine import frames
 from hops_magic.engine.buffers import map_buffer
 from hops_magic.engine.job import RESULT_NAME, RankSpec
+from hops_magic.engine.journal import JOURNAL_NAME
 from hops_magic.errors import PeerLostError
 from hops_magic.frameworks import fingerprint, framework, reducers
 from hops_magic.frameworks.ablating import ablating
@@ -38,6 +39,11 @@ from hops_magic.runs.events import Event, Wire
 JOIN_TIMEOUT_S = 60.0
 BEAT_S = 0.5
 BATCH_S = 0.02
+
+_NO_COMMON_HOME = (
+    "the machines of this run have no HOPS_HOME in common: checkpoints and the model stay where rank 0 runs, "
+    "and a restart on another machine begins anew"
+)
 
 EXIT_OK, EXIT_ERROR, EXIT_ORPHAN = 0, 1, 9
 
@@ -135,6 +141,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             collective = _join(spec, listener)
             context = _context(spec, line, collective)
             enter(context)
+            warn_without_common_home(spec, line.emit)
             stack.enter_context(capture_display(line.emit, spec.rank))
             # the package's front stands above the engine: cells get it, the engine does not use it
             hops = sys.modules["hops_magic"]
@@ -206,6 +213,13 @@ def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
         stop_requested=line.stop_requested.is_set,
         keeps_model=job.trial is None or job.trial.keeps,
     )
+
+
+def warn_without_common_home(spec: RankSpec, emit: Callable[[Event], None]) -> None:
+    """Say if this machine does not see what the supervisor has in the run's folder; all ranks say it in the same words."""
+    # the supervisor begins its journal before any rank; a study would be told of it by each of its trials
+    if spec.job.trial is None and not (Path(spec.run_dir) / JOURNAL_NAME).exists():
+        emit(ev.Warned(message=_NO_COMMON_HOME))
 
 
 def _opener(spec: RankSpec) -> Callable[[str], memoryview]:

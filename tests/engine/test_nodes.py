@@ -9,6 +9,9 @@ import pytest
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine.cluster import Clusters
+from hops_magic.engine.job import Job, RankSpec
+from hops_magic.engine.journal import Journal
+from hops_magic.engine.rank import warn_without_common_home
 from hops_magic.engine.submit import cluster_state
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.states import RunState
@@ -64,3 +67,28 @@ large = hops.all_reduce(data)
     for node in nodes.values():
         assert not list(Path(node["node_dir"]).iterdir())
     assert os.environ["HOPS_HOME"]
+
+
+def test_ranks_that_do_not_see_the_folder_of_their_run_say_what_that_means(tmp_path):
+    prepared = prepare("1", {}, DistributedOptions(framework="none"), Surroundings(origin=CellOrigin(label="In[1]")))
+    job = Job(
+        run_id="r",
+        name="r",
+        experiment="e",
+        program=prepared.captured.program,
+        options=prepared.options,
+        framework="none",
+        strategy="none",
+        seed=0,
+        created_at=0.0,
+    )
+    spec = RankSpec(
+        job=job, attempt=0, rank=1, threads=1, gpus=(), addresses=(), token=b"", buffer_dir="", run_dir=str(tmp_path / "run")
+    )
+    said = []
+    warn_without_common_home(spec, said.append)
+    assert "no HOPS_HOME in common: checkpoints and the model stay where rank 0 runs" in said[0].message
+    # the supervisor's journal lies there: a common disk
+    Journal(tmp_path / "run").close()
+    warn_without_common_home(spec, said.append)
+    assert len(said) == 1

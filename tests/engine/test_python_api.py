@@ -52,7 +52,7 @@ def fails():
 
 def test_a_function_is_trained_and_its_value_is_there(api):
     trained = hops.train(answer, workers=2, **PLAIN)
-    assert (trained.value, trained.run.state) == (42, RunState.DONE)
+    assert (trained.value, trained.run.state, trained.run.warnings) == (42, RunState.DONE, ())
     assert hops.live_runs()[0].run_id == trained.run.run_id
 
 
