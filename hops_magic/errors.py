@@ -147,3 +147,8 @@ def first_sentence(error: BaseException) -> str:
         return type(error).__name__
     sentence = _END_OF_SENTENCE.split(text.splitlines()[0], maxsplit=1)[0].rstrip(" .:")
     return sentence if len(sentence) <= _SENTENCE_CHARS else f"{sentence[: _SENTENCE_CHARS - 1]}…"
+
+
+def in_a_sentence(error: Exception) -> str:
+    """Return one sentence for any error: our own say all, a library's is told with its type."""
+    return str(error) if isinstance(error, HopsError) else f"{type(error).__name__}: {first_sentence(error)}"

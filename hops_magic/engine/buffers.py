@@ -12,7 +12,8 @@ import mmap
 import os
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 
 from hops_magic.errors import ClusterError
@@ -46,7 +47,7 @@ def write_buffer(folder: Path, run_id: str, digest: str, data: memoryview) -> Pa
         If the disk is full or the folder cannot be written.
     """
     target = _path(folder, run_id, digest)
-    try:
+    with _writing_to(folder):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _link_from_other_run(folder, digest, target):
             draft = target.with_suffix(f".{secrets.token_hex(4)}")
@@ -56,8 +57,6 @@ def write_buffer(folder: Path, run_id: str, digest: str, data: memoryview) -> Pa
                 draft.replace(target)
             finally:
                 draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise ClusterError(f"data cannot be brought to {folder}: {error.strerror}") from error
     return target
 
 
@@ -65,6 +64,22 @@ def map_buffer(folder: Path, run_id: str, digest: str) -> memoryview:
     """Map a buffer copy-on-write: ranks share its pages until one writes to them."""
     with _path(folder, run_id, digest).open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Say in one sentence that a disk is full, or what else speaks against writing there."""
+    try:
+        yield
+    except OSError as error:
+        raise ClusterError(f"data cannot be brought to {folder}: {error.strerror}") from error
+
+
+def _append(folder: Path, file: FileIO, part: bytes) -> None:
+    with _writing_to(folder):
+        left = memoryview(part)
+        while left:
+            left = left[file.write(left) :]
 
 
 def _path(folder: Path, run_id: str, digest: str) -> Path:
@@ -104,19 +119,36 @@ class BufferStore:
 
     async def _bring(self, run_id: str, digest: str, size: int, source: str) -> None:
         target = _path(self.root, run_id, digest)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if await asyncio.to_thread(_link_from_other_run, self.root, digest, target):
-            return
         draft = target.with_suffix(f".{secrets.token_hex(4)}")
+        with _writing_to(self.root):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if await asyncio.to_thread(_link_from_other_run, self.root, digest, target):
+                return
+            # unbuffered, so that closing it has nothing left to fail with
+            file = draft.open("wb", buffering=0)
         try:
-            with draft.open("wb") as file:
+            with file:
                 for offset in range(0, size, PART_BYTES):
                     part = await self._fetch(source, run_id, digest, offset, PART_BYTES)
-                    await asyncio.to_thread(file.write, part)
+                    await asyncio.to_thread(_append, self.root, file, part)
             # several workers of a node may fetch at once: the last one wins with the same bytes
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
+
+    def store_part(self, run_id: str, digest: str, offset: int, part: bytes) -> None:
+        """Write a part of a buffer that comes from elsewhere, in order.
+
+        Raises
+        ------
+        ClusterError
+            If the disk is full or the folder cannot be written.
+        """
+        with _writing_to(self.root):
+            self.folder(run_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _path(self.root, run_id, digest).open("r+b" if offset else "wb") as file:
+                file.seek(offset)
+                file.write(part)
 
     def part(self, run_id: str, digest: str, offset: int, length: int) -> bytes:
         """Read a part of a buffer."""

@@ -22,7 +22,7 @@ from distributed import Client, Worker
 from hops_magic.engine.job import Recorder, run_folder
 from hops_magic.engine.journal import Journal
 from hops_magic.engine.placement import TOPIC_PREFIX
-from hops_magic.errors import ClusterError, NotFoundError, RegistryError
+from hops_magic.errors import ClusterError, NotFoundError, in_a_sentence
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.summary import Summary, fold
@@ -83,9 +83,14 @@ class Publisher(Generic[Summary]):
             isinstance(event, ev.StateChanged | ev.Restarted | ev.ResultReady) for event in events
         )
         wires = [ev.to_wire(event) for event in events]
-        self._journal.write(wires)
+        problem = self._journal.write(wires)
         self._pending.extend(wires)
         self._unrecorded.extend(events)
+        if problem:
+            self._warn(f"the log of the run is not complete: {problem}")
+
+    def _warn(self, message: str) -> None:
+        self.say_all([ev.Warned(at=time.time(), message=message)])
 
     async def open(self) -> None:
         """Start to publish; the record opens beside it, since its library takes a second to import."""
@@ -100,7 +105,7 @@ class Publisher(Generic[Summary]):
         """
         self._closing.set()
         if self._loop_task is not None:
-            await self._loop_task
+            await asyncio.wait([self._loop_task])
         self.say_all([last])
         if self._opening is not None:
             await self._record_rest()
@@ -112,8 +117,9 @@ class Publisher(Generic[Summary]):
             return
         try:
             self._recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
-        except RegistryError as error:
-            self.say_all([ev.Warned(at=time.time(), message=f"the run is not recorded: {error}")])
+        except Exception as error:  # whatever a store's library raises, the run goes on without its record
+            logger.warning("run %s is not recorded", self._run_id, exc_info=error)
+            self._warn(f"the run is not recorded: {in_a_sentence(error)}")
 
     async def _record_rest(self) -> None:
         assert self._opening is not None
@@ -123,9 +129,12 @@ class Publisher(Generic[Summary]):
                 if self._recorder is not None:
                     self._recorder.events(self._take_unrecorded())
                     await asyncio.to_thread(self._recorder.finish, self.summary)
-        except (RegistryError, TimeoutError) as error:
+        except TimeoutError as error:
             text = str(error) or f"the registry did not answer within {self._record_within_s:.0f} s"
-            self.say_all([ev.Warned(at=time.time(), message=f"the record of the run is not complete: {text}")])
+            self._warn(f"the record of the run is not complete: {text}")
+        except Exception as error:  # whatever a store's library raises, the run's values must be handed out
+            logger.warning("the record of run %s is not complete", self._run_id, exc_info=error)
+            self._warn(f"the record of the run is not complete: {in_a_sentence(error)}")
 
     def _take_unrecorded(self) -> list[Event]:
         events, self._unrecorded = self._unrecorded, []
@@ -136,7 +145,10 @@ class Publisher(Generic[Summary]):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
             if self._pending or self._snapshot_due:
-                await self._flush()
+                try:
+                    await self._flush()
+                except OSError as error:
+                    logger.warning("the scheduler cannot be reached from run %s: %s; trying again", self._run_id, error)
 
     async def _flush(self, result: dict[str, str] | None = None) -> None:
         batch, self._pending = self._pending, []
@@ -147,9 +159,15 @@ class Publisher(Generic[Summary]):
         snapshot = b""
         if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
             snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.summary), False, now
-        await self._worker.scheduler.hops_publish(
-            run_id=self._run_id, sequence=self._sequence, events=batch, snapshot=snapshot, result=result
-        )
+        try:
+            await self._worker.scheduler.hops_publish(
+                run_id=self._run_id, sequence=self._sequence, events=batch, snapshot=snapshot, result=result
+            )
+        except OSError:
+            # said again under the same numbers, so that whoever did hear it does not count it twice
+            self._pending, self._snapshot_due = batch + self._pending, True
+            self._sequence -= len(batch)
+            raise
 
 
 class _Fanout:

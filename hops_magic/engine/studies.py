@@ -322,8 +322,7 @@ class TrialCommand:
         """Take what ranks say; what an earlier attempt still says is only recorded if it is output."""
         if attempt != self._attempt.number:
             events = [wire for wire in events if wire["kind"] == ev.Output.kind]
-        if self._journal is not None:
-            self._journal.write(events)
+        self._keep(events)
         for wire in events:
             event = ev.from_wire(wire)
             self._attempt.on_event(event)
@@ -339,8 +338,12 @@ class TrialCommand:
 
     def say(self, event: Event) -> None:
         """Write an event of the attempt's own to the trial's journal."""
-        if self._journal is not None:
-            self._journal.write([ev.to_wire(event)])
+        self._keep([ev.to_wire(event)])
+
+    def _keep(self, wires: list[Wire]) -> None:
+        if self._journal is not None and (problem := self._journal.write(wires)):
+            # the same sentence for all of them, so that it is read once
+            self._services.say(ev.Warned(at=time.time(), message=f"the logs of trials are not complete: {problem}"))
 
     def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
         """Describe where rank 0 left its values."""

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from hops_magic.errors import NotFoundError, RegistryError
+from hops_magic.errors import RegistryError, UsageError, in_a_sentence
 from hops_magic.registry import layout
 from hops_magic.registry.store import Store
 from hops_magic.runs.events import Event
@@ -83,9 +83,9 @@ class EventWriter(ABC):
             try:
                 self._write()
                 self.problem, delay_s = None, FLUSH_EVERY_S
-            except RegistryError as error:
+            except Exception as error:  # noqa: BLE001 (whatever a store's library raises, the thread must go on writing)
                 logger.warning("%s; trying again", error)
-                self.problem = error
+                self.problem = error if isinstance(error, RegistryError) else RegistryError(in_a_sentence(error))
                 delay_s = min(2 * delay_s, RETRY_UP_TO_S)
 
     def _register(self, run_id: str, name: str) -> None:
@@ -93,7 +93,7 @@ class EventWriter(ABC):
 
         try:
             Registry(self._store).register(run_id, name)
-        except NotFoundError as error:
+        except UsageError as error:
             raise RegistryError(f"no model was registered as {name}: {error}") from error
 
     def _write_model(self) -> None:

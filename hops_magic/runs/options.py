@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hops_magic.errors import OptionError
 from hops_magic.options import check, option
+from hops_magic.runs.names import MODEL_NAME_RULE, is_model_name
 
 STRATEGIES = ("auto", "collective", "mirrored", "parameter-server", "none")
 FRAMEWORKS = ("auto", "keras", "none")
@@ -47,6 +48,8 @@ class DistributedOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.register is not None and not is_model_name(self.register):
+            raise OptionError("--register", MODEL_NAME_RULE, self.register[:80], "choose another name for the model")
         if self.out and self.no_out:
             raise OptionError("--out", "cannot be combined with --no-out", ",".join(self.out), "leave one of them out")
         if self.strategy == "mirrored" and self.workers > 1:

@@ -49,11 +49,13 @@ def cluster(dask_cluster):
 def launch(cluster, tmp_path):
     """Start a cell's source; returns the handle of its run."""
 
-    def launch(source, namespace=None, **options):
+    def launch(source, namespace=None, *, recorder=None, before=None, **options):
         options.setdefault("framework", "none")
         surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
         prepared = prepare(source, namespace if namespace is not None else {}, DistributedOptions(**options), surroundings)
-        return start(cluster, prepared)
+        if before is not None:
+            before(prepared.run_id)
+        return start(cluster, prepared, recorder)
 
     return launch
 
