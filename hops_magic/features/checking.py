@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import is_of_storage, rows_of, value_of
-from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, UnknownNameError
+from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, SchemaMismatchError, UnknownNameError
 from hops_magic.features.key_types import KeyColumn, comparable
-from hops_magic.features.model import COMMITTED_AT, Group
+from hops_magic.features.model import COMMITTED_AT, ForeignKey, Group
 from hops_magic.features.names import DATASETS, nearest
 from hops_magic.features.sql import listed, literal, quoted
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from hops_magic.features.catalog import Catalog
     from hops_magic.features.validation import Report
 
 # clocks of two machines differ by that much
@@ -64,6 +65,41 @@ def check_new_group(group: Group) -> None:
         raise FeatureError(
             f"--event-time {group.event_time} must hold timestamps or dates, got {column.type}: convert it first"
         )
+
+
+def check_foreign_keys(keys: Sequence[ForeignKey], group: Group, catalog: Catalog) -> None:
+    """Refuse keys of groups that are not there, or that have no such columns.
+
+    Raises
+    ------
+    UnknownNameError
+        Naming the group or column.
+    """
+    for key in keys:
+        other = group if key.group == group.name else catalog.group(key.group)
+        if other is None:
+            raise UnknownNameError(
+                "group", key.group, nearest(key.group, catalog.names()[0]), f"the store (--foreign-key {key})"
+            )
+        for name in key.references:
+            if other.column(name) is None:
+                raise UnknownNameError("column", name, nearest(name, other.column_names), other.full_name)
+
+
+def check_unchanged(group: Group, said: Mapping[str, tuple[object, object]]) -> None:
+    """Refuse a write that says otherwise than its group what cannot change: option -> what it says, and what the group has.
+
+    Raises
+    ------
+    SchemaMismatchError
+        Naming both.
+    """
+    for what, (asked, kept) in said.items():
+        if asked and asked != kept:
+            raise SchemaMismatchError(
+                f"the {what} of {group.full_name} is {_listed(kept)}, got {_listed(asked)}: "
+                f"say --mode version to begin a version with another {what}"
+            )
 
 
 def make_batch(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
@@ -258,6 +294,10 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def _comment(description: str) -> dict[str, str] | None:
     return {"comment": description} if description else None
+
+
+def _listed(value: object) -> str:
+    return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "none"
 
 
 def _shown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -49,9 +52,9 @@ class SplitByTime:
         values = list(self.ends.values())
         if "" in values[:-1]:
             raise FeatureError("only the last split of --split-by-time may be without an end")
-        dated = [value for value in values if value]
-        if dated != sorted(dated) or len(set(dated)) < len(dated):
-            raise FeatureError(f"the ends of --split-by-time must follow each other, got {', '.join(dated)}")
+        moments = [_moment(value) for value in values if value]
+        if any(later <= earlier for earlier, later in itertools.pairwise(moments)):
+            raise FeatureError(f"the ends of --split-by-time must follow each other, got {', '.join(filter(None, values))}")
 
 
 def parts_of(connection: duckdb.DuckDBPyConnection, sql: str, rule: SplitByShare | SplitByTime) -> dict[str, str]:
@@ -70,6 +73,7 @@ def parts_of(connection: duckdb.DuckDBPyConnection, sql: str, rule: SplitByShare
         if kind and not kind[0]["kind"].startswith(("TIMESTAMP", "DATE")):
             raise FeatureError(f"the time of --split-by-time must be a column of times, and {rule.column} is not")
         parts = _by_time(rule)
+        _tell_left_out(connection, rule)
     queries = {
         name: f"SELECT * EXCLUDE (_hops_n) FROM numbered WHERE {condition} ORDER BY _hops_n"
         for name, condition in parts.items()
@@ -109,6 +113,24 @@ def _by_time(rule: SplitByTime) -> dict[str, str]:
         parts[name] = " AND ".join(conditions)
         begin = end
     return parts
+
+
+def _tell_left_out(connection: duckdb.DuckDBPyConnection, rule: SplitByTime) -> None:
+    """Warn of rows that no split takes."""
+    column = quoted(rule.column or "")
+    name, end = list(rule.ends.items())[-1]
+    late = f"{column}::TIMESTAMPTZ >= {literal(end)}::TIMESTAMPTZ" if end else "FALSE"
+    counts = f"SELECT count(*) FILTER ({late}) AS late, count(*) FILTER ({column} IS NULL) AS timeless FROM numbered"
+    found = rows_of(connection, counts)[0]
+    told = [f"{found['late']:,} from {end} on, where split {name} ends"] if found["late"] else []
+    told += [f"{found['timeless']:,} without a time"] if found["timeless"] else []
+    if told:
+        warnings.warn(f"rows that are in no split: {', and '.join(told)}", stacklevel=2)
+
+
+def _moment(text: str) -> datetime.datetime:
+    moment = datetime.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 def _check_names(parts: Mapping[str, object]) -> None:

@@ -22,7 +22,7 @@ from hops_magic.features.quarantine import quarantine_of, read_aside
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import STREAMED, as_form, as_streamed
 from hops_magic.features.reading import Explanation, Reader, Request, reads_of
-from hops_magic.features.writing import SaveOptions, Writer, Written, existing_group
+from hops_magic.features.writing import ON_FAIL, SaveOptions, Writer, Written, existing_group
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import FeatureSettings
 
@@ -155,9 +155,11 @@ class FeatureStore(Datasets):
         on_fail: str | None = None,
     ) -> Group:
         """Change what is said of a group; its rows stay."""
-        from hops_magic.features.checking import check_new_group
-        from hops_magic.features.writing import described
+        from hops_magic.features.checking import check_foreign_keys, check_new_group
+        from hops_magic.features.columns import described
 
+        if on_fail is not None and on_fail not in ON_FAIL:
+            raise FeatureError(f"--on-fail must be one of {', '.join(ON_FAIL)}, got {on_fail[:80]!r}")
         found = self.group(group)
         with self.catalog.writing(found.name):
             found = self.group(group)
@@ -171,6 +173,8 @@ class FeatureStore(Datasets):
                 on_fail=on_fail or found.on_fail,
             )
             check_new_group(changed)
+            if foreign_keys is not None:
+                check_foreign_keys(changed.foreign_keys, changed, self.catalog)
             if rules:
                 from hops_magic.features.validation import check_rules
 
@@ -380,7 +384,10 @@ def foreign_key(text: str) -> ForeignKey:
         raise FeatureError(
             f"a foreign key is written COLUMN=GROUP.KEY, or A,B=GROUP.A,B for a composite one, got {text[:200]!r}"
         )
-    return ForeignKey(columns=columns, group=parse_group(group).name, references=other)
+    name = parse_group(group)
+    if name.version is not None:
+        raise FeatureError(f"a foreign key holds for the version that a query reads: write {name.name}, got {group}")
+    return ForeignKey(columns=columns, group=name.name, references=other)
 
 
 def _names(names: Sequence[str] | str) -> tuple[str, ...]:

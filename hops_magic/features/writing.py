@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import datetime
 import getpass
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import checking, engine
 from hops_magic.features.catalog import Catalog
-from hops_magic.features.errors import ConflictError, FeatureError, SchemaMismatchError, UnknownNameError
+from hops_magic.features.columns import columns_of, described, evolved
+from hops_magic.features.errors import ConflictError, FeatureError, UnknownNameError
 from hops_magic.features.folders import new_folder, sweep
 from hops_magic.features.lake import LakeTable, Note
-from hops_magic.features.model import COMMITTED_AT, Column, Commit, ForeignKey, Group, Operation
+from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group, Operation
 from hops_magic.features.names import GroupName, parse_group
+from hops_magic.features.origin import written_from
 from hops_magic.features.quarantine import put_aside
 from hops_magic.features.spooling import spooled
 from hops_magic.features.sql import listed, literal, quoted
 from hops_magic.features.tables import incoming
-from hops_magic.features.types import SchemaChange, check_types
 from hops_magic.options import check, option
 from hops_magic.settings import FeatureSettings
 
@@ -106,6 +107,7 @@ class Writer:
     def save(self, data: Any, reference: str, options: SaveOptions, *, source: str = "", run_id: str = "") -> Written:
         """Write rows to a group; see ``FeatureStore.save``."""
         name = parse_group(reference)
+        source, run_id = written_from(source, run_id)
         known = None if options.mode == "version" else self._catalog.group(name.name, name.version)
         author = getpass.getuser()
         with (
@@ -147,6 +149,7 @@ class Writer:
         if (keys is None) == (where is None):
             raise FeatureError("say which rows to delete: either their keys or a condition, e.g. --where 'season < 2010'")
         name = parse_group(reference)
+        source, run_id = written_from(source, run_id)
         with self._catalog.writing(name.name), engine.connect(home=self._settings.home) as connection:
             group, table = self._opened(existing_group(self._catalog, name))
             table.register(connection, "stored")
@@ -166,16 +169,15 @@ class Writer:
         """Return the group to change; None if one is to be made."""
         existing = self._catalog.group(name.name, name.version)
         latest = self._catalog.group(name.name)
-        if options.mode == "version":
-            return None
+        following = (latest.version if latest else 0) + 1
+        is_new = options.mode == "version" or existing is None
         if options.mode == "create" and existing is not None:
             raise ConflictError(f"{existing.full_name} exists: say --mode append or upsert to add to it, or --mode version")
         if options.mode in ("append", "upsert") and existing is None:
             raise FeatureError(f"there is no group {name}: without --mode it is made (with --key)")
-        if existing is None and name.version is not None and name.version != (latest.version if latest else 0) + 1:
-            following = (latest.version if latest else 0) + 1
+        if is_new and name.version is not None and name.version != following:
             raise FeatureError(f"the next version of {name.name} is {following}, got {name.version}")
-        return existing
+        return None if is_new else existing
 
     def _create(
         self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema, name: GroupName, options: SaveOptions, note: Note
@@ -193,7 +195,7 @@ class Writer:
         group = Group(
             name=name.name,
             version=version,
-            columns=described(_columns(schema, key, event_time), options.column_descriptions, latest),
+            columns=described(columns_of(schema, key, event_time), options.column_descriptions, latest),
             primary_key=tuple(key),
             event_time=event_time,
             partition_by=options.partition_by or (latest.partition_by if latest else ()),
@@ -208,6 +210,7 @@ class Writer:
             author=note.author,
         )
         checking.check_new_group(group)
+        checking.check_foreign_keys(options.foreign_keys, group, self._catalog)
         sweep(place, self._catalog.id, [known.location for known in self._catalog.versions(name.name)])
         report, aside = self._checked(connection, group, options, now)
         rows = self._as_stored(connection, group, now)
@@ -230,13 +233,16 @@ class Writer:
         options: SaveOptions,
         note: Note,
     ) -> Written:
-        if options.key and options.key != group.primary_key:
-            raise SchemaMismatchError(
-                f"the key of {group.full_name} is {', '.join(group.primary_key)}, got {', '.join(options.key)}: "
-                "say --mode version to begin a version with another key"
-            )
-        change = check_types(schema, group.columns)
-        wanted = self._evolved(group, change, options)
+        checking.check_unchanged(
+            group,
+            {
+                "key": (options.key, group.primary_key),
+                "event time": (options.event_time, group.event_time),
+                "partition": (options.partition_by, group.partition_by),
+            },
+        )
+        table.register(connection, "stored")
+        wanted = evolved(connection, schema, group, accept=options.evolve)
         changed = replace(
             wanted,
             description=options.describe or group.description,
@@ -246,8 +252,8 @@ class Writer:
             on_fail=options.on_fail or group.on_fail,
         )
         checking.check_new_group(changed)
+        checking.check_foreign_keys(options.foreign_keys, changed, self._catalog)
         now = self._clock()
-        table.register(connection, "stored")
         report, aside = self._checked(connection, wanted, options, now)
         if note.operation is Operation.APPEND:
             checking.check_not_stored(connection, group)
@@ -262,14 +268,6 @@ class Writer:
         if aside is not None:
             put_aside(changed, aside, now)
         return self._done(changed, options, connection, report)
-
-    def _evolved(self, group: Group, change: SchemaChange, options: SaveOptions) -> Group:
-        if change.fits:
-            return group
-        if not options.evolve or not change.is_possible:
-            hint = ": say --evolve to accept that" if change.is_possible else ": begin a new version with --mode version"
-            raise SchemaMismatchError(f"the data does not have the columns of {group.full_name}: {change.sentence()}{hint}")
-        return replace(group, columns=change.columns)
 
     def _checked(
         self,
@@ -369,27 +367,3 @@ def existing_group(catalog: Catalog, name: GroupName) -> Group:
             raise UnknownNameError("version", str(name), (latest.full_name,))
         raise UnknownNameError("group", str(name), nearest(name.name, catalog.names()[0]))
     return group
-
-
-def _columns(schema: pa.Schema, key: Sequence[str], event_time: str | None) -> tuple[Column, ...]:
-    fixed = {*key, event_time}
-    return tuple(Column(name=item.name, type=str(item.type), nullable=item.name not in fixed) for item in schema)
-
-
-def described(columns: Sequence[Column], said: Mapping[str, str], before: Group | None) -> tuple[Column, ...]:
-    """Return columns with their descriptions: those said now, else those of an earlier version.
-
-    Raises
-    ------
-    UnknownNameError
-        If a column is described that is not there.
-    """
-    said = dict(said)
-    unknown = sorted(set(said) - {column.name for column in columns})
-    if unknown:
-        raise UnknownNameError("column", unknown[0])
-    earlier = {column.name: column.description for column in before.columns} if before else {}
-    return tuple(
-        replace(column, description=said.get(column.name, column.description or earlier.get(column.name, "")))
-        for column in columns
-    )

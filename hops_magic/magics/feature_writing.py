@@ -106,6 +106,7 @@ class Writing:
         wanted.add_argument(
             "--foreign-key", action="append", metavar="COLUMN=GROUP.KEY", help="columns that hold another group's key"
         )
+        wanted.add_argument("--no-foreign-keys", action="store_true", help="take away those that it has")
         wanted.add_argument("--on-fail", choices=ON_FAIL, help="what writes do whose rows break a rule")
         chosen = wanted.parse_args(words)
         group = self._store.edit(
@@ -113,7 +114,7 @@ class Writing:
             description=chosen.describe,
             tags=None if chosen.tags is None else [tag.strip() for tag in chosen.tags.split(",") if tag.strip()],
             column_descriptions=words_of.described(chosen.describe_column),
-            foreign_keys=chosen.foreign_key,
+            foreign_keys=chosen.foreign_key or ([] if chosen.no_foreign_keys else None),
             on_fail=chosen.on_fail,
         )
         return Sentence(f"{group.full_name} is changed")

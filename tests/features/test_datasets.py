@@ -71,6 +71,22 @@ def test_every_format_comes_back(clicks, file_format):
     pd.testing.assert_frame_equal(found.astype("float32"), expected.astype("float32"))
 
 
+def test_rows_that_no_split_by_time_takes_are_told(clicks):
+    hour = [datetime.datetime(2024, 1, 1, number, tzinfo=datetime.UTC) for number in range(24)]
+    request = request_of("user", "at")
+    with pytest.warns(
+        UserWarning, match="rows that are in no split: 281 from 2024-01-01T12:00:00.* on, where split test ends"
+    ):
+        made = clicks.create_dataset("a", request, split_by_time={"train": hour[6], "test": hour[12]}, statistics=False)
+    assert made.rows == {"train": 360, "test": 360}
+    # as text, the later end would come first
+    zone = datetime.timezone(datetime.timedelta(hours=9))
+    ends = {"train": hour[6].astimezone(zone), "test": hour[12], "rest": None}
+    assert clicks.create_dataset("a", request, split_by_time=ends, statistics=False).rows["train"] == 360
+    with pytest.raises(FeatureError, match="must follow each other"):
+        clicks.create_dataset("a", request, split_by_time={"train": hour[6], "test": hour[6].astimezone(zone)})
+
+
 def test_csv_gives_back_every_string(store):
     said = ["", "NA", "null", "NaN", None, "#N/A", ' "quoted", ', "two\nlines", "1", "true"]
     rows = {"id": list(range(10)), "said": said, "score": [float("nan"), None, *range(8)]}

@@ -150,6 +150,59 @@ def test_columns_change_only_when_that_is_asked_for(teams):
         teams.save(wider.drop(columns="name"), "teams", evolve=True)
 
 
+def test_rows_of_another_type_are_shown(teams):
+    rows = pd.DataFrame({"team_id": range(10), "name": "a", "average_attendance": ["1.5"] * 7 + ["many", "2", "few"]})
+    with pytest.raises(
+        SchemaMismatchError, match=r"\(average_attendance: rows 7 \(many\), 9 \(few\), 0 \(1\.5\)\): convert"
+    ):
+        teams.save(rows, "teams", evolve=True)
+    rows["average_attendance"] = pd.Timestamp("2024-01-01", tz="UTC")
+    with pytest.raises(SchemaMismatchError, match=r"rows 0 \(2024-01-01 00:00:00\+00\), 1 \("):
+        teams.save(rows, "teams")
+    assert teams.group("teams").commit == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"event_time": "average_attendance"},
+            "the event time of teams@1 is none, got average_attendance: say --mode version",
+        ),
+        ({"partition_by": "name"}, "the partition of teams@1 is none, got name: say --mode version"),
+        ({"key": "name"}, "the key of teams@1 is team_id, got name: say --mode version"),
+        ({"column_descriptions": {"nome": "its name"}}, "there is no column 'nome'"),
+        ({"foreign_keys": "name=towns.town"}, "there is no group 'towns'"),
+        ({"foreign_keys": "name=teams.nome"}, "there is no column 'nome' in teams@1"),
+        (
+            {"foreign_keys": "name=teams@1.name"},
+            "a foreign key holds for the version that a query reads: write teams, got teams@1",
+        ),
+    ],
+)
+def test_what_a_write_cannot_do_is_not_passed_over(teams, options, message):
+    with pytest.raises(FeatureError, match=message):
+        teams.save(TEAMS, "teams", **options, statistics=False)
+    assert teams.group("teams").commit == 0
+    assert teams.save(TEAMS, "teams", key="team_id", statistics=False).commit.number == 1
+
+
+def test_a_version_is_begun_under_its_number(teams):
+    with pytest.raises(FeatureError, match="the next version of teams is 2, got 7"):
+        teams.save(TEAMS, "teams@7", mode="version")
+    assert teams.save(TEAMS, "teams@2", mode="version", statistics=False).group.version == 2
+
+
+def test_foreign_keys_are_checked_and_taken_away(teams):
+    teams.save(AGES.rename(columns={"team_id": "team"}), "ages", key="team", statistics=False)
+    with pytest.raises(UnknownNameError, match="there is no group 'team' in the store"):
+        teams.edit("ages", foreign_keys=["team=team.team_id"])
+    assert len(teams.edit("ages", foreign_keys=["team=teams.team_id"]).foreign_keys) == 1
+    assert teams.edit("ages", foreign_keys=[]).foreign_keys == ()
+    with pytest.raises(FeatureError, match="--on-fail must be one of reject, quarantine, warn, got 'ignore'"):
+        teams.edit("ages", on_fail="ignore")
+
+
 def test_whole_numbers_that_pandas_made_floats_are_whole_again(store):
     store.save({"id": [1, 2], "n": [5, 6]}, "counts", key="id", statistics=False)
     store.save(pd.DataFrame({"id": [3, 4], "n": [7, None]}), "counts", statistics=False)

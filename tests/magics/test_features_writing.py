@@ -145,6 +145,8 @@ def test_edit_changes_what_is_said_of_a_group(shell):
     text = shown(shell, "describe teams --no-stats")[1]
     for words in ("all teams", "a, b", "its town", "key of players"):
         assert words in text
+    run(shell, "edit teams --no-foreign-keys")
+    assert "key of players" not in shown(shell, "describe teams --no-stats")[1]
     for line in (
         "nope --describe x",
         "teams --describe-column x=y",
