@@ -109,7 +109,7 @@ def _summary(registry: Registry, info: RunInfo) -> Run | Study:
     """Fold the journal of a run."""
     described = registry.text(info, STUDY_FILE, default="")
     if described:
-        from hops_magic.tuning.preparing import study_of
+        from hops_magic.tuning.continuing import study_of
 
         is_ablation = "components" in registry.options(info).get("options", {})
         study = study_of(info.run_id, json.loads(described), registry.journal(info))

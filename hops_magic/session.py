@@ -298,7 +298,7 @@ class Session:
         )
 
     def _continued(self, prepared: PreparedStudy, wanted: str) -> PreparedStudy:
-        from hops_magic.tuning.preparing import continued, study_of
+        from hops_magic.tuning.continuing import continued, study_of
 
         self.reconcile()
         info = self.registry.run(wanted)

@@ -189,7 +189,7 @@ def _updates(viewer: _Viewer, summary: Run | Study) -> list[dict[str, Any]]:
 
 def _replay(context: Context, info: RunInfo) -> Run | Study:
     """Fold the journal of a run; where there is none, such as of runs that other tools recorded, its row must do."""
-    from hops_magic.tuning.preparing import study_of
+    from hops_magic.tuning.continuing import study_of
 
     registry = context.registry
     told = registry.text(info, STUDY_FILE, default="")

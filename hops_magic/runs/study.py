@@ -112,6 +112,8 @@ class Study:
     """The hyperparameters, in the order of the space."""
     log_names: tuple[str, ...] = ()
     """Those whose axis is logarithmic."""
+    object_names: tuple[str, ...] = ()
+    """Those with values that are no JSON, such as functions: of these, viewers have the names."""
     search: str = ""
     stopping: str = ""
     is_ablation: bool = False
@@ -273,15 +275,22 @@ def _(event: ev.ResultReady, study: Study) -> Study:
     return replace(study, result=event)
 
 
+_COLUMNS = ("trial", "state", "value", "step", "seconds", "retries", "reason")
+
+
 def table_of(study: Study) -> list[dict[str, Any]]:
-    """Return one row per trial: number, state, value, each hyperparameter, step, seconds, retries and reason."""
+    """Return one row per trial: number, state, value, each hyperparameter, step, seconds, retries and reason.
+
+    A hyperparameter that is called like one of the other columns becomes ``hyperparameter NAME``.
+    """
     names = study.names or tuple(dict.fromkeys(name for trial in study.trials.values() for name in trial.values))
+    taken = {*_COLUMNS, study.metric}
     return [
         {
             "trial": trial.number,
             "state": trial.state.value,
             study.metric or "value": trial.value,
-            **{name: trial.values.get(name) for name in names},
+            **{f"hyperparameter {name}" if name in taken else name: trial.values.get(name) for name in names},
             "step": trial.step,
             "seconds": trial.duration_s,
             "retries": trial.attempt,

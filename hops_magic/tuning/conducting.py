@@ -79,6 +79,10 @@ class Conductor:
         if self._final is not None:
             return replace(self._final, at=time.time())
         if services.stopping.is_set():
+            if self.options.register and (run_folder(services.run_id) / "model").is_dir():
+                wanted = f"%models register {self.options.register} --run {self.study.name}"
+                text = f"the study was stopped, so its best model was not registered: {wanted} does it"
+                services.say(ev.Warned(at=time.time(), message=text))
             return ev.StateChanged(at=time.time(), state=RunState.STOPPED, reason=services.stop_reason)
         reason = self.plan.when_exhausted if len(self.study.trials) < self.options.trials else ""
         return ev.StateChanged(at=time.time(), state=RunState.DONE, reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,23 @@ class StudyPlan:
         from hops_magic.tuning.conducting import Conductor
 
         return await Conductor(self, services).run()
+
+
+def objects_of(space: Space | NoSpace) -> tuple[str, ...]:
+    """Return the variables of a space with options that JSON does not know."""
+    return tuple(name for name, part in getattr(space, "items", ()) if _has_objects(part))
+
+
+def _has_objects(part: Any) -> bool:
+    from hops_magic.tuning.space import Choice, Distribution
+
+    if isinstance(part, Choice):
+        return any(map(_has_objects, part.options))
+    if isinstance(part, Mapping):
+        return any(map(_has_objects, part.values()))
+    if isinstance(part, list | tuple):
+        return any(map(_has_objects, part))
+    return not isinstance(part, Distribution | None | bool | int | float | str)
 
 
 def plain(value: Any) -> Any:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import ast
 import functools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import OptionError, UnsupportedError, UsageError
+from hops_magic.errors import OptionError, UnsupportedError
 from hops_magic.frameworks.ablating import AblationSpec
 from hops_magic.options import as_dict
-from hops_magic.runs.events import Event
 from hops_magic.runs.options import DistributedOptions
-from hops_magic.runs.study import Direction, Study, recalled
+from hops_magic.runs.study import Study
 from hops_magic.training import Prepared, Surroundings, prepare
 from hops_magic.tuning.ablation import AblateOptions, AblationPlan, AblationSearch, NoSpace
+from hops_magic.tuning.continuing import data_of, how_of
 from hops_magic.tuning.options import TuneOptions
-from hops_magic.tuning.plan import StudyPlan
+from hops_magic.tuning.plan import StudyPlan, objects_of
 from hops_magic.tuning.reading import check_flags, check_space
 from hops_magic.tuning.search import Point
 
@@ -86,7 +86,7 @@ class PreparedStudy:
         return self.trial.name
 
     def description(self) -> dict[str, Any]:
-        """Return what is needed to continue the study; its source, space and metric must not differ then."""
+        """Return what is needed to continue the study: source, space and metric must not differ then, data should not."""
         return {
             "name": self.name,
             "experiment": self.trial.experiment,
@@ -96,6 +96,9 @@ class PreparedStudy:
             "space": self.space.describe(),
             "metric": self.options.metric,
             "direction": self.options.direction.value,
+            "object_names": list(objects_of(self.space)),
+            "data": data_of(self.trial.captured.report),
+            "how": how_of(self.search, self.stop, self.options, self.trial.seed),
         }
 
 
@@ -260,58 +263,6 @@ def _check_grid(options: TuneOptions, space: Space) -> None:
         raise OptionError("--trials", f"must be at least {whole} (the points of the grid)", options.trials, "or use random")
 
 
-def continued(prepared: PreparedStudy, before: Study, description: Mapping[str, Any]) -> PreparedStudy:
-    """Return a study that goes on where ``before`` ended.
-
-    Raises
-    ------
-    UsageError
-        If it has another cell or space now, saying what differs; or if it has all its trials already.
-    """
-    differences = differences_of(description, prepared.description())
-    if differences:
-        raise UsageError(f"--resume {before.name}: this is another study: {'; '.join(differences)}")
-    if len(before.trials) >= prepared.options.trials and all(t.state.is_final for t in before.trials.values()):
-        raise OptionError(
-            "--trials", f"must be more than {len(before.trials)}, which {before.name} has already", prepared.options.trials
-        )
-    trial = replace(prepared.trial, run_id=before.run_id, name=before.name, experiment=before.experiment)
-    return replace(prepared, trial=trial, before=before)
-
-
-def study_of(run_id: str, description: Mapping[str, Any], events: Iterable[Event]) -> Study:
-    """Return a study that has ended, from its description and its journal, to be gone on with."""
-    beginning = Study(
-        run_id=run_id,
-        name=description["name"],
-        experiment=description["experiment"],
-        metric=description["metric"],
-        direction=Direction(description["direction"]),
-        names=tuple(description["names"]),
-        log_names=tuple(description["log_names"]),
-    )
-    return recalled(beginning, events)
-
-
-def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in which ways two descriptions of studies differ."""
-    from hops_magic.tuning.space import Space
-
-    found = []
-    if before.get("source") != now["source"]:
-        old, new = str(before.get("source", "")).splitlines(), str(now["source"]).splitlines()
-        number = next(
-            (i for i, (a, b) in enumerate(zip(old, new, strict=False), start=1) if a != b), min(len(old), len(new)) + 1
-        )
-        was, now_is = (lines[number - 1].strip() if number <= len(lines) else "" for lines in (old, new))
-        found.append(f"line {number} of the cell was {was!r} and is {now_is!r}")
-    found += Space.differences(before.get("space", {}), now["space"])
-    for name in ("metric", "direction"):
-        if before.get(name) != now[name]:
-            found.append(f"the {name} was {before.get(name)} and is {now[name]}")
-    return found
-
-
 def begin_study(
     cluster: Cluster,
     prepared: PreparedStudy,
@@ -362,6 +313,7 @@ def begin_study(
         created_at=created_at,
         names=("left_out", "repeat") if prepared.ablation else prepared.space.names,
         log_names=prepared.space.log_names,
+        object_names=objects_of(prepared.space),
         is_ablation=prepared.ablation is not None,
     )
     beginning = replace(

@@ -197,6 +197,8 @@ def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: St
     namespace["study"] = tuned
     if study.best is not None:
         namespace["best"] = tuned.best
+    else:
+        namespace.pop("best", None)  # of another study
     return tuned
 
 

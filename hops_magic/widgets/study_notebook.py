@@ -213,7 +213,14 @@ def best_as_code(study: Study) -> str:
     if best is None:
         return ""
     lines = [f"# {study.metric} {best.value!r} in trial {best.number} of {study.name}"]
-    return "\n".join([*lines, *(f"{name} = {value!r}" for name, value in best.values.items())])
+    for name, value in best.values.items():
+        if name not in study.object_names:
+            lines.append(f"{name} = {value!r}")
+        elif isinstance(value, str) and value.isidentifier():
+            lines.append(f"{name} = {value}")  # a function or class of the notebook
+        else:
+            lines.append(f"# {name} was {value!r}, which only the notebook that defines it can set")
+    return "\n".join(lines)
 
 
 def static_bundle(study: Study, importance: Mapping[str, float], report_html: str) -> dict[str, str]:

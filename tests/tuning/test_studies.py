@@ -144,6 +144,13 @@ def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
         tune("str(x)", PARABOLA, trials=20, parallel=1)
 
 
+def test_a_study_without_a_value_leaves_no_best_of_another(tune):
+    namespace = {"best": {"x": 1.0}}
+    study = tune("raise ValueError(x)", PARABOLA, namespace, trials=1)
+    assert study.summary.best is None
+    assert "best" not in namespace
+
+
 def test_a_metric_that_is_no_number_fails_its_trial(tune):
     source = (
         "import hops_magic as hops\nhops.report(step=1, loss=float('nan') if x > 0.5 else x)\nimport time; time.sleep(0.2)"

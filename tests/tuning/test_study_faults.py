@@ -111,7 +111,8 @@ def test_a_study_goes_on_after_everything_was_shut_down(tune, begin, session):
         begin("x + 1", PARABOLA, trials=8, resume="to be continued")
     with pytest.raises(UsageError, match="x"):
         begin("x", {"x": uniform(0.0, 2.0)}, trials=8, resume="to be continued")
-    second = tune("x", PARABOLA, trials=8, parallel=1, resume="to be continued", search="tpe")
+    second = tune("x", PARABOLA, trials=8, parallel=1, resume="to be continued", patience=3)
+    assert second.summary.search == "tpe"
     assert second.run_id == first.run_id
     assert len(second.trials) == 8
     assert second.trials["x"].tolist()[:5] == first.trials["x"].tolist()

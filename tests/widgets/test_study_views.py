@@ -158,6 +158,17 @@ def test_the_best_as_code_sets_the_variables():
     assert best_as_code(beginning()) == ""
 
 
+def test_the_best_as_code_names_functions_and_says_what_it_cannot_set():
+    beginning = Study(run_id="s", metric="loss", names=("act", "net"), object_names=("act", "net"))
+    story = [
+        ev.TrialStarted(trial=0, values={"act": "swish", "net": {"f": "<lambda>"}}, point={}),
+        ev.TrialEnded(trial=0, state=TrialState.DONE, value=1.0),
+    ]
+    lines = best_as_code(advance_study_all(beginning, story)).splitlines()
+    assert lines[1] == "act = swish"
+    assert lines[2].startswith("# net was {'f': '<lambda>'}, which only the notebook")
+
+
 def test_an_ablation_shows_what_each_component_is_worth():
     study = beginning(is_ablation=True, direction=Direction.MAXIMIZE, metric="score", names=("left_out", "repeat"))
     events = []
