@@ -2,12 +2,14 @@
 
 import datetime
 
+import deltalake
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
+from hops_magic.features import engine
 from hops_magic.features.errors import (
     ConflictError,
     FanoutError,
@@ -355,6 +357,22 @@ def test_what_another_store_changes_is_seen_at_once(teams, settings):
             teams.get("name", keys={"team_id": [1]})
         teams.save({"team_id": [1], "name": ["Rome"]}, "teams", key="team_id", statistics=False)
         assert teams.get("name", keys={"team_id": [1]})["name"].tolist() == ["Rome"]
+
+
+def test_files_that_are_put_together_keep_what_look_ups_skip_by(teams, monkeypatch):
+    monkeypatch.setattr("hops_magic.features.lake._FILES_BEFORE_COMPACTING", 3)
+    for number in range(10, 13):
+        teams.save(TEAMS.assign(team_id=[number, 100 * number, -number]), "teams", mode="append", statistics=False)
+    # the commit that puts files together tells the catalog when the table is next opened
+    group, _ = teams.opened(teams.group("teams"))
+    assert teams.catalog.commits(group)[-1].operation is Operation.COMPACT
+    (file,) = deltalake.DeltaTable(group.location).file_uris()
+    with engine.connect() as connection:
+        chunks = engine.rows_of(
+            connection, f"SELECT path_in_schema AS name, bloom_filter_offset AS bloom FROM parquet_metadata('{file}')"
+        )
+    assert {chunk["name"] for chunk in chunks if chunk["bloom"] is not None} == {"team_id"}
+    assert teams.get("name", keys={"team_id": [10, -12]})["name"].tolist() == ["a", "c"]
 
 
 def test_the_home_is_private(teams, settings):
