@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import getpass
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from hops_magic.features.errors import ConflictError, FeatureError, StoreError, 
 from hops_magic.features.folders import again_beside, new_folder, sweep
 from hops_magic.features.model import Column
 from hops_magic.features.names import DATASETS, GroupName, nearest, parse_group
+from hops_magic.features.origin import tell_run
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import STREAMED, as_streamed
 from hops_magic.features.reading import Reader, Request, reads_of
@@ -155,7 +156,7 @@ class Datasets:
         part = split or next(iter(dataset.rows))
         if part not in dataset.rows:
             raise UnknownNameError("split", part, nearest(part, dataset.rows) or tuple(dataset.rows), dataset.full_name)
-        self._reads.append(dataset.input_of())
+        self._note([dataset.input_of()])
         if form not in STREAMED:
             return _read(dataset, part, form)
         rows = streamed_split(
@@ -225,6 +226,11 @@ class Datasets:
             return drift(connection, "earlier", "later", dataset.columns)
 
     # the parts
+
+    def _note(self, reads: Sequence[FeatureInput]) -> None:
+        """Keep what was read for whoever follows it, and tell the run."""
+        self._reads += reads
+        tell_run(reads)
 
     def _next_version(self, wanted: GroupName) -> int:
         latest = self.catalog.datasets.get(wanted.name)

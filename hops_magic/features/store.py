@@ -259,10 +259,10 @@ class FeatureStore(Datasets):
         """Return the answer to a request in a form."""
         if form in STREAMED:
             rows, plan, sources = self._reader.streamed(request)
-            self._reads += reads_of(plan, sources)
+            self._note(reads_of(plan, sources))
             return as_streamed(rows, form)
         table, plan, sources = self._reader.table(request)
-        self._reads += reads_of(plan, sources)
+        self._note(reads_of(plan, sources))
         return as_form(table, form)
 
     def take_reads(self) -> tuple[FeatureInput, ...]:

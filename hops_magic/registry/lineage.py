@@ -1,4 +1,4 @@
-"""Features that a run read, as MLflow's datasets: written at its start, and read with it."""
+"""Features that a run read, as MLflow's datasets: what it was given at its start, and what its ranks read by themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.runs.inputs import FeatureInput, InputKind
+from hops_magic.runs.events import FeaturesRead
+from hops_magic.runs.inputs import FeatureInput, InputKind, merged
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -16,17 +17,24 @@ _SOURCE_TYPE = "hops"
 _PURPOSE = "mlflow.data.context"
 
 
-def write_inputs(client: MlflowClient, record_id: str, inputs: Sequence[FeatureInput]) -> None:
-    """Record what a run read."""
+def write_inputs(client: MlflowClient, record_id: str, inputs: Sequence[FeatureInput], *, by_ranks: bool = False) -> None:
+    """Record what a run read.
+
+    Parameters
+    ----------
+    by_ranks
+        Whether its ranks read it, rather than who started it: the two are recorded apart, since a record never changes.
+    """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     if not inputs:
         return
+    ending = "-ranks" if by_ranks else ""
     datasets = [
         DatasetInput(
             Dataset(
                 name=each.full_name,
-                digest=f"{each.kind.name.lower()}-{'' if each.commit is None else each.commit}",
+                digest=f"{each.kind.name.lower()}-{'' if each.commit is None else each.commit}{ending}",
                 source_type=_SOURCE_TYPE,
                 source=json.dumps(
                     {"kind": each.kind.value, "name": each.name, "version": each.version, "commit": each.commit}
@@ -43,7 +51,18 @@ def write_inputs(client: MlflowClient, record_id: str, inputs: Sequence[FeatureI
 def inputs_of(run: MlflowRun) -> tuple[FeatureInput, ...]:
     """Read what a run has read; what other tools recorded is left out."""
     found = getattr(getattr(run, "inputs", None), "dataset_inputs", None) or ()
-    return tuple(_read(each.dataset) for each in found if each.dataset.source_type == _SOURCE_TYPE)
+    return merged(_read(each.dataset) for each in found if each.dataset.source_type == _SOURCE_TYPE)
+
+
+def input_of(event: FeaturesRead) -> FeatureInput:
+    """Return what a rank told that it read."""
+    return FeatureInput(
+        kind=InputKind(event.source),
+        name=event.name,
+        version=event.version,
+        commit=event.commit,
+        features=event.features,
+    )
 
 
 def _read(dataset: Any) -> FeatureInput:

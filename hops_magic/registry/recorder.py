@@ -12,11 +12,13 @@ from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run
 from hops_magic.registry.ending import end_tags, error_text
+from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Row
 from hops_magic.registry.store import Store
 from hops_magic.registry.writing import BATCH, EventWriter
 from hops_magic.runs import events as ev
+from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
@@ -62,6 +64,7 @@ class Recorder(EventWriter):
         self._dropped = 0
         self._state: tuple[RunState, str] | None = None
         self._errors: list[ev.RankError] = []
+        self._read: list[FeatureInput] = []
         self._summary_at = 0.0
         self._metrics = MetricRows(time.time())
 
@@ -119,6 +122,8 @@ class Recorder(EventWriter):
                 self._state = (RunState.QUEUED, f"place {event.position} in the queue")
             elif isinstance(event, ev.RankError):
                 self._errors.append(event)
+            elif isinstance(event, ev.FeaturesRead):
+                self._read.append(input_of(event))
         self._keep_output(outputs)
 
     def _keep_output(self, outputs: dict[int, list[str]]) -> None:
@@ -189,6 +194,7 @@ class Recorder(EventWriter):
         from mlflow.entities import RunTag
 
         self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in end_tags(run).items()])
+        write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         ended_ms = int((run.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
         if (errors := self._errors or list(run.errors)) and run.errors:

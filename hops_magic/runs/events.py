@@ -266,6 +266,19 @@ class Returned(Event):
     reached: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeaturesRead(Event):
+    """A rank read the feature store: what a :class:`~hops_magic.runs.inputs.FeatureInput` says, ``source`` its kind."""
+
+    kind: ClassVar[str] = "features-read"
+    rank: int
+    source: str
+    name: str
+    version: int
+    commit: int | None = None
+    features: tuple[str, ...] = ()
+
+
 _KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
 _STATES: dict[str, type[RunState] | type[TrialState]] = {"state": RunState, "trial-ended": TrialState}
 _TUPLES: dict[str, frozenset[str]] = {

@@ -286,3 +286,8 @@ def _rank(run: Run, rank: int, **changes: Any) -> Run:
 @_advance.register
 def _(event: ev.Returned, run: Run) -> Run:  # noqa: ARG001 (a number that a trial returns concerns its study)
     return run
+
+
+@_advance.register
+def _(event: ev.FeaturesRead, run: Run) -> Run:  # noqa: ARG001 (what was read concerns the record)
+    return run

@@ -104,6 +104,28 @@ def test_a_model_names_its_run_and_a_dataset_its_groups(trained):
     assert re.search(r"towns@1", said(trained, "%features dataset describe climate"))
 
 
+def test_a_run_tells_what_its_ranks_read_and_wrote_by_themselves(kernel):
+    cells = (
+        SAVE.replace("towns", "places"),
+        READ.replace("towns.rain towns.sun", "places.rain").replace("table", "given"),
+        """%%distributed -n 2 --framework none --name reads
+import hops_magic as hops
+seen = (len(given), len(hops.features.get("places.sun")))
+if hops.rank == 0:
+    hops.features.save({"place_id": [1], "dry": [True]}, "found", key="place_id", statistics=False)
+""",
+    )
+    for cell in cells:
+        executed = kernel.run(cell)
+        assert not executed.error, executed.error
+    shown = said(kernel, "%experiments show reads")
+    assert re.search(r"places@1 +feature group +0 +rain, sun", shown), shown
+    assert without_ids(used(kernel, "places.sun")) == {("reads", "run", "places@1, commit 0")}
+    written = kernel.run("print([commit.run_id for commit in hops.features.history('found')])").all
+    # the run's own id, by which it can be asked for
+    assert "reads" in said(kernel, f"%experiments show {written.strip()[2:-2]}")
+
+
 def test_a_run_on_other_data_is_not_among_the_uses(trained):
     before = used(trained, "towns")
     cells = "wet, bright = np.ones((8, 1), 'float32'), np.ones(8, 'float32')", train(trained, "of-neither", "clueless")

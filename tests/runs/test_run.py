@@ -26,6 +26,7 @@ SAMPLES = [
     ev.RankError(at=1.0, rank=0, name="ValueError", message="no", traceback="tb"),
     ev.ResultReady(at=1.0, names=("model",), size_bytes=10, left_behind={"f": "open file"}),
     ev.Returned(at=1.0, rank=0, values={"value": 0.5}),
+    ev.FeaturesRead(at=1.0, rank=0, source="feature group", name="teams", version=2, commit=7, features=("town", "rain")),
 ]
 STUDY_SAMPLES = [
     ev.Places(at=1.0, held=1, wanted=2),
