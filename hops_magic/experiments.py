@@ -77,8 +77,10 @@ def compare(*wanted: str) -> Comparison:
 
 
 def delete(wanted: Sequence[str]) -> list[RunInfo]:
-    """Delete runs; :func:`restore` brings them back."""
-    return _registry().delete(wanted)
+    """Delete runs; :func:`restore` brings them back, within a week with their checkpoints and values."""
+    from hops_magic.pruning import delete_runs
+
+    return delete_runs(_registry(), wanted)
 
 
 def restore(wanted: Sequence[str] = ()) -> list[RunInfo]:

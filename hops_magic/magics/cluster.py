@@ -34,9 +34,7 @@ each but the first has -h"""
 class StartOptions:
     """Options of ``%cluster start``."""
 
-    workers: int | None = option(
-        None, "workers; default: one per GPU, else one per core, 2 to 4", flags=("-n",), at_least=1
-    )
+    workers: int | None = option(None, "workers; default: one per GPU, else one per core, 2 to 4", flags=("-n",), at_least=1)
     threads: int | None = option(None, "threads of each worker; default: its share of the cores", at_least=1)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 
 from hops_magic.magics.commands import Sentence, parser, run_line
 from hops_magic.options import as_dict, check, option, parser_for
+from hops_magic.pruning import delete_runs
 from hops_magic.runs.states import RunState
 from hops_magic.widgets.records import comparison_page, experiments_table, run_page, runs_table
 from hops_magic.widgets.tables import Page, Table
@@ -105,7 +106,7 @@ class ExperimentsMagics(Magics):
         if not chosen.yes:
             names = ", ".join(f"{info.name} ({info.run_id})" for info in map(registry.run, chosen.runs))
             return Sentence(f"this would delete {names}: say so with --yes")
-        gone = registry.delete(chosen.runs)
+        gone = delete_runs(registry, chosen.runs)
         return Sentence(f"deleted {_count(len(gone))}: %experiments restore brings them back")
 
     def _restore(self, words: list[str]) -> Sentence | Table:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import time
 from html.parser import HTMLParser
 from types import ModuleType, SimpleNamespace
 
@@ -11,9 +12,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from recorded_runs import START, epochs, record
 from traitlets.config import Config
 
+from hops_magic.engine.journal import Journal
 from hops_magic.errors import HopsError, NotFoundError, UsageError
 from hops_magic.magics.experiments import ExperimentsMagics
 from hops_magic.magics.models import ModelsMagics
+from hops_magic.pruning import KEPT_S, delete_runs
 from hops_magic.registry import CapturedName, open_registry
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState
@@ -244,3 +247,17 @@ def test_nothing_that_a_user_named_can_act_or_break_the_layout(shell, recorded):
         assert len(html) < 200_000
     _, listed = run(shell, "experiments")
     assert max(map(len, listed.splitlines())) < 250
+
+
+def test_the_folders_of_runs_that_were_deleted_long_ago_go_with_the_next_deletion(registry, recorded):
+    for name in ("old", "restored", "recent", "kept"):
+        recorded(name)
+        Journal(registry.settings.runs / name).close()
+    registry.delete(["old", "restored"])
+    registry.restore(["restored"])
+    week_later = time.time() + KEPT_S + 60
+    delete_runs(registry, ["recent"])
+    assert (registry.settings.runs / "old").is_dir()  # it could still be restored with all that it had
+    delete_runs(registry, [], now=week_later)
+    assert sorted(folder.name for folder in registry.settings.runs.iterdir()) == ["kept", "restored"]
+    assert registry.restore(["old"])[0].name == "old"
