@@ -90,7 +90,9 @@ class _Walk:
         self._store, self._registry = store, registry
         self._nodes: dict[tuple[NodeKind, str], Node] = {}
         self._edges: dict[tuple[tuple[NodeKind, str], tuple[NodeKind, str]], Edge] = {}
-        self._datasets = {dataset.full_name: dataset for dataset in store.datasets()}
+        self._datasets = {dataset.full_name: dataset for dataset in store.catalog.datasets.outlines()}
+        self._runs: dict[str, RunInfo] = {}
+        self._made: dict[str, list[ModelVersion]] = {}
 
     def around(self, kind: NodeKind, name: str) -> Graph:
         focus = self._named(kind, name)
@@ -122,7 +124,7 @@ class _Walk:
             model, _, version = node.name.rpartition("/")
             made_by = self._registry.version(model, version).run_id
             if made_by:
-                run = self._run(made_by)
+                run = self._run_node(made_by)
                 yield run, Edge(source=(run.kind, run.name), target=key)
             return
         for each in self._inputs_of(node):
@@ -134,12 +136,12 @@ class _Walk:
             return ()
         if node.kind is NodeKind.DATASET:
             return self._datasets[node.name].sources
-        return self._registry.run(node.name).inputs if node.kind is NodeKind.RUN else ()
+        return self._run(node.name).inputs if node.kind is NodeKind.RUN else ()
 
     def _uses_of(self, node: Node) -> Iterator[tuple[Node, Edge]]:
         key = (node.kind, node.name)
         if node.kind is NodeKind.RUN and node.at is not None:
-            for version in self._registry.versions_by(self._registry.run(node.name)):
+            for version in self._made_by(self._run(node.name)):
                 made = _model_node(version)
                 yield made, Edge(source=key, target=(made.kind, made.name))
         if node.kind in (NodeKind.GROUP, NodeKind.DATASET):
@@ -151,7 +153,11 @@ class _Walk:
                             made,
                             Edge(source=key, target=(made.kind, made.name), features=each.features, commit=each.commit),
                         )
-            for info in self._registry.runs_that_read([node.name]):
+            readers = self._registry.runs_that_read([node.name], limit=MOST_NODES + 1)
+            # all at once: a question for each would take seconds
+            self._runs |= {info.run_id: info for info in readers}
+            self._made |= self._registry.versions_by_runs(readers)
+            for info in readers:
                 for each in info.inputs:
                     if _key_of(each) == key:
                         run = _run_node(info)
@@ -179,9 +185,19 @@ class _Walk:
             # it was dropped; that it was read stays true
             return Node(kind=kind, name=name, label=name)
 
-    def _run(self, run_id: str) -> Node:
+    def _run(self, run_id: str) -> RunInfo:
+        if run_id not in self._runs:
+            self._runs[run_id] = self._registry.run(run_id)
+        return self._runs[run_id]
+
+    def _made_by(self, info: RunInfo) -> list[ModelVersion]:
+        if info.record_id not in self._made:
+            self._made |= self._registry.versions_by_runs([info])
+        return self._made[info.record_id]
+
+    def _run_node(self, run_id: str) -> Node:
         try:
-            return _run_node(self._registry.run(run_id))
+            return _run_node(self._run(run_id))
         except NotFoundError:
             return Node(kind=NodeKind.RUN, name=run_id, label=run_id[:8])
 

@@ -15,6 +15,7 @@ from hops_magic.api.problems import refused
 from hops_magic.api.routing import Limit, Name, Offset, Payload, Wanted, table
 from hops_magic.features.dataset import Dataset
 from hops_magic.features.model import Column, Commit, Group
+from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import redacted
 
 _MOST_BARS = 20
@@ -397,10 +398,10 @@ def validate_group(context: Context, group: Name) -> ValidationDocument:
 
 
 @table.route("GET", "/groups/{group}/quarantine", tag="features", is_slow=True)
-def quarantined_rows(context: Context, group: Name, *, limit: FewRows = 50) -> Table:
+def quarantined_rows(context: Context, group: Name, *, limit: FewRows = 50, offset: Offset = 0) -> Table:
     """Return rows of a feature group that broke a rule and were put aside."""
     rows = context.features.quarantined(group, "arrow")
-    return table_of(rows.slice(0, limit), rows.num_rows)
+    return table_of(rows.slice(offset, limit), rows.num_rows)
 
 
 @table.route("GET", "/explain", tag="features", is_slow=True)
@@ -428,7 +429,7 @@ def list_datasets(
     context: Context, *, text: Annotated[str, Field(max_length=500)] = "", limit: Limit = 50, offset: Offset = 0
 ) -> DatasetPage:
     """List the training datasets."""
-    found = [each for each in context.features.datasets() if text.casefold() in each.name.casefold()]
+    found = [each for each in context.features.catalog.datasets.outlines() if text.casefold() in each.name.casefold()]
     return DatasetPage(items=[dataset_row(each) for each in found[offset : offset + limit]], total=len(found))
 
 
@@ -440,18 +441,8 @@ def show_dataset(context: Context, dataset: Name) -> DatasetDetail:
     return DatasetDetail(
         **dataset_row(found).model_dump(),
         features=features_of(found.columns, found.statistics.get(largest), None),
-        versions=[each.version for each in context.features.datasets() if each.name == found.name],
-        sources=[
-            Source(
-                kind=str(each.kind),
-                name=each.name,
-                version=each.version,
-                full_name=each.full_name,
-                commit=each.commit,
-                features=list(each.features),
-            )
-            for each in found.sources
-        ],
+        versions=[each.version for each in context.features.catalog.datasets.outlines() if each.name == found.name],
+        sources=sources_of(found.sources),
         names=list(found.recipe.names),
         location=redacted(found.location),
         splits={
@@ -479,13 +470,14 @@ def preview_dataset(
     *,
     split: Annotated[str, Field(max_length=200)] = "",
     limit: Annotated[int, Field(ge=1, le=500)] = 50,
+    offset: Offset = 0,
 ) -> Table:
-    """Return the first rows of a split of a training dataset."""
-    from hops_magic.features.dataset_files import first_rows
+    """Return rows of a split of a training dataset, in the order of its files."""
+    from hops_magic.features.dataset_files import some_rows
 
     found = context.features.dataset(dataset)
     part = _split_of(found, split)
-    return table_of(first_rows(found, part, limit), found.rows[part])
+    return table_of(some_rows(found, part, limit, offset), found.rows[part])
 
 
 def group_row(group: Group, *, whole: bool = False) -> GroupRow:
@@ -521,6 +513,21 @@ def dataset_row(dataset: Dataset) -> DatasetRow:
         author=dataset.author,
         created_at=seconds(dataset.created_at),
     )
+
+
+def sources_of(inputs: Iterable[FeatureInput]) -> list[Source]:
+    """Return what a dataset or a run was made from."""
+    return [
+        Source(
+            kind=str(each.kind),
+            name=each.name,
+            version=each.version,
+            full_name=each.full_name,
+            commit=each.commit,
+            features=list(each.features),
+        )
+        for each in inputs
+    ]
 
 
 def features_of(columns: Sequence[Column], statistics: Mapping[str, Any] | None, group: Group | None) -> list[Feature]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.api.context import Context
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.registry import STUDY_FILE
-from hops_magic.runs.run import Run
+from hops_magic.runs.run import MAX_POINTS, Curve, CurveKey, Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import fold
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_VIEWERS = 200
 MOST_REPLAYED = 4
+MOST_CURVES = 60
 
 
 @dataclass
@@ -204,9 +205,22 @@ def _replay(context: Context, info: RunInfo) -> Run | Study:
         beginning = Run(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
         summary = fold(beginning, events)
         summary = replace(summary, world_size=max(1, len(summary.ranks)))
-    if info.state.is_final and (not summary.state.is_final or not events):
+        if not events:
+            summary = replace(summary, curves=_curves_of_record(context, info), latest=dict(info.metrics))
+    # a study's journal is read for its trials, not for the states that it was in
+    if not events or (not summary.state.is_final and (told or info.state.is_final)):
         summary = replace(summary, state=info.state, reason=info.reason, started_at=info.started_at, ended_at=info.ended_at)
     return summary
+
+
+def _curves_of_record(context: Context, info: RunInfo) -> dict[CurveKey, Curve]:
+    """Return the courses that the registry has, of a run that other tools recorded."""
+    curves = {}
+    for name, points in context.registry.metrics(info, list(info.metrics)[:MOST_CURVES]).items():
+        kept = points[:: -(-len(points) // MAX_POINTS) or 1]
+        steps, values = tuple(step for step, _, _ in kept), tuple(value for _, value, _ in kept)
+        curves[name, "user", 1, 0] = Curve(steps=steps, values=values, count=len(kept))
+    return curves
 
 
 def _trial_of_record(context: Context, info: RunInfo, study: Study, number: int) -> Run | None:

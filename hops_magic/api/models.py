@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from hops_magic.api.context import Context
+from hops_magic.api.features import Source, sources_of
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.routing import Limit, Name, Offset, Payload, Wanted, table
-from hops_magic.registry.infos import ModelInfo, ModelVersion
+from hops_magic.registry.infos import ModelInfo, ModelVersion, RunInfo
 
 Alias = Annotated[str, Field(min_length=1, max_length=200)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -34,7 +36,7 @@ class ModelPage(Payload):
 
 
 class VersionRow(Payload):
-    """One version of a model, and the run that made it."""
+    """One version of a model, the run that made it, and what that run read of the feature store."""
 
     name: str
     version: int
@@ -45,6 +47,7 @@ class VersionRow(Payload):
     metrics: dict[str, Number]
     flavour: str
     size_bytes: int | None
+    inputs: list[Source]
 
 
 class VersionPage(Payload):
@@ -73,7 +76,8 @@ def list_models(
 def list_versions(context: Context, model: Name, *, limit: Limit = 50, offset: Offset = 0) -> VersionPage:
     """List the versions of a model, newest first."""
     found = context.registry.versions(model)
-    return VersionPage(items=[_version_row(each) for each in found[offset : offset + limit]], total=len(found))
+    shown = found[offset : offset + limit]
+    return VersionPage(items=_version_rows(context, shown), total=len(found))
 
 
 @table.route("PUT", "/models/{model}/aliases/{alias}", tag="models")
@@ -97,7 +101,7 @@ def delete_version(context: Context, model: Name, version: Version) -> VersionRo
     """Take a version out of the registry for good; its file stays with its run."""
     gone = context.registry.delete_version(model, version)
     context.changes.say(["models"])
-    return _version_row(gone)
+    return _version_rows(context, [gone])[0]
 
 
 def _model_row(model: ModelInfo) -> ModelRow:
@@ -111,7 +115,12 @@ def _model_row(model: ModelInfo) -> ModelRow:
     )
 
 
-def _version_row(version: ModelVersion) -> VersionRow:
+def _version_rows(context: Context, versions: Sequence[ModelVersion]) -> list[VersionRow]:
+    runs = context.registry.runs_of_records(version.record_id for version in versions if version.record_id)
+    return [_version_row(version, runs.get(version.record_id)) for version in versions]
+
+
+def _version_row(version: ModelVersion, made_by: RunInfo | None) -> VersionRow:
     return VersionRow(
         name=version.name,
         version=version.version,
@@ -122,4 +131,5 @@ def _version_row(version: ModelVersion) -> VersionRow:
         metrics=dict(version.metrics),
         flavour=version.flavour,
         size_bytes=version.size_bytes,
+        inputs=sources_of(made_by.inputs if made_by else ()),
     )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hops_magic.api import following
 from hops_magic.api.context import Context
-from hops_magic.api.features import Source
+from hops_magic.api.features import Source, sources_of
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.rerunning import cell_of
 from hops_magic.api.routing import Limit, Name, Offset, Payload, table
@@ -249,17 +249,7 @@ def show_run(context: Context, run: Name) -> RunDetail:
             for each in registry.captured(info)
         ],
         environment=registry.environment(info),
-        inputs=[
-            Source(
-                kind=str(each.kind),
-                name=each.name,
-                version=each.version,
-                full_name=each.full_name,
-                commit=each.commit,
-                features=list(each.features),
-            )
-            for each in info.inputs
-        ],
+        inputs=sources_of(info.inputs),
         models=[ModelMade(name=each.name, version=each.version) for each in registry.versions_by(info)],
         notebook=str(info.facts.get("notebook", "")),
         facts=dict(info.facts),
@@ -283,8 +273,8 @@ def run_output(
     limit: Annotated[int, Field(ge=1, le=_MOST_OUTPUT, description="Most characters.")] = 100_000,
 ) -> Text:
     """Return a part of what a rank wrote: the end, if no other is asked for."""
-    text = context.registry.output(run, rank)
-    return _part(text, max(0, len(text) - limit) if offset < 0 else offset, limit)
+    part = context.registry.output_part(run, rank, start=offset, length=limit)
+    return Text(text=part.text, start=part.start, end=part.end, total=part.total)
 
 
 @table.route("GET", "/runs/{run}/error", tag="experiments")

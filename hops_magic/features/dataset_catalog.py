@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import literal, select
+
 from hops_magic.features import catalog_tables as t
 from hops_magic.features.dataset import Dataset, Recipe
 from hops_magic.features.errors import ConflictError
@@ -72,6 +74,13 @@ class DatasetCatalog:
     def all(self) -> list[Dataset]:
         """Return all versions of all datasets, by name, newest first."""
         return self._all(t.datasets.select().order_by(t.datasets.c.name, t.datasets.c.version.desc()))
+
+    def outlines(self) -> list[Dataset]:
+        """Return all versions, by name, newest first, without their statistics, which are most of what is kept of them."""
+        light = [column for column in t.datasets.c if column is not t.datasets.c.statistics]
+        return self._all(
+            select(*light, literal("{}").label("statistics")).order_by(t.datasets.c.name, t.datasets.c.version.desc())
+        )
 
     def _all(self, query: Select[Any]) -> list[Dataset]:
         with self._reading() as db:

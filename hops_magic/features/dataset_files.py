@@ -262,7 +262,7 @@ def some_rows(dataset: Dataset, split: str, limit: int, offset: int = 0) -> pa.T
     for fragment in files.get_fragments():
         rows = fragment.count_rows()
         if offset < rows and limit > 0:
-            part = fragment.head(offset + limit, schema=files.schema).slice(offset)
+            part = fragment.head(offset + limit).slice(offset)
             parts.append(part)
             limit -= part.num_rows
         offset = max(0, offset - rows)

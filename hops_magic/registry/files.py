@@ -17,6 +17,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.finding import Finder, Wanted
 from hops_magic.registry.infos import Point, RunInfo, captured_rows
 from hops_magic.registry.records import CapturedName
+from hops_magic.registry.text_parts import TextPart, part_of
 from hops_magic.runs.events import Event
 
 
@@ -35,8 +36,12 @@ class RunFiles(Finder):
     def _course(self, info: RunInfo, name: str) -> list[Point]:
         with self._store.failures(f"reading metric {name}"):
             history = self._client.get_metric_history(info.record_id, layout.key_of(name))
+        history = sorted(history, key=lambda metric: (metric.timestamp, metric.step))
+        if layout.TAG_RUN_ID not in info.tags and len({metric.step for metric in history}) == 1:
+            # MLflow's own calls say step 0 when users say none
+            return [(number, metric.value, metric.timestamp / 1000) for number, metric in enumerate(history)]
         points: list[Point] = []
-        for metric in sorted(history, key=lambda metric: (metric.timestamp, metric.step)):
+        for metric in history:
             while points and points[-1][0] >= metric.step:
                 points.pop()
             points.append((metric.step, metric.value, metric.timestamp / 1000))
@@ -49,6 +54,12 @@ class RunFiles(Finder):
     def output(self, wanted: Wanted, rank: int = 0) -> str:
         """Return what a rank wrote, so far or in all; empty if nothing."""
         return self.text(self.run(wanted), layout.output_file(rank), default="")
+
+    def output_part(self, wanted: Wanted, rank: int = 0, *, start: int = -1, length: int = 100_000) -> TextPart:
+        """Return a part of what a rank wrote: from a character on, or the end if it is negative; empty if nothing."""
+        info = self.run(wanted)
+        with self._file(info, layout.output_file(rank)) as path:
+            return TextPart() if path is None else part_of(path, start, length)
 
     def journal(self, info: RunInfo) -> list[Event]:
         """Return all events of a run: from its folder on this machine, where they are newest, or from its record.
@@ -104,14 +115,18 @@ class RunFiles(Finder):
 
     def text(self, info: RunInfo, name: str, default: str | None = None) -> str:
         """Read a file of a run from its record, or, while the run lives, from its folder on this machine."""
-        with self.artifact(info, name) as path:
-            live = self.settings.runs / info.run_id / name
-            found = path if path is not None else live if live.is_file() else None
-            if found is not None:
-                return found.read_text(encoding="utf-8", errors="replace")
+        with self._file(info, name) as path:
+            if path is not None:
+                return path.read_text(encoding="utf-8", errors="replace")
         if default is None:
             raise NotFoundError(f"run {info.name} has no {name} in its record")
         return default
+
+    @contextlib.contextmanager
+    def _file(self, info: RunInfo, name: str) -> Iterator[Path | None]:
+        with self.artifact(info, name) as path:
+            live = self.settings.runs / info.run_id / name
+            yield path if path is not None else live if live.is_file() else None
 
 
 def _local_path(artifact_uri: str) -> Path | None:

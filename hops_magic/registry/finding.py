@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from hops_magic.errors import NotFoundError, RegistryError, UsageError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import all_experiments
 from hops_magic.registry.infos import ExperimentInfo, RunInfo, run_info
-from hops_magic.registry.queries import MAX_TEXT, order_clauses, search_filter, without_quotes
+from hops_magic.registry.queries import MAX_TEXT, any_of, in_parts, order_clauses, search_filter, without_quotes
 from hops_magic.registry.store import Store
 from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
@@ -135,15 +135,23 @@ class Finder:
         newest = self.runs(limit=20, trials=True)
         return tuple((run.run_id, run.state, run.ended_at, tuple(run.metrics.items())) for run in newest)
 
-    def runs_that_read(self, full_names: Sequence[str]) -> list[RunInfo]:
+    def runs_that_read(self, full_names: Sequence[str], *, limit: int = EVERYTHING) -> list[RunInfo]:
         """Return the runs that read one of these versions of groups or datasets (``teams@1``), newest first."""
         found: dict[str, RunInfo] = {}
         for name in full_names:
-            for run in self._search(
-                f"dataset.name = '{without_quotes(name)}'", None, order_clauses("-started"), EVERYTHING, 0, is_deleted=False
-            ):
+            condition = f"dataset.name = '{without_quotes(name)}'"
+            for run in self._search(condition, None, order_clauses("-started"), limit, 0, is_deleted=False):
                 found.setdefault(run.info.run_id, self._info(run))
-        return sorted(found.values(), key=lambda info: -info.created_at)
+        return sorted(found.values(), key=lambda info: -info.created_at)[:limit]
+
+    def runs_of_records(self, record_ids: Iterable[str]) -> dict[str, RunInfo]:
+        """Return runs by MLflow's ids, deleted ones included; those that there are not are left out."""
+        found: dict[str, RunInfo] = {}
+        for some in in_parts(record_ids):
+            for is_deleted in (False, True):
+                runs = self._search(f"attributes.run_id {any_of(some)}", None, [], len(some), 0, is_deleted=is_deleted)
+                found |= {run.info.run_id: self._info(run) for run in runs}
+        return found
 
     # -- finding ---------------------------------------------------------------------------------------------------
 

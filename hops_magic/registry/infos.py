@@ -120,6 +120,8 @@ class ModelVersion:
     ----------
     run_id : str
         Our id of the run that made it.
+    record_id : str
+        MLflow's id of that run.
     metrics : mapping
         Of that run, as they were when the version was registered.
     flavour : str
@@ -131,6 +133,7 @@ class ModelVersion:
     name: str
     version: int
     run_id: str = ""
+    record_id: str = ""
     run_name: str = ""
     created_at: float = 0.0
     aliases: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.files import RunFiles
 from hops_magic.registry.finding import Wanted
 from hops_magic.registry.infos import ModelInfo, ModelVersion, RunInfo, json_tag
+from hops_magic.registry.queries import any_of, in_parts
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
@@ -138,9 +139,16 @@ class Models(RunFiles):
 
     def versions_by(self, info: RunInfo) -> list[ModelVersion]:
         """Return the versions of models that a run made, newest first."""
-        with self._store.failures(f"listing the models of run {info.name}"):
-            found = self._client.search_model_versions(f"run_id = '{info.record_id}'", max_results=MAX_MODELS)
-        return sorted((self._version(each, {}) for each in found), key=lambda version: -version.created_at)
+        return self.versions_by_runs([info])[info.record_id]
+
+    def versions_by_runs(self, infos: Iterable[RunInfo]) -> dict[str, list[ModelVersion]]:
+        """Return the versions of models that each run made, newest first, by MLflow's ids of the runs."""
+        made: dict[str, list[ModelVersion]] = {info.record_id: [] for info in infos}
+        with self._store.failures("listing the models of runs"):
+            for some in in_parts(made):
+                for each in self._client.search_model_versions(f"run_id {any_of(some)}", max_results=MAX_MODELS):
+                    made[each.run_id].append(self._version(each, {}))
+        return {record_id: sorted(each, key=lambda version: -version.created_at) for record_id, each in made.items()}
 
     def version(self, name: str, which: int | str | None = None) -> ModelVersion:
         """Return one version of a model: by number, by alias, or the newest."""
@@ -258,6 +266,7 @@ class Models(RunFiles):
             name=version.name,
             version=number,
             run_id=tags.get(layout.TAG_RUN_ID, version.run_id or ""),
+            record_id=version.run_id or "",
             run_name=tags.get(layout.TAG_NAME, ""),
             created_at=(version.creation_timestamp or 0) / 1000,
             aliases=tuple(aliases.get(number, ())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 from hops_magic.errors import UsageError
 from hops_magic.registry import layout
@@ -53,6 +54,18 @@ def search_filter(
             )
         parts.append(condition.strip())
     return " and ".join(parts)
+
+
+def in_parts(record_ids: Iterable[str], most: int = 100) -> Iterator[list[str]]:
+    """Yield ids, each once, in parts that a condition or a statement can name."""
+    unique = list(dict.fromkeys(record_ids))
+    for start in range(0, len(unique), most):
+        yield unique[start : start + most]
+
+
+def any_of(record_ids: Iterable[str]) -> str:
+    """Return the condition for MLflow's ids, without the name of the field."""
+    return "IN (" + ", ".join(f"'{without_quotes(record_id)}'" for record_id in record_ids) + ")"
 
 
 def order_clauses(sort: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from hops_magic.errors import UsageError
 from hops_magic.registry import layout
+from hops_magic.registry.bulk import can_write_many, delete_many, restore_many
 from hops_magic.registry.comparing import compare
 from hops_magic.registry.finding import EVERYTHING, Wanted
 from hops_magic.registry.infos import Comparison, RunInfo, captured_rows
@@ -54,9 +55,13 @@ class Registry(Models):
         live = [info.name for info in infos if not info.state.is_final]
         if live:
             raise UsageError(f"{', '.join(live)} still runs: stop it first, nothing was deleted")
-        batch = f"{time.time():.6f}"
+        now = time.time()
+        batch = f"{now:.6f}"
         chosen = {info.record_id: info for info in infos if not info.is_deleted}
         with self._store.failures("deleting runs"):
+            if can_write_many(self._store):
+                delete_many(self._store, list(chosen), tag=layout.TAG_DELETED, value=batch, at_ms=int(now * 1000))
+                return list(chosen.values())
             for record_id in chosen:
                 self._client.set_tag(record_id, layout.TAG_DELETED, batch)
                 self._client.delete_run(record_id)
@@ -72,6 +77,9 @@ class Registry(Models):
             last = max((info.tags.get(layout.TAG_DELETED, "") for info in deleted), default="")
             infos = [info for info in deleted if last and info.tags.get(layout.TAG_DELETED) == last]
         with self._store.failures("restoring runs"):
+            if can_write_many(self._store):
+                restore_many(self._store, [info.record_id for info in infos])
+                return infos
             for info in infos:
                 self._client.restore_run(info.record_id)
         return infos

@@ -3,11 +3,16 @@
 import functools
 
 import pytest
+import sqlalchemy
+from mlflow import MlflowClient
 from recorded_runs import START, epochs, finished, opened, record
 
 from hops_magic.errors import HopsError, NotFoundError, UsageError
-from hops_magic.registry import CapturedName, open_registry
+from hops_magic.registry import CapturedName, layout, open_registry
+from hops_magic.registry.bulk import FinishedRun, write_many
+from hops_magic.registry.text_parts import part_of
 from hops_magic.runs import events as ev
+from hops_magic.runs.inputs import FeatureInput, InputKind
 from hops_magic.runs.states import RunState
 
 HOSTILE = [
@@ -136,6 +141,34 @@ def test_a_study_is_deleted_and_restored_with_its_trials(registry, recorded):
     assert names(registry.restore(["search"])) == ["search", "trial"]
 
 
+def test_a_study_of_many_trials_is_deleted_and_restored_at_once(registry, settings, recorded):
+    recorded("bbbb00000000", name="search")
+    experiment = registry.run("search").experiment_id
+    tags = {layout.TAG_PARENT: "bbbb00000000", layout.TAG_STATE: "done"}
+    trials = [
+        FinishedRun(
+            name=f"trial {n}",
+            status="FINISHED",
+            started_ms=n,
+            ended_ms=n + 1,
+            tags={**tags, layout.TAG_RUN_ID: f"bbbb00000000-{n}"},
+        )
+        for n in range(1_000)
+    ]
+    write_many(registry._store, experiment, trials)
+    statements = []
+    engine = registry._store.client._tracking_client.store.engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", lambda _c, _u, text, *_: statements.append(text.split()[0]))
+    assert len(registry.delete(["search"])) == 1_001
+    assert len([word for word in statements if word in ("UPDATE", "INSERT", "DELETE")]) < 20
+    assert registry.runs(trials=True) == []
+    statements.clear()
+    assert len(registry.restore()) == 1_001
+    assert len([word for word in statements if word in ("UPDATE", "INSERT", "DELETE")]) < 20
+    # MLflow sees them as its own deletions and restorations
+    assert MlflowClient(settings.tracking_uri).get_run(trials[7].record_id).info.lifecycle_stage == "active"
+
+
 def test_a_run_that_goes_on_is_not_deleted(registry, settings, three):
     recorder = opened(settings, "dddd00000001", name="alive")
     with pytest.raises(UsageError, match="alive still runs: stop it first, nothing was deleted"):
@@ -155,8 +188,6 @@ def test_runs_whose_supervisor_died_are_closed(registry, settings, three):
 
 
 def test_an_experiment_that_was_deleted_can_be_used_again(registry, settings, recorded, three):
-    from mlflow import MlflowClient
-
     client = MlflowClient(settings.tracking_uri)
     client.delete_experiment(client.get_experiment_by_name("flights").experiment_id)
     recorded("eeee00000001", experiment="flights")
@@ -208,8 +239,6 @@ def test_users_tag_runs(registry, three):
 
 
 def test_runs_that_others_recorded_are_shown_too(registry, settings):
-    from mlflow import MlflowClient
-
     client = MlflowClient(settings.tracking_uri)
     foreign = client.create_run("0", run_name="by hand")
     client.log_metric(foreign.info.run_id, "loss", 0.5)
@@ -220,6 +249,53 @@ def test_runs_that_others_recorded_are_shown_too(registry, settings):
     assert registry.output(run) == ""
     with pytest.raises(NotFoundError, match=r"by hand has no cell\.py"):
         registry.source(run)
+
+
+def test_curves_that_others_recorded_without_steps_are_numbered(registry, settings):
+    client = MlflowClient(settings.tracking_uri)
+    foreign = client.create_run("0", run_name="by hand")
+    for at, value in enumerate((0.9, 0.5, 0.4)):
+        client.log_metric(foreign.info.run_id, "loss", value, timestamp=1_000 + at)
+    assert [point[:2] for point in registry.metrics("by hand")["loss"]] == [(0, 0.9), (1, 0.5), (2, 0.4)]
+
+
+def test_runs_that_read_something_come_newest_first_and_no_more_than_are_wanted(registry, recorded):
+    read = FeatureInput(kind=InputKind.GROUP, name="teams", version=1, commit=1, features=("wins",))
+    for number in range(4):
+        recorded(f"aaaa0000000{number}", name=f"run {number}", created_at=START + number, inputs=(read,) if number else ())
+    assert names(registry.runs_that_read(["teams@1"], limit=2)) == ["run 3", "run 2"]
+    assert len(registry.runs_that_read(["teams@1"])) == 3
+
+
+def test_runs_are_found_by_many_ids_at_once(registry, three):
+    registry.delete(["first"])
+    ids = {registry.run(name).record_id: name for name in ("first", "second")}
+    found = registry.runs_of_records([*ids, "0" * 32, "' or 1=1"])
+    assert {record_id: info.name for record_id, info in found.items()} == ids
+
+
+TEXT = "höher \U0001f600\r\n" * 3
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 5), (1, 3), (6, 2), (-1, 4), (0, 100), (25, 10), (100, 5)])
+def test_a_part_of_output_is_that_of_its_text(registry, settings, start, length):
+    finished(opened(settings, "aaaa00000001"), "aaaa00000001", [ev.Output(rank=1, stream="stdout", text=TEXT)])
+    part = registry.output_part("aaaa00000001", 1, start=start, length=length)
+    first = max(0, len(TEXT) - length) if start < 0 else min(start, len(TEXT))
+    assert (part.text, part.start, part.end, part.total) == (
+        TEXT[first : first + length],
+        first,
+        min(first + length, len(TEXT)),
+        len(TEXT),
+    )
+
+
+def test_output_that_is_no_text_keeps_its_place(tmp_path):
+    file = tmp_path / "output"
+    file.write_bytes("ab\ud800c".encode("utf-8", "surrogatepass") + b"\xff" + b"d" * 2_000_000)
+    part = part_of(file, 2, 4)
+    assert (part.text, part.start, part.end, part.total) == ("\ufffdc\ufffdd", 2, 6, 2_000_005)
+    assert part_of(file, 2_000_004, 10).text == "d"
 
 
 def test_output_of_a_run_that_still_writes_is_read_from_its_folder(registry, settings):

@@ -65,8 +65,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=root)
     try:
-        found = wait_until(lambda: list((folder / "runtime").glob(f"jpserver-{process.pid}.json")), "a server")
-        url = json.loads(found[0].read_text())["url"].rstrip("/")
+        told = folder / "runtime" / f"jpserver-{process.pid}.json"
+        # it is there a moment before what it says is
+        wait_until(lambda: told.exists() and told.read_text().rstrip().endswith("}"), "a server")
+        url = json.loads(told.read_text())["url"].rstrip("/")
         made = Server(url, home, log, environment)
         wait_until(made.listens, "the server's first answer")
         yield made

@@ -84,6 +84,9 @@ def test_datasets_tell_their_recipe_and_their_rows(server):
     dataset = server.get("/datasets/matches")
     assert dataset["sources"][0]["full_name"] == "teams@1"
     assert server.get("/datasets/matches/preview", split="test", limit=2)["total"] == dataset["rows"]["test"]
+    whole, later = (server.get("/datasets/matches/preview", split="train", offset=n, limit=9)["rows"] for n in (0, 4))
+    assert (whole[4:], len(later)) == (later[:5], 9)
+    assert server.get("/datasets/matches/preview", split="train", offset=10_000)["rows"] == []
     assert server.get("/datasets/matches/statistics", split="train")["statistics"]["rows"] == dataset["rows"]["train"]
     told = server.get("/explain", names=["teams.wins", "stadiums.seats"])
     assert told["columns"] == ["wins", "seats"]
@@ -156,6 +159,7 @@ def test_models_have_versions_and_aliases(server):
     (version,) = server.get("/models/digits/versions")["items"]
     assert version["aliases"] == ["champion", "newest"]
     assert version["run_name"] == "good"
+    assert [(each["full_name"], each["features"]) for each in version["inputs"]] == [("matches@1", ["wins", "budget"])]
     assert server.ask("/models/digits/aliases/newest", "DELETE").status_code == 200
     assert server.get("/models")["items"][0]["aliases"] == {"champion": 1}
 

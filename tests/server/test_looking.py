@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from recorded_runs import epochs, opened, record
 from waiting import wait_until
 
@@ -190,3 +191,15 @@ def test_what_ranks_use_is_added_up_by_worker():
     used = figures_of(ranks)
     assert (used.ranks, used.cpu_percent, used.memory_bytes, used.gpu_percent) == (2, 160.0, 2 << 30, 40.0)
     assert figures_of([]).cpu_percent is None
+
+
+def test_a_run_that_another_tool_recorded_has_its_curves(context):
+    client = MlflowClient(context.session.settings.tracking_uri)
+    foreign = client.create_run("0", run_name="by hand").info.run_id
+    for step in range(3):
+        client.log_metric(foreign, "loss", 1 / (1 + step), step=step)
+    client.set_terminated(foreign)
+    live = ask(context, f"/runs/{foreign}/live")
+    (update,) = live["updates"]
+    (curve,) = update["curves"]
+    assert (update["head"]["state"], curve["metric"], curve["values"]) == ("done", "loss", [1.0, 0.5, 1 / 3])
