@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 TASK_PREFIX = "hops-run-"
 TOPIC_PREFIX = "hops-run-"
 KEEP_FINISHED = 200
+RETURN_WITHIN_S = 15.0
+"""How long a worker that died may take to be started again by its nanny."""
 
 
 @dataclass
@@ -30,6 +32,8 @@ class _Entry:
     """What the scheduler knows of a run."""
 
     info: dict[str, Any]
+    task: str = ""
+    """Dask's key of the supervisor's task."""
     supervisor: str = ""
     sequence: int = 0
     """Number of the newest event in ``snapshot``."""
@@ -54,6 +58,7 @@ class Placement(SchedulerPlugin):
         self.gangs = Gangs()
         self.runs: dict[str, _Entry] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
+        self._lost_at: list[float] = []
         for op in (
             "worker",
             "register",
@@ -62,6 +67,7 @@ class Placement(SchedulerPlugin):
             "release",
             "publish",
             "stop",
+            "abandon",
             "command",
             "state",
             "snapshot",
@@ -75,6 +81,7 @@ class Placement(SchedulerPlugin):
     def on_worker(self, address: str, host: str, slots: int, gpus: list[int], threads: int, node_dir: str) -> str:
         """Take note of what a worker offers, and which folder it keeps for its node."""
         self.nodes[address] = {"host": host, "node_dir": node_dir}
+        del self._lost_at[:1]
         self._notify_granted(
             self.gangs.add(Slots(worker=address, host=host, count=slots, gpus=tuple(gpus), threads=threads))
         )
@@ -82,9 +89,10 @@ class Placement(SchedulerPlugin):
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         """Tell the runs that held a slot of a worker which is gone."""
-        self.nodes.pop(worker, None)
+        if self.nodes.pop(worker, None) is not None and not _is_expected(scheduler, worker):
+            self._lost_at.append(time.monotonic())
         for run_id, entry in self.runs.items():
-            if entry.supervisor == worker and not entry.is_final and TASK_PREFIX + run_id not in scheduler.tasks:
+            if entry.supervisor == worker and not entry.is_final and entry.task not in scheduler.tasks:
                 # nobody wants its outcome any more, so Dask will not run it again elsewhere
                 self._end_unsupervised(run_id, "its supervisor's worker died")
         for run_id in self.gangs.remove(worker):
@@ -92,9 +100,9 @@ class Placement(SchedulerPlugin):
 
     # -- supervisors ---------------------------------------------------------------------------------------------
 
-    def on_submitted(self, run_id: str, info: dict[str, Any], snapshot: bytes = b"") -> str:
+    def on_submitted(self, run_id: str, info: dict[str, Any], snapshot: bytes, task: str) -> str:
         """Make a run known before its supervisor has started, by its summary at the beginning."""
-        self.runs.setdefault(run_id, _Entry(info=info, snapshot=snapshot, changed_at=time.time()))
+        self.runs[run_id] = _Entry(info=info, task=task, snapshot=snapshot, changed_at=time.time())
         self._drop_old()
         return "OK"
 
@@ -155,6 +163,15 @@ class Placement(SchedulerPlugin):
             self._notify(run_id, {"what": "stop", "reason": reason})
         return "OK"
 
+    async def on_abandon(self, run_id: str, reason: str) -> str:
+        """End a run whose start was broken off; its task may still be on its way to the scheduler."""
+        entry = self.runs.get(run_id)
+        if entry is not None and entry.supervisor:
+            return await self.on_stop(run_id, reason)
+        # a supervisor that comes after all finds its run final
+        self._end_unsupervised(run_id, reason, RunState.STOPPED)
+        return "OK"
+
     def on_command(self, run_id: str, notice: dict[str, Any]) -> str:
         """Pass a viewer's wish on to a run's supervisor."""
         self._notify(run_id, notice)
@@ -180,6 +197,7 @@ class Placement(SchedulerPlugin):
             "slots": {address: slots.count for address, slots in self.gangs.workers.items()},
             "gpus": {address: list(slots.gpus) for address, slots in self.gangs.workers.items()},
             "nodes": self.nodes,
+            "coming": self._coming(),
             "held": {run_id: [list(rank) for rank in gang] for run_id, gang in self.gangs.held.items()},
             "queue": [[request.run_id, request.slots] for request in self.gangs.queue],
             "runs": {
@@ -198,24 +216,34 @@ class Placement(SchedulerPlugin):
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Free the slots of a run whose supervisor will not come back."""
         if finish in ("erred", "forgotten") and isinstance(key, str) and key.startswith(TASK_PREFIX):
-            self._supervisor_gone(key.removeprefix(TASK_PREFIX), erred=finish == "erred")
+            self._supervisor_gone(key, erred=finish == "erred")
 
-    def _supervisor_gone(self, run_id: str, *, erred: bool) -> None:
+    def _supervisor_gone(self, task: str, *, erred: bool) -> None:
+        run_id = owner(task.removeprefix(TASK_PREFIX))
         entry = self.runs.get(run_id)
+        if entry is not None and entry.task != task:
+            return  # the study has been continued since, by another supervisor
         if erred:
             self._end_unsupervised(run_id, "its supervisor's workers died again and again")
-        elif entry is None or entry.is_final or entry.supervisor not in self.scheduler.workers:
+        elif entry is None or entry.supervisor not in self.scheduler.workers:
+            self._end_unsupervised(run_id, "nobody waited for it before it began")
+        elif entry.is_final:
             self._notify_granted(self.gangs.release(run_id))
         # else nobody waits for its outcome, but the supervisor goes on, and its ranks hold their slots
 
-    def _end_unsupervised(self, run_id: str, reason: str) -> None:
+    def _end_unsupervised(self, run_id: str, reason: str, state: RunState = RunState.FAILED) -> None:
         entry = self.runs.get(run_id)
         if entry is not None and not entry.is_final:
-            ended = to_wire(StateChanged(at=time.time(), state=RunState.FAILED, reason=reason))
+            ended = to_wire(StateChanged(at=time.time(), state=state, reason=reason))
             self.on_publish(run_id, entry.last + 1, [ended], b"", result={})
         self._notify_granted(self.gangs.release(run_id))
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _coming(self) -> int:
+        """Count the workers that are about to offer slots: those that are new, and those that are started again."""
+        self._lost_at = [at for at in self._lost_at if time.monotonic() - at < RETURN_WITHIN_S]
+        return sum(address not in self.nodes for address in self.scheduler.workers) + len(self._lost_at)
 
     def _standing(self, run_id: str) -> dict[str, Any]:
         gang = self.gangs.held.get(run_id)
@@ -265,3 +293,9 @@ class Placement(SchedulerPlugin):
         finished = [run_id for run_id, entry in self.runs.items() if entry.is_final]
         for run_id in finished[:-KEEP_FINISHED]:
             self.on_forget(run_id)
+
+
+def _is_expected(scheduler: Scheduler, worker: str) -> bool:
+    """Whether a worker that is removed was retired; one that died is started again by its nanny."""
+    told = (event for _, event in reversed(scheduler.get_events("all")) if event.get("action") == "remove-worker")
+    return next((bool(event["expected"]) for event in told if event.get("worker") == worker), False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
@@ -152,14 +155,14 @@ def submit(client: Client, job: Job, buffers: Mapping[str, memoryview]) -> RunHa
     ClusterError
         If the data cannot be brought to the cluster.
     """
-    state = _state_with_slots(client)
+    state = _state_with_slots(client, job)
     _check_slots(job, state)
-    job = replace(
-        job, buffers={d: b.nbytes for d, b in buffers.items()}, buffer_source=_bring(client, job.run_id, buffers, state)
-    )
-    _begin(client, state, job.beginning(), supervise, job)
     handle = RunHandle(client, job.run_id)
-    handle.follower.open()
+    with _wholly(client, job.run_id):
+        source = _bring(client, job.run_id, buffers, state)
+        job = replace(job, buffers={digest: data.nbytes for digest, data in buffers.items()}, buffer_source=source)
+        _begin(client, state, job.beginning(), supervise, job)
+        handle.follower.open()
     return handle
 
 
@@ -173,17 +176,31 @@ def submit_study(client: Client, job: StudyJob, buffers: Mapping[str, memoryview
     ClusterError
         If the data cannot be brought to the cluster.
     """
-    state = _state_with_slots(client)
+    state = _state_with_slots(client, job.trial)
     _check_slots(job.trial, state, of_trials=True)
     run_id = job.beginning.run_id
     sizes = {digest: data.nbytes for digest, data in buffers.items()}
-    trial = replace(job.trial, buffers=sizes, buffer_source=_bring(client, run_id, buffers, state), data_of=run_id)
-    # a study that is continued has been here before
-    client.sync(client.scheduler.hops_forget, run_id=run_id)
-    _begin(client, state, job.beginning, supervise_study, replace(job, trial=trial))
     handle = StudyHandle(client, run_id)
-    handle.follower.open()
+    # a study that is continued has been here before, and its outcome may never have been fetched
+    handle.forget()
+    client.sync(client.scheduler.hops_forget, run_id=run_id)
+    with _wholly(client, run_id):
+        trial = replace(job.trial, buffers=sizes, buffer_source=_bring(client, run_id, buffers, state), data_of=run_id)
+        _begin(client, state, job.beginning, supervise_study, replace(job, trial=trial))
+        handle.follower.open()
     return handle
+
+
+@contextlib.contextmanager
+def _wholly(client: Client, run_id: str) -> Iterator[None]:
+    """Leave nothing of a run on the cluster, if its start fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, TimeoutError):  # the first error says more
+            client.sync(client.scheduler.hops_abandon, run_id=run_id, reason="interrupted at its start")
+            client.sync(client.scheduler.broadcast, msg={"op": "hops_clean", "run_id": run_id}, on_error="ignore")
+        raise
 
 
 def _begin(
@@ -191,12 +208,13 @@ def _begin(
 ) -> None:
     """Make a run or study known to the cluster and start its supervisor there."""
     run_id = beginning.run_id
-    client.sync(client.scheduler.hops_submitted, run_id=run_id, info=described(beginning), snapshot=pickle.dumps(beginning))
+    # a key of its own each time: Dask takes what it knows under an old one for the answer
+    task = f"{TASK_PREFIX}{run_id}/{secrets.token_hex(4)}"
+    snapshot = pickle.dumps(beginning)
+    client.sync(client.scheduler.hops_submitted, run_id=run_id, info=described(beginning), snapshot=snapshot, task=task)
     # one worker supervises as long as it lives: it has imported the registry's library and opened the store
     usual = min(state["slots"])
-    future = client.submit(
-        supervise, job, key=TASK_PREFIX + run_id, pure=False, priority=10, workers=[usual], allow_other_workers=True
-    )
+    future = client.submit(supervise, job, key=task, pure=False, priority=10, workers=[usual], allow_other_workers=True)
     # published, the task outlives this kernel
     client.publish_dataset(future, name=_dataset(run_id), override=True)
 
@@ -250,14 +268,25 @@ def cluster_state(client: Client) -> dict[str, Any]:
     return state
 
 
-def _state_with_slots(client: Client) -> dict[str, Any]:
+def _state_with_slots(client: Client, job: Job | None = None) -> dict[str, Any]:
+    """Return placement's view of the cluster, when there are the slots that a job needs, or no more are to come."""
     # workers offer their slots a moment after they have come; on a busy machine, or after a restart, it is a long one
     ends = time.monotonic() + _SLOTS_WITHIN_S
+    ranks, per_rank = (job.options.workers, job.slots_per_rank) if job else (1, 1)
     while True:
         state = cluster_state(client)
-        if any(state["slots"].values()) or time.monotonic() > ends:
+        is_all = any(state["slots"].values()) and not state["coming"]
+        if is_all or _most_ranks(state, per_rank) >= ranks or time.monotonic() > ends:
             return state
         time.sleep(0.1)
+
+
+def _most_ranks(state: dict[str, Any], per_rank: int) -> int:
+    """Count the ranks that the whole cluster can run at once: the slots of each lie on one host."""
+    slots: Counter[str] = Counter()
+    for address, count in state["slots"].items():
+        slots[state["nodes"][address]["host"]] += count
+    return sum(count // per_rank for count in slots.values())
 
 
 def _check_slots(job: Job, state: dict[str, Any], *, of_trials: bool = False) -> None:
@@ -270,8 +299,8 @@ def _check_slots(job: Job, state: dict[str, Any], *, of_trials: bool = False) ->
     if any(state["gpus"].values()) and per_rank > total:
         remedy = "give the rank fewer, or connect to a cluster with more"
         raise OptionError(gpus_option, f"must be at most {total} (the cluster's GPUs)", per_rank, remedy)
-    if job.options.workers * per_rank > total:
-        most = total // per_rank
+    most = _most_ranks(state, per_rank)
+    if job.options.workers > most:
         remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"
         if any(state["gpus"].values()):
             # a worker of the embedded cluster is a GPU: there may be none to add
@@ -299,11 +328,7 @@ def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state
 
 
 def _store_part(run_id: str, digest: str, offset: int, part: bytes) -> None:
-    folder = rank_host(get_worker()).buffers.folder(run_id)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / digest).open("r+b" if offset else "wb") as file:
-        file.seek(offset)
-        file.write(part)
+    rank_host(get_worker()).buffers.store_part(run_id, digest, offset, part)
 
 
 def _read_trial(run_id: str, number: int, beginning: Run) -> Run | None:

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from distributed import Client
 from waiting import wait_until
 
+from hops_magic.engine import submit as submit_module
+from hops_magic.engine.channel import Follower
 from hops_magic.engine.placement import TASK_PREFIX
-from hops_magic.engine.submit import attach, cluster_state
+from hops_magic.engine.submit import attach, cluster_state, live_runs
 from hops_magic.errors import OptionError, RunFailedError, RunStoppedError
 from hops_magic.runs.states import RunState
 from hops_magic.training import collect, follow
@@ -386,9 +389,36 @@ def test_a_run_that_nobody_waits_for_keeps_its_slots_until_its_end(launch, clust
     handle = launch("while True: pass", workers=2)
     until(handle, lambda run: run.state is RunState.RUNNING)
     handle.forget()
-    key = TASK_PREFIX + handle.run_id
     tasks = functools.partial(cluster.client.run_on_scheduler, lambda dask_scheduler: list(dask_scheduler.tasks))
-    wait_until(lambda: key not in tasks(), "Dask's forgetting of the supervisor's task")
+    wait_until(
+        lambda: not any(key.startswith(TASK_PREFIX + handle.run_id) for key in tasks()),
+        "Dask's forgetting of the supervisor's task",
+    )
     assert handle.run_id in cluster_state(cluster.client)["held"]
     handle.stop()
     wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
+
+
+@pytest.mark.parametrize("broken", ["described", "Follower.open", "Client.publish_dataset"])
+def test_a_start_that_is_interrupted_leaves_nothing(broken, launch, cluster, home, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    places = {"described": submit_module, "Follower": Follower, "Client": Client}
+    owner, _, name = broken.rpartition(".")
+    monkeypatch.setattr(places[owner or name], name, interrupted)
+    namespace = {"data": np.zeros(1_000_000)}
+    with pytest.raises(KeyboardInterrupt):
+        launch("while True: data", namespace, workers=2)
+    wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
+    wait_until(lambda: all(run.is_final for run in live_runs(cluster.client)), "the end of the run")
+
+
+def test_a_run_waits_for_a_worker_that_is_started_again(run_cell, cluster):
+    state = cluster_state(cluster.client)
+    lost = next(iter(state["slots"]))
+    os.kill(cluster.client.run(os.getpid, workers=[lost])[lost], signal.SIGKILL)
+    wait_until(lambda: lost not in cluster_state(cluster.client)["slots"], "the worker's death")
+    namespace = {}
+    run_cell("answer = 4", namespace, workers=4)
+    assert namespace["answer"] == 4
