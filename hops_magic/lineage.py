@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from hops_magic.features.names import parse_feature, parse_group
+from hops_magic.features.names import GroupName, parse_feature, parse_group
 from hops_magic.features.writing import existing_group
-from hops_magic.runs.inputs import FeatureInput
+from hops_magic.runs.inputs import FeatureInput, InputKind
 
 if TYPE_CHECKING:
     from hops_magic.features.dataset import Dataset
@@ -45,7 +45,7 @@ class Use:
     at: float
 
 
-def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
+def used_by(name: str) -> list[Use]:
     """Return what was made from a group, one of its versions, a feature or a training dataset; newest last.
 
     Raises
@@ -53,16 +53,26 @@ def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
     UnknownNameError
         If there is nothing of that name.
     """
-    versions, feature = _asked_for(name, store)
+    from hops_magic.features import default_store
+    from hops_magic.registry import open_registry
+    from hops_magic.settings import Settings
+
+    return uses_of(name, default_store(), open_registry(Settings.from_environment()))
+
+
+def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
+    """Return what was made from a name, of a store and a registry; see :func:`used_by`."""
+    origins, feature = _asked_for(name, store)
     uses: list[Use] = []
     for dataset in store.datasets():
-        for each in _matching(dataset.sources, versions, feature):
+        for each in _matching(dataset.sources, origins, feature):
             uses.append(_dataset_use(dataset, each))
             # a run that read the dataset used the feature too
-            versions = [*versions, dataset.full_name]
-    runs = {info.run_id: info for info in registry.runs_that_read(versions) if _matching(info.inputs, versions, feature)}
+            origins = origins | {_Origin(InputKind.DATASET, dataset.full_name)}
+    names = sorted({origin.full_name for origin in origins})
+    runs = {info.run_id: info for info in registry.runs_that_read(names) if _matching(info.inputs, origins, feature)}
     for info in runs.values():
-        for each in _matching(info.inputs, versions, feature):
+        for each in _matching(info.inputs, origins, feature):
             place = each.full_name if each.commit is None else f"{each.full_name}, commit {each.commit}"
             run = Use(kind=UseKind.RUN, name=_run_name(info), through=place, features=each.features, at=info.created_at)
             uses.append(run)
@@ -70,7 +80,7 @@ def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
     for version in made:
         if version.run_id in runs:
             info = runs[version.run_id]
-            features = [name for each in _matching(info.inputs, versions, feature) for name in each.features]
+            features = [name for each in _matching(info.inputs, origins, feature) for name in each.features]
             model = Use(
                 kind=UseKind.MODEL,
                 name=f"{version.name}/{version.version}",
@@ -88,31 +98,49 @@ def _dataset_use(dataset: Dataset, source: FeatureInput) -> Use:
     return Use(kind=UseKind.DATASET, name=dataset.full_name, through=through, features=source.features, at=at)
 
 
-def _asked_for(name: str, store: FeatureStore) -> tuple[list[str], str | None]:
+class _Origin(NamedTuple):
+    """A version of a group or of a training dataset, which may have one name."""
+
+    kind: InputKind
+    full_name: str
+
+
+def _asked_for(name: str, store: FeatureStore) -> tuple[frozenset[_Origin], str | None]:
     """Return the versions that a name means, and the feature if it means one."""
     if "." not in name:
         group = parse_group(name)
         datasets = [each for each in store.datasets() if each.name == group.name and group.version in (None, each.version)]
-        if datasets:
-            return [each.full_name for each in datasets], None
+        found = frozenset(_Origin(InputKind.DATASET, each.full_name) for each in datasets)
+        if store.catalog.group(group.name, group.version) is not None:
+            found |= _versions(group, store)
+        if found:
+            return found, None
         if store.catalog.group(group.name) is not None:
-            first = existing_group(store.catalog, group)
-            found = [first] if group.version is not None else store.versions(group.name)
-            return [each.full_name for each in found], None
+            # tells the versions that there are
+            existing_group(store.catalog, group)
     request = parse_feature(name)
     if request.group is not None:
-        first = existing_group(store.catalog, request.group)
-        found = [first] if request.group.version is not None else store.versions(first.name)
-        return [each.full_name for each in found], request.feature
+        return _versions(request.group, store), request.feature
     groups = store.catalog.groups_with(request.feature)
     if not groups:
         # tells the nearest names
         existing_group(store.catalog, parse_group(name))
-    return [each.full_name for group in groups for each in store.versions(group.name)], request.feature
+    versions = (each for group in groups for each in store.versions(group.name))
+    return frozenset(_Origin(InputKind.GROUP, each.full_name) for each in versions), request.feature
 
 
-def _matching(inputs: Sequence[FeatureInput], versions: Sequence[str], feature: str | None) -> list[FeatureInput]:
-    return [each for each in inputs if each.full_name in versions and (feature in (None, "*") or feature in each.features)]
+def _versions(group: GroupName, store: FeatureStore) -> frozenset[_Origin]:
+    first = existing_group(store.catalog, group)
+    found = [first] if group.version is not None else store.versions(first.name)
+    return frozenset(_Origin(InputKind.GROUP, each.full_name) for each in found)
+
+
+def _matching(inputs: Sequence[FeatureInput], origins: frozenset[_Origin], feature: str | None) -> list[FeatureInput]:
+    return [
+        each
+        for each in inputs
+        if _Origin(each.kind, each.full_name) in origins and (feature in (None, "*") or feature in each.features)
+    ]
 
 
 def _run_name(info: RunInfo) -> str:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hops_magic.features.exchange import export_file as export_file
     from hops_magic.features.exchange import import_file as import_file
+    from hops_magic.features.rules import Rule as Rule
     from hops_magic.features.store import FeatureStore as FeatureStore
     from hops_magic.features.store import request_of as request_of
+    from hops_magic.lineage import used_by as used_by
 
 _VERBS = frozenset(
     {
@@ -43,7 +45,14 @@ _VERBS = frozenset(
     }
 )
 # name -> module that has it
-_HOMES = {"FeatureStore": "store", "export_file": "exchange", "import_file": "exchange", "request_of": "store"}
+_HOMES = {
+    "FeatureStore": "hops_magic.features.store",
+    "Rule": "hops_magic.features.rules",
+    "export_file": "hops_magic.features.exchange",
+    "import_file": "hops_magic.features.exchange",
+    "request_of": "hops_magic.features.store",
+    "used_by": "hops_magic.lineage",
+}
 
 
 @functools.cache
@@ -90,5 +99,5 @@ def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return getattr(default_store(), name)
     if name in _HOMES:
-        return getattr(importlib.import_module(f"hops_magic.features.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hops_magic.features' has no attribute {name!r}")

@@ -12,6 +12,7 @@ from hops_magic.features.store import FeatureStore, foreign_key
 from hops_magic.features.writing import ON_FAIL, SaveOptions, Written
 from hops_magic.magics import feature_words as words_of
 from hops_magic.magics.commands import Command, Sentence, parser
+from hops_magic.magics.feature_reading import request_parser, requested
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import MagicParser, add_options
 from hops_magic.widgets import features as pages
@@ -68,10 +69,12 @@ class Writing:
 
     def _import(self, words: list[str]) -> Sentence:
         wanted = _save_parser("%features import", "Write the rows of a file, or of a query, to a group.")
-        wanted.add_argument("file", metavar="FILE|QUERY", help="a CSV or Parquet file, or SQL over such files, in quotes")
+        wanted.add_argument(
+            "file", metavar="FILE|QUERY", help="a CSV or Parquet file, or SQL over such files and groups, in quotes"
+        )
         chosen = vars(wanted.parse_args(words))
         file = chosen.pop("file")
-        return self._written(lambda: import_file(file), chosen)
+        return self._written(lambda: import_file(file, store=self._store), chosen)
 
     def _written(self, data: Callable[[], Any], chosen: dict[str, Any]) -> Sentence:
         group = chosen.pop("group")
@@ -81,11 +84,10 @@ class Writing:
         return _told(self._store.write(data(), group, options, source=self._source))
 
     def _export(self, words: list[str]) -> Sentence:
-        wanted = parser("%features export", "Write features to a CSV or Parquet file.")
-        wanted.add_argument("names", nargs="+", metavar="NAME", help="features, as for get")
+        wanted = request_parser("%features export", "Write features to a CSV or Parquet file.")
         wanted.add_argument("--to", required=True, metavar="FILE", help="where to: FILE.csv or FILE.parquet")
         chosen = wanted.parse_args(words)
-        rows = export_file(self._store.get(*chosen.names, form="arrow"), chosen.to)
+        rows = export_file(self._store.answer(requested(chosen, self._shell.user_ns), "tf"), chosen.to)
         return Sentence(f"{chosen.to}: {said.count(rows, 'row')} of {', '.join(chosen.names)}")
 
     def _delete_rows(self, words: list[str]) -> Sentence:

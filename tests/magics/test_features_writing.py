@@ -214,6 +214,29 @@ def test_files_go_out_and_come_in(shell, tmp_path, ending):
     assert len(run(shell, "get queried.town")) == 1
 
 
+def test_features_go_out_as_they_would_be_got(shell, tmp_path):
+    run(shell, "save games -g games --key team_id --event-time played_at")
+    file = tmp_path / "joined.csv"
+    asked = f'average_attendance --spine labels --event-time ts --limit 2 --to "{file}"'
+    assert "2 rows of average_attendance" in shown(shell, f"export {asked}")[1]
+    assert pd.read_csv(file)["average_attendance"].tolist() == [1000, 2000]
+    assert list(pd.read_csv(file).columns) == ["team_id", "ts", "won", "average_attendance"]
+
+
+def test_a_query_sees_the_groups_of_the_store(shell):
+    run(shell, "save teams -g teams --key team_id")
+    run(shell, "save players -g players --key team_id")
+    shell.user_ns["moved"] = pd.DataFrame({"team_id": [1], "team_budget": [1.0], "town": ["Z"]})
+    run(shell, "save moved -g teams --mode version")
+    query = (
+        'SELECT n.team_id, n.town, o.town AS before, p.* EXCLUDE (team_id) FROM teams n JOIN ""teams@1"" o USING (team_id)'
+    )
+    query = query.replace('""', '\\"') + " JOIN players p USING (team_id)"
+    run(shell, f'import "{query}" -g told --key team_id')
+    found = run(shell, "get told.*").df
+    assert found.to_dict("records") == [{"team_id": 1, "town": "Z", "before": "<b>A</b>", "average_player_age": 25.5}]
+
+
 def test_files_that_cannot_be_are_refused(shell, tmp_path):
     run(shell, "save teams -g teams --key team_id")
     for line, words in {
@@ -223,6 +246,7 @@ def test_files_that_cannot_be_are_refused(shell, tmp_path):
         f"import {tmp_path}/none.csv -g t --key x": "no file",
         f"import {tmp_path}/none.xls -g t --key x": "no file that can be read",
         "import 'select nope' -g t --key x": "cannot be read",
+        "import 'select * from team' -g t --key x": "cannot be read",
         "import x.csv": "--group",
     }.items():
         with pytest.raises(UsageError, match=words):

@@ -99,6 +99,14 @@ def test_a_run_and_a_model_tell_what_they_were_made_of(trained, line, source):
     assert re.search(source, shown), shown
 
 
+def test_python_tells_what_was_made_of_a_group_too(trained):
+    told = trained.run(
+        "import hops_magic as hops\nprint({(use.name, use.kind.value) for use in hops.features.used_by('towns')})"
+    )
+    assert "('sunny/1', 'model')" in told.all
+    assert "('climate@1', 'training dataset')" in told.all
+
+
 def test_a_model_names_its_run_and_a_dataset_its_groups(trained):
     assert "from-dataset" in said(trained, "%models show sunnier")
     assert re.search(r"towns@1", said(trained, "%features dataset describe climate"))
