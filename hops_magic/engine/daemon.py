@@ -38,7 +38,7 @@ from hops_magic.errors import ClusterError, HopsError
 logger = logging.getLogger(__name__)
 
 _CHECK_IDLE_S = 1.0
-_WORKERS_WITHIN_S = 60.0
+WORKERS_WITHIN_S = 60.0
 _CLOSE_WITHIN_S = 10.0
 
 CONFIG: Mapping[str, Any] = {
@@ -98,7 +98,8 @@ class Daemon:
             "scheduler_kwargs": {"dashboard": False, "http_prefix": f"/{self._prefix}"},
             "security": security,
             "asynchronous": True,
-            "death_timeout": 10,
+            # a machine that is busy with other work takes long to start processes
+            "death_timeout": WORKERS_WITHIN_S,
             "preload": ["hops_magic.engine.embedded_worker"],
         }
         self.cluster = _make(self.sizing, options)
@@ -133,12 +134,10 @@ class Daemon:
 
     async def _wait_for_workers(self, count: int) -> None:
         scheduler = self.cluster.scheduler
-        deadline = time.monotonic() + _WORKERS_WITHIN_S
+        deadline = time.monotonic() + WORKERS_WITHIN_S
         while len(scheduler.workers) < count:
             if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"only {len(scheduler.workers)} of {count} workers came up within {_WORKERS_WITHIN_S:g} s"
-                )
+                raise ClusterError(f"only {len(scheduler.workers)} of {count} workers came up within {WORKERS_WITHIN_S:g} s")
             await asyncio.sleep(0.02)
 
     async def scale(self, workers: int) -> dict[str, Any]:

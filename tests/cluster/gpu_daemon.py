@@ -26,11 +26,13 @@ async def look(folder: Path) -> dict[str, Any]:
     from distributed import Client
 
     from hops_magic.engine.connection import ConnectionFile
-    from hops_magic.engine.daemon import Daemon
+    from hops_magic.engine.daemon import WORKERS_WITHIN_S, Daemon
 
     daemon = Daemon(folder, ConnectionFile(folder / "home", folder / "run"), workers=None, threads=None, idle_s=60)
     connection = await daemon.start()
     found: dict[str, Any] = {"options": [spec["options"]["preload"] for spec in daemon.cluster.worker_spec.values()]}
+    # how long the start of a worker may take, beside how long the cluster waits for its workers
+    found["patience"] = [spec["options"]["death_timeout"] / WORKERS_WITHIN_S for spec in daemon.cluster.worker_spec.values()]
     security = connection.credentials().security()
     async with Client(connection.address, security=security, asynchronous=True, set_as_default=False) as client:
         visible = await client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])

@@ -23,6 +23,8 @@ def test_each_gpu_has_a_worker_which_leaves_it_to_the_ranks(tmp_path: Path) -> N
     assert found["visible"] == ["0,1", "1,0"]
     # and makes no CUDA context, which would keep some of its memory from the ranks
     assert found["options"] == [["hops_magic.engine.embedded_worker"]] * 2
+    # and as long to start as the cluster waits for it
+    assert found["patience"] == [1, 1]
     assert found["third"] == {"refused": 3, "gpus": 2}
     assert found["one"] == {"workers": 1}
 
