@@ -46,10 +46,10 @@ demo: .venv/.ready  ## train, tune and join features on real data on an embedded
 lab: .venv/.ready front  ## JupyterLab on the examples
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/01-train.ipynb
 
-# other tuners, which nothing but the benchmarks needs, beside the packages of the environment
+# other tuners and MLflow's own server, which nothing but the benchmarks needs, beside the packages of the environment
 .venv-bench/.ready: .venv/.ready
 	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
-	.venv/bin/uv pip install -q --python .venv-bench/bin/python 'ray[tune]>=2.40' 'optuna>=5' 'optuna-integration[dask]'
+	.venv/bin/uv pip install -q --python .venv-bench/bin/python 'ray[tune]>=2.40' 'optuna>=5' 'optuna-integration[dask]' 'mlflow>=3.17'
 	touch $@
 
 # Feast wants an older pandas than ours

@@ -1,7 +1,11 @@
-"""Run every benchmark and write ``docs/benchmarks.md``: ``python -m benchmarks``."""
+"""Run benchmarks and write ``docs/benchmarks.md``: ``python -m benchmarks`` all, ``python -m benchmarks sidebar`` one.
+
+Sections of benchmarks that are not run stay as they are.
+"""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import platform
@@ -16,12 +20,14 @@ from benchmarks import (
     first_step,
     imports,
     search_quality,
+    sidebar,
     stopping_simulation,
     study_load,
     throughput,
     time_to_target,
     trials,
 )
+from benchmarks.document import with_sections
 
 MODULES = (
     imports,
@@ -37,29 +43,36 @@ MODULES = (
     feature_joins,
     feature_store,
     feature_statistics,
+    sidebar,
 )
+DOCUMENT = Path("docs/benchmarks.md")
 HEAD = """# Benchmarks
 
-Made by `make bench` (`python -m benchmarks`) on {date}: {cores} cores, {machine}, Python {python}.
-Each table compares with a named rival that took turns with it in the same run. The machine is small and shared: trust
-ratios, not seconds.
-
+Made by `make bench` (one alone by `python -m benchmarks NAME`): {cores} cores, {machine}, Python {python}. Each table
+compares with a named rival that took turns with it in the same run. The machine is small and shared: trust ratios, not
+seconds.
 """
 
 
 def main() -> None:
-    parts = []
-    for module in MODULES:
-        print(f"{module.__name__} ...", flush=True)
-        parts.append(module.table().markdown())
-        print(parts[-1], flush=True)
-    head = HEAD.format(
-        date=datetime.datetime.now(datetime.UTC).date(),
-        cores=len(os.sched_getaffinity(0)),
-        machine=platform.machine(),
-        python=platform.python_version(),
-    )
-    Path("docs/benchmarks.md").write_text(head + "\n".join(parts))
+    names = {module.__name__.removeprefix("benchmarks."): module for module in MODULES}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and write docs/benchmarks.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all by default")
+    chosen = parser.parse_args().names or list(names)
+    if unknown := [name for name in chosen if name not in names]:
+        parser.error(f"there is no benchmark {', '.join(unknown)}, but {', '.join(names)}")
+    head = HEAD.format(cores=len(os.sched_getaffinity(0)), machine=platform.machine(), python=platform.python_version())
+    measured = []
+    for name in chosen:
+        print(f"{name} ...", flush=True)
+        section = names[name].table().markdown(datetime.datetime.now(datetime.UTC).date())
+        print(section, flush=True)
+        # at once: what was measured is kept if a later one fails
+        DOCUMENT.write_text(with_sections(DOCUMENT.read_text(), head, [section]))
+        measured.append(section)
+    if len(chosen) == len(names):
+        # sections that no benchmark makes any more
+        DOCUMENT.write_text(with_sections("", head, measured))
 
 
 if __name__ == "__main__":

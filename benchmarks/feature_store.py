@@ -83,28 +83,13 @@ def _p99(ordered: list[float]) -> float:
 
 
 def _search(folder: Path) -> list[list[object]]:
-    from hops_magic.features.model import Column, Commit, Group, Operation
+    from seeding_at_scale import many_groups
+
     from hops_magic.features.store import FeatureStore
     from hops_magic.settings import FeatureSettings
 
     store = FeatureStore(FeatureSettings.from_environment({"HOPS_HOME": str(folder / "many")}))
-    now = datetime.datetime.now(datetime.UTC)
-    for number in range(GROUPS):
-        columns = [Column(name="id", type="int64")]
-        columns += [
-            Column(name=f"feature_{number}_{each}", type="double", description="mean of a week") for each in range(COLUMNS)
-        ]
-        group = Group(
-            name=f"group_{number}",
-            version=1,
-            columns=tuple(columns),
-            primary_key=("id",),
-            location=f"{folder}/none",
-            description="attendance of matches" if number % 50 == 0 else "statistics",
-            created_at=now,
-            updated_at=now,
-        )
-        store.catalog.add(group, Commit(number=0, at=now, author="", operation=Operation.CREATE))
+    many_groups(store, GROUPS, COLUMNS)
     found = []
     for title, ask in (
         ("search for a word of descriptions", lambda: store.search("attend")),

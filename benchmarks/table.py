@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ class Table:
     rows: list[Sequence[object]] = field(default_factory=list)
     verdict: str = ""
 
-    def markdown(self) -> str:
-        lines = [f"## {self.title}", "", self.question, "", _row(self.head), _row(["---"] * len(self.head))]
+    def markdown(self, measured: datetime.date | None = None) -> str:
+        dated = f"{self.question} Measured on {measured}." if measured else self.question
+        lines = [f"## {self.title}", "", dated, "", _row(self.head), _row(["---"] * len(self.head))]
         lines += [_row(row) for row in self.rows]
         return "\n".join([*lines, "", self.verdict, ""])
 

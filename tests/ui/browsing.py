@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 from playwright.sync_api import Page, expect
@@ -119,9 +121,18 @@ def running_jupyter(home: Path, port: int = 0) -> Iterator[Jupyter]:
         found = wait_until(
             lambda: list((home / "runtime").glob(f"jpserver-{server.pid}.json")), deadline_s=60, what="a Jupyter server"
         )
-        yield Jupyter(json.loads(found[0].read_text())["url"].rstrip("/"), root, env)
+        url = json.loads(found[0].read_text())["url"].rstrip("/")
+        # it says where it is before it listens
+        wait_until(lambda: _listens(url), deadline_s=60, what="a Jupyter server that answers")
+        yield Jupyter(url, root, env)
     finally:
         # the embedded cluster outlives kernels and servers, by design
         subprocess.run([sys.executable, "-m", "hops_magic", "cluster", "stop", "--force"], env=env, timeout=60, check=True)
         server.terminate()
         server.wait(20)
+
+
+def _listens(url: str) -> bool:
+    address = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((address.hostname, address.port)) == 0
