@@ -96,6 +96,7 @@ def _line(info: RunInfo) -> LiveRun:
         created_at=info.created_at,
         is_final=True,
         is_study=info.kind is RunKind.STUDY,
+        state=info.state,
     )
 
 

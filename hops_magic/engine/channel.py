@@ -224,15 +224,9 @@ class Follower(Generic[Summary]):
             If the cluster knows no such run.
         """
         self._subscribe()
-        left = self._client.sync(self._client.scheduler.hops_snapshot, run_id=self.run_id)
-        if left is None:
+        if not self._catch_up():
             self.close()
             raise NotFoundError(f"the cluster knows no run {self.run_id}: %attach lists those it knows")
-        if left["snapshot"]:
-            self.run = pickle.loads(left["snapshot"])
-        self._sequence = left["sequence"]
-        for _, batch in self._client.get_events(self._topic):
-            self._fold(batch)
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -259,7 +253,12 @@ class Follower(Generic[Summary]):
                 if not self._batches:
                     self._news.wait(every_s)
             while self._batches:
-                self._fold(self._batches.popleft())
+                batch = self._batches.popleft()
+                if batch["n"] > self._sequence:
+                    # some were lost on the way, or a supervisor that took over knows better what there was
+                    with contextlib.suppress(OSError):
+                        self._catch_up()
+                self._fold(batch)
             if self._client.status not in ("running", "connecting"):
                 raise ClusterError(f"the connection to the cluster was lost: %attach {self.run_id} follows the run again")
             yield self.run
@@ -277,6 +276,19 @@ class Follower(Generic[Summary]):
         with self._news:
             self._batches.append(batch)
             self._news.notify_all()
+
+    def _catch_up(self) -> bool:
+        """Take the newest summary and what was told after it; False if the cluster knows no such run."""
+        left = self._client.sync(self._client.scheduler.hops_snapshot, run_id=self.run_id)
+        if left is None:
+            return False
+        if left["sequence"] > self._sequence:
+            self._sequence = left["sequence"]
+            if left["snapshot"]:
+                self.run = pickle.loads(left["snapshot"])
+        for _, batch in self._client.get_events(self._topic):
+            self._fold(batch)
+        return True
 
     def _fold(self, batch: dict[str, Any]) -> None:
         first, wires = batch["n"], batch["events"]

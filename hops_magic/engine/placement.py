@@ -15,7 +15,7 @@ from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from hops_magic.engine.gangs import Gangs, Request, Slots, owner
-from hops_magic.runs.events import StateChanged, to_wire
+from hops_magic.runs.events import Queued, StateChanged, Wire, to_wire
 from hops_magic.runs.states import RunState
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,11 @@ class _Entry:
     snapshot: bytes = b""
     result: dict[str, str] = field(default_factory=dict)
     """Where rank 0 left its values, once the run is final."""
+    state: RunState = RunState.SUBMITTED
     is_final: bool = False
-    stop_requested: bool = False
+    is_collected: bool = False
+    stop_reason: str = ""
+    """Why it is to stop, once that has been asked for."""
     changed_at: float = 0.0
 
 
@@ -72,6 +75,7 @@ class Placement(SchedulerPlugin):
             "state",
             "snapshot",
             "submitted",
+            "collected",
             "forget",
         ):
             scheduler.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
@@ -111,8 +115,9 @@ class Placement(SchedulerPlugin):
         entry = self.runs.setdefault(run_id, _Entry(info=info))
         entry.supervisor = supervisor
         self._notify_granted(self.gangs.release(run_id))
-        left = {"sequence": entry.sequence, "snapshot": entry.snapshot}
-        return {**left, "stop": entry.stop_requested, "is_final": entry.is_final}
+        # numbers that were given out since the snapshot are not given out again
+        left = {"sequence": max(entry.sequence, entry.last), "snapshot": entry.snapshot}
+        return {**left, "stop": entry.stop_reason, "is_final": entry.is_final}
 
     def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
@@ -143,6 +148,8 @@ class Placement(SchedulerPlugin):
             return "unknown"
         if events:
             self.scheduler.log_event(TOPIC_PREFIX + run_id, {"n": sequence - len(events), "events": events})
+        for wire in events:
+            entry.state = _state_after(entry.state, wire)
         entry.last = max(entry.last, sequence)
         entry.changed_at = time.time()
         if result is not None:
@@ -158,7 +165,7 @@ class Placement(SchedulerPlugin):
         entry = self.runs.get(run_id)
         if entry is None:
             return "unknown"
-        entry.stop_requested = True
+        entry.stop_reason = reason
         if entry.supervisor:
             self._notify(run_id, {"what": "stop", "reason": reason})
         return "OK"
@@ -201,10 +208,22 @@ class Placement(SchedulerPlugin):
             "held": {run_id: [list(rank) for rank in gang] for run_id, gang in self.gangs.held.items()},
             "queue": [[request.run_id, request.slots] for request in self.gangs.queue],
             "runs": {
-                run_id: {**entry.info, "is_final": entry.is_final, "changed_at": entry.changed_at}
+                run_id: {
+                    **entry.info,
+                    "state": entry.state.value,
+                    "is_final": entry.is_final,
+                    "has_values": bool(entry.result) and not entry.is_collected,
+                    "changed_at": entry.changed_at,
+                }
                 for run_id, entry in self.runs.items()
             },
         }
+
+    def on_collected(self, run_id: str) -> str:
+        """Take note that a run's values have been brought back."""
+        if entry := self.runs.get(run_id):
+            entry.is_collected = True
+        return "OK"
 
     def on_forget(self, run_id: str) -> str:
         """Drop all that is known of a run, when nobody will ask again."""
@@ -299,3 +318,10 @@ def _is_expected(scheduler: Scheduler, worker: str) -> bool:
     """Whether a worker that is removed was retired; one that died is started again by its nanny."""
     told = (event for _, event in reversed(scheduler.get_events("all")) if event.get("action") == "remove-worker")
     return next((bool(event["expected"]) for event in told if event.get("worker") == worker), False)
+
+
+def _state_after(state: RunState, wire: Wire) -> RunState:
+    if wire["kind"] not in (StateChanged.kind, Queued.kind):
+        return state
+    told = RunState(wire["state"]) if wire["kind"] == StateChanged.kind else RunState.QUEUED
+    return told if state.may_become(told) else state

@@ -157,7 +157,7 @@ class StudyServices:
             self.host.supervisors.pop(self.run_id, None)
             return False
         if left["stop"]:
-            self.stop_reason = "stopped by the user"
+            self.stop_reason = left["stop"]
             self.stopping.set()
         if left["sequence"]:
             self.resumed = True

@@ -24,6 +24,7 @@ from hops_magic.engine.studies import supervise_study
 from hops_magic.engine.supervisor import supervise
 from hops_magic.errors import ClusterError, NotFoundError, OptionError, UsageError
 from hops_magic.runs.run import Run, advance_all
+from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
 
@@ -43,6 +44,9 @@ class LiveRun:
     created_at: float
     is_final: bool
     is_study: bool = False
+    state: RunState = RunState.DONE
+    has_values: bool = True
+    """Whether a final run's values wait to be brought back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,7 @@ class Handle(Generic[Summary]):
     def forget(self) -> None:
         """Release the run's outcome on the cluster, when nobody will ask for it again."""
         self.follower.close()
+        self.client.sync(self.client.scheduler.hops_collected, run_id=self.run_id)
         if self.run_id in _published(self.client):
             self.client.unpublish_dataset(_dataset(self.run_id))
 
@@ -256,6 +261,8 @@ def live_runs(client: Client) -> list[LiveRun]:
             created_at=info["created_at"],
             is_final=info["is_final"],
             is_study=info.get("kind") == "study",
+            state=RunState(info["state"]),
+            has_values=info["has_values"],
         )
         for run_id, info in cluster_state(client)["runs"].items()
     ]

@@ -28,6 +28,9 @@ from hops_magic.runs.states import RunState
 logger = logging.getLogger(__name__)
 
 
+_LOST = "the supervisor's worker died"
+
+
 def supervise(job: Job) -> None:
     """Run a job from queue to end; the Dask task behind a run."""
     secede()  # a supervisor waits, it does not compute: it must not take a thread from others
@@ -47,6 +50,7 @@ class Supervisor:
         self._granted: asyncio.Future[list[dict[str, Any]]] | None = None
         self._stop = asyncio.Event()
         self.stop_reason = ""
+        self._began_at = time.time()
         self._result: dict[str, str] = {}
 
     # -- called by the rank host -----------------------------------------------------------------------------------
@@ -117,34 +121,44 @@ class Supervisor:
             self.host.supervisors.pop(run_id, None)
             return None
         if left["stop"]:
-            self.stop_reason = "stopped"
+            self.stop_reason = left["stop"]
             self._stop.set()
         if not left["sequence"]:
             return 0
         before: Run = pickle.loads(left["snapshot"])
         self.publisher.resume(before, left["sequence"])
-        await self._everywhere("end", reason="the run's supervisor is gone", before_attempt=before.attempt + 1)
-        self.say(ev.Restarted(at=time.time(), attempt=before.attempt + 1, reason="the supervisor's worker died"))
+        self._began_at = self.job.created_at
+        await self._everywhere("end", reason=_LOST, before_attempt=before.attempt + 1)
+        if before.state.is_waiting:
+            return before.attempt  # nothing of it had begun
+        if before.attempt < self.job.options.restarts and not self._stop.is_set():
+            self.say(ev.Restarted(at=time.time(), attempt=before.attempt + 1, reason=_LOST))
         return before.attempt + 1
 
     async def _attempts(self, number: int) -> AttemptEnd:
-        budget = self.job.options.restarts
-        deadline = None if self.job.options.timeout is None else time.monotonic() + self.job.options.timeout
+        budget, timeout = self.job.options.restarts, self.job.options.timeout
+        deadline = None if timeout is None else time.monotonic() + timeout - (time.time() - self._began_at)
+        if self._stop.is_set():
+            return AttemptEnd(Verdict.STOPPED, self.stop_reason)
+        if number > budget:
+            return _used_up(_LOST, budget)
         while True:
             end = await self._one_attempt(number, deadline)
             if end.verdict is not Verdict.LOST:
                 return end
             if number >= budget:
-                used = f" (after {number} restarts)" if number else ""
-                return AttemptEnd(Verdict.FAILED, f"{end.reason}{used}")
+                return _used_up(end.reason, number)
             number += 1
             self.say(ev.Restarted(at=time.time(), attempt=number, reason=end.reason))
             self.say(ev.StateChanged(at=time.time(), state=RunState.RESTARTING, reason=end.reason))
 
     async def _one_attempt(self, number: int, deadline: float | None) -> AttemptEnd:
         gang = await self._reserve(deadline)
+        if not gang and self._stop.is_set():
+            return AttemptEnd(Verdict.STOPPED, self.stop_reason)
         if not gang:
-            return AttemptEnd(Verdict.STOPPED, self.stop_reason or "the timeout passed while the run was queued")
+            reason = f"ended by --timeout {self.job.options.timeout:g} while it waited for slots"
+            return AttemptEnd(Verdict.FAILED, reason)
         self.say(ev.StateChanged(at=time.time(), state=RunState.STARTING))
         attempt = self._attempt = Attempt(self, number, gang)
         try:
@@ -156,22 +170,30 @@ class Supervisor:
 
     async def _reserve(self, deadline: float | None) -> list[dict[str, Any]]:
         """Wait for a gang; empty if the run is stopped, or its time is over, first."""
-        if self._stop.is_set():
-            return []
-        self._granted = asyncio.get_running_loop().create_future()
-        standing = await self.worker.scheduler.hops_reserve(
-            run_id=self.job.run_id, ranks=self.job.options.workers, slots_per_rank=self.job.slots_per_rank
-        )
-        if "gang" in standing:
-            gang: list[dict[str, Any]] = standing["gang"]
-            return gang
-        self._say_queued(standing)
+        left: float | None = None
+        while not self._stop.is_set() and left != 0.0:
+            self._granted = granted = asyncio.get_running_loop().create_future()
+            standing = await self.worker.scheduler.hops_reserve(
+                run_id=self.job.run_id, ranks=self.job.options.workers, slots_per_rank=self.job.slots_per_rank
+            )
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if "gang" in standing:
+                granted.set_result(standing["gang"])
+            elif "position" in standing:
+                self._say_queued(standing)
+                await self._first_of(granted, left)
+            gang: list[dict[str, Any]] = granted.result() if granted.done() else []
+            if gang:
+                return gang
+            if granted.done() or "lost" in standing:
+                # a worker of the gang died before anything began there: ask for another
+                await self.worker.scheduler.hops_release(run_id=self.job.run_id)
+        return []
+
+    async def _first_of(self, granted: asyncio.Future[Any], timeout_s: float | None) -> None:
         stopped = asyncio.create_task(self._stop.wait())
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        awaited: set[asyncio.Future[Any]] = {self._granted, stopped}
-        await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({granted, stopped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        return self._granted.result() if self._granted.done() else []
 
     def _say_queued(self, standing: dict[str, Any]) -> None:
         if standing.get("position") is not None:
@@ -196,6 +218,11 @@ class Supervisor:
         await self.worker.scheduler.broadcast(
             msg={"op": f"hops_{what}", "run_id": self.job.run_id, **message}, on_error="ignore"
         )
+
+
+def _used_up(reason: str, restarts: int) -> AttemptEnd:
+    used = f" (after {restarts} restarts)" if restarts else ""
+    return AttemptEnd(Verdict.FAILED, f"{reason}{used}")
 
 
 def _drop_checkpoints(run_id: str) -> None:

@@ -82,7 +82,7 @@ class DistributedMagics(Magics):
                     Cell(run.run_id, is_strong=True),
                     Cell(run.name),
                     Cell(run.experiment),
-                    Cell("ended, its values wait" if run.is_final else "live"),
+                    Cell(f"{run.state.value}, its values wait" if run.is_final and run.has_values else run.state.value),
                     Cell(str(run.world_size)),
                 ]
                 for run in self.session.runs_to_attach()

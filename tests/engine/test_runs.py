@@ -1,46 +1,20 @@
 """Runs of plain Python on a real cluster: results, errors, faults, stops, queues; and that nothing is left behind."""
 
-import contextlib
-import functools
 import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from distributed import Client
 from waiting import wait_until
+from watching import nothing_is_left, until
 
-from hops_magic.engine import submit as submit_module
-from hops_magic.engine.channel import Follower
-from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.submit import attach, cluster_state, live_runs
 from hops_magic.errors import OptionError, RunFailedError, RunStoppedError
 from hops_magic.runs.states import RunState
 from hops_magic.training import collect, follow
-
-
-def until(handle, fact):
-    """Follow a run until a fact about its summary is true."""
-    for run in handle.follower.updates(0.05):
-        if fact(run):
-            return run
-    raise AssertionError(f"the run ended before: {handle.follower.run}")
-
-
-def nothing_is_left(cluster, home, pids=()):
-    """No slot, process, socket or buffer of any run is left."""
-    state = cluster_state(cluster.client)
-    nodes = {Path(node["node_dir"]) for node in state["nodes"].values()}
-    return (
-        not state["held"]
-        and not state["queue"]
-        and not any(psutil.pid_exists(pid) for pid in pids)
-        and not any(list(node.iterdir()) for node in nodes if node.exists())
-    )
 
 
 def test_values_go_in_and_come_back(run_cell):
@@ -287,8 +261,16 @@ def test_a_detached_run_is_found_again_with_its_values(launch, cluster):
     handle = launch("answer = 7", workers=1)
     namespace = {}
     again = attach(cluster.client, handle.run_id[:6])
-    collect(again, namespace, follow(again))
+    run = follow(again)
+    assert listed(cluster, handle.run_id) == (RunState.DONE, True)
+    collect(again, namespace, run)
     assert namespace["answer"] == 7
+    assert listed(cluster, handle.run_id) == (RunState.DONE, False)
+
+
+def listed(cluster, run_id):
+    (found,) = [run for run in live_runs(cluster.client) if run.run_id == run_id]
+    return found.state, found.has_values
 
 
 def test_the_death_of_the_supervisors_worker_starts_the_run_again_and_loses_nothing(launch, cluster, home):
@@ -328,97 +310,3 @@ def test_a_finished_run_is_not_run_again_when_the_worker_that_has_its_outcome_di
     collect(handle, namespace, handle.follower.run)
     assert namespace["answer"] == 3
     assert log.read_text() == "x"
-
-
-@contextlib.contextmanager
-def frozen_warm_processes(cluster):
-    """The workers' warm processes answer nobody, as those that still import do."""
-    pids = set(cluster.client.run(lambda dask_worker: dask_worker.plugins["hops-rank-host"].nursery.pid).values())
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield pids
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
-def test_a_run_is_stopped_while_its_processes_are_being_born(launch, cluster, home):
-    with frozen_warm_processes(cluster) as warm:
-        handle = launch("while True: pass", workers=2)
-        until(handle, lambda run: run.state is RunState.STARTING)
-        handle.stop()
-        with pytest.raises(RunStoppedError, match="stopped by the user"):
-            collect(handle, {}, follow(handle))
-    wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
-    wait_until(lambda: not any(psutil.Process(pid).children() for pid in warm), "the end of what was born too late")
-
-
-def test_a_run_that_is_cleaned_away_leaves_no_rank_behind(launch, cluster, home):
-    handle = launch("while True: pass", workers=1)
-    run = until(handle, lambda run: run.state is RunState.RUNNING)
-    # as a supervisor does that ends by an error of its own
-    cluster.client.sync(cluster.client.scheduler.broadcast, msg={"op": "hops_clean", "run_id": handle.run_id})
-    wait_until(lambda: not psutil.pid_exists(run.ranks[0].pid), "the end of the rank")
-    handle.stop()
-    with pytest.raises(RunStoppedError):
-        collect(handle, {}, follow(handle))
-
-
-def test_an_interrupted_run_that_is_slow_to_end_is_not_forgotten(launch, cluster, monkeypatch):
-    source = "import hops_magic as hops, time\nwhile not hops.should_stop(): time.sleep(0.02)\nanswer = 'so far'"
-    monkeypatch.setattr("hops_magic.training.INTERRUPT_GRACE_S", 0.0)
-    handle = launch(source, workers=1)
-    until(handle, lambda run: run.state is RunState.RUNNING)
-    interrupts = iter([KeyboardInterrupt])
-
-    def show(_):
-        for interrupt in interrupts:
-            raise interrupt
-
-    with pytest.raises(RunStoppedError, match=f"is still stopping: %attach {handle.run_id}"):
-        follow(handle, show)
-    namespace = {}
-    again = attach(cluster.client, handle.run_id)
-    assert collect(again, namespace, follow(again)).run.state is RunState.STOPPED
-    assert namespace["answer"] == "so far"
-
-
-def test_a_run_that_nobody_waits_for_keeps_its_slots_until_its_end(launch, cluster, home):
-    handle = launch("while True: pass", workers=2)
-    until(handle, lambda run: run.state is RunState.RUNNING)
-    handle.forget()
-    tasks = functools.partial(cluster.client.run_on_scheduler, lambda dask_scheduler: list(dask_scheduler.tasks))
-    wait_until(
-        lambda: not any(key.startswith(TASK_PREFIX + handle.run_id) for key in tasks()),
-        "Dask's forgetting of the supervisor's task",
-    )
-    assert handle.run_id in cluster_state(cluster.client)["held"]
-    handle.stop()
-    wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
-
-
-@pytest.mark.parametrize("broken", ["described", "Follower.open", "Client.publish_dataset"])
-def test_a_start_that_is_interrupted_leaves_nothing(broken, launch, cluster, home, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    places = {"described": submit_module, "Follower": Follower, "Client": Client}
-    owner, _, name = broken.rpartition(".")
-    monkeypatch.setattr(places[owner or name], name, interrupted)
-    namespace = {"data": np.zeros(1_000_000)}
-    with pytest.raises(KeyboardInterrupt):
-        launch("while True: data", namespace, workers=2)
-    wait_until(lambda: nothing_is_left(cluster, home), "clean-up")
-    wait_until(lambda: all(run.is_final for run in live_runs(cluster.client)), "the end of the run")
-
-
-def test_a_run_waits_for_a_worker_that_is_started_again(run_cell, cluster):
-    state = cluster_state(cluster.client)
-    lost = next(iter(state["slots"]))
-    os.kill(cluster.client.run(os.getpid, workers=[lost])[lost], signal.SIGKILL)
-    wait_until(lambda: lost not in cluster_state(cluster.client)["slots"], "the worker's death")
-    namespace = {}
-    run_cell("answer = 4", namespace, workers=4)
-    assert namespace["answer"] == 4
