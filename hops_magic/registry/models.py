@@ -18,6 +18,7 @@ from hops_magic.registry.files import RunFiles
 from hops_magic.registry.finding import Wanted
 from hops_magic.registry.infos import ModelInfo, ModelVersion, RunInfo, json_tag
 from hops_magic.registry.queries import any_of, in_parts
+from hops_magic.runs.names import MODEL_NAME_RULE, is_model_name
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
@@ -34,7 +35,6 @@ _MODELS_STATE = (
     "select count(*), max(last_updated_time), max(rowid) from model_versions",
     "select name, alias, version from registered_model_aliases order by name, alias",
 )
-_NAME = re.compile(r"[\w][\w .-]{0,199}")
 _ALIAS = re.compile(r"[a-zA-Z][\w-]{0,99}", re.ASCII)
 
 
@@ -79,8 +79,8 @@ class Models(RunFiles):
         NotFoundError
             If the run is unknown or left no model.
         """
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"a model's name must be of letters, digits, spaces and . _ -, got {name[:80]!r}")
+        if not is_model_name(name):
+            raise UsageError(f"a model's name {MODEL_NAME_RULE}, got {name[:80]!r}")
         info = self.run(wanted)
         if info.is_deleted:
             raise UsageError(f"run {info.name} is deleted: %experiments restore {info.run_id} brings it back")
@@ -241,7 +241,7 @@ class Models(RunFiles):
 
     def _aliases(self, name: str) -> dict[int, list[str]]:
         """Return the aliases by version; this also tells whether the model exists."""
-        if not _NAME.fullmatch(name):
+        if not is_model_name(name):
             raise NotFoundError(self._no_model(name))
         try:
             with self._store.failures(f"looking for model {name}"):
