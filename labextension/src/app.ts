@@ -180,8 +180,8 @@ export function useConnection(): boolean {
   return isLive;
 }
 
-/** A value that is told only when it has rested for a moment, such as what somebody types. */
-export function useRested<T>(value: T, rest_ms = 150): T {
+/** A value that is told only when it has rested for a moment, such as what somebody types: answers come within 100 ms. */
+export function useRested<T>(value: T, rest_ms = 40): T {
   const [rested, setRested] = useState(value);
   useEffect(() => {
     const timer = setTimeout(() => {

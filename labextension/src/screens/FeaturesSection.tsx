@@ -27,7 +27,7 @@ export function FeaturesSection(): ReactNode {
   const app = useApp();
   const { trans } = app;
   const [text, setText] = useState('');
-  const rested = useRested(text.trim(), 40);
+  const rested = useRested(text.trim());
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const choose = useCallback((name: string) => {
     setChosen(before => {
