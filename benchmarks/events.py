@@ -1,14 +1,20 @@
-"""A thousand metric events a second from four ranks: what the kernel pays, and whether the record has them all."""
+"""A thousand metric events a second from four ranks: what the kernel pays, without and with a view, and what is recorded."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
+from dataclasses import dataclass
+
+from jupyter_client.manager import start_new_kernel
 
 import hops_magic as hops
 from benchmarks.table import Table
-from hops_magic.session import session
 
 SECONDS, RANKS, RATE = 20, 4, 1_000
+WITHIN_S = 300
+WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 
 CELL = f"""
 import time
@@ -21,24 +27,81 @@ for step in range(1, {SECONDS * RATE // RANKS} + 1):
         time.sleep(ahead)
 """
 
+MEASURED = """
+import json, time
+import hops_magic as hops
+options = {{"workers": {ranks}, "framework": "none", "show": {show}, "namespace": {{}}}}
+hops.train("1", **options)
+cpu = time.process_time()
+trained = hops.train({cell!r}, name="events", **options)
+print("measured", json.dumps({{"cpu": time.process_time() - cpu, "run_id": trained.run.run_id}}))
+"""
+
+
+@dataclass
+class Measured:
+    """What a kernel says of a run that it followed."""
+
+    cpu: float
+    """Seconds of the kernel's process, from the call to the values that came back."""
+    run_id: str
+    updates: int
+    """Messages that the view sent to the browser."""
+
+
+def followed_by_a_kernel(*, show: bool) -> Measured:
+    """Run the cell from a kernel of its own; with a view, this process answers in the browser's place."""
+    # the kernel decides how it shows a run, as in JupyterLab
+    env = {name: value for name, value in os.environ.items() if name != "HOPS_VIEW"}
+    manager, client = start_new_kernel(kernel_name="python3", env=env)
+    try:
+        request = client.execute(MEASURED.format(ranks=RANKS, show=show, cell=CELL))
+        opened, updates, said = "", 0, ""
+        ends = time.monotonic() + WITHIN_S
+        while time.monotonic() < ends:
+            message = client.get_iopub_msg(timeout=WITHIN_S)
+            kind, content = message["msg_type"], message["content"]
+            if kind == "comm_open" and "_esm" in content["data"].get("state", {}):
+                opened = content["comm_id"]
+            elif kind == "display_data" and WIDGET_TYPE in content["data"]:
+                # a browser that opens the view asks for what it missed, and gets every update from then on
+                ready = {"comm_id": opened, "data": {"method": "custom", "content": {"type": "ready"}}}
+                client.shell_channel.send(client.session.msg("comm_msg", ready))
+            elif kind == "comm_msg" and content["data"].get("method") == "custom":
+                updates += 1
+            elif kind == "stream":
+                said += content["text"]
+            elif kind == "error":
+                raise RuntimeError("\n".join(content["traceback"]))
+            elif kind == "status" and content["execution_state"] == "idle" and message["parent_header"]["msg_id"] == request:
+                found = json.loads(said.partition("measured ")[2].splitlines()[0])
+                return Measured(**found, updates=updates)
+        raise TimeoutError(f"the kernel was not done within {WITHIN_S} s")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
 
 def table() -> Table:
-    cluster = session().clusters.current()
+    cluster = hops.cluster.current()
     cluster.scale(max(RANKS, len(cluster.status().workers)))
-    hops.train("1", workers=RANKS, framework="none", show=False, namespace={})
-    cpu, began = time.process_time(), time.perf_counter()
-    trained = hops.train(CELL, workers=RANKS, framework="none", show=False, namespace={}, name="events")
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
-    run = trained.run
-    metrics = hops.experiments.metrics(run.run_id)
-    recorded = sum(len(points) for name, points in metrics.items() if name.startswith("value"))
     result = Table(
         "Events",
-        f"{RANKS} ranks say {RATE:,} metric events a second for {SECONDS} s. Aims: kernel CPU under 10 %, nothing lost.",
-        ["said", "recorded", "kernel CPU (% of one core)"],
-        [[SECONDS * RATE, recorded, 100 * cpu / wall]],
+        f"{RANKS} ranks say {RATE:,} metric events a second for {SECONDS} s. A kernel follows the run, without a view and "
+        "with that of a notebook: a client takes its messages in the browser's place, what a browser draws is not counted. "
+        "Aims: kernel CPU under 10 %, nothing lost.",
+        ["view", "said", "recorded", "kernel CPU (% of one core)", "messages to the browser"],
     )
-    result.verdict = f"The kernel used {100 * cpu / wall:.1f} % of a core; {SECONDS * RATE - recorded} events were lost."
+    worst, lost = 0.0, 0
+    for view, show in (("none", False), ("notebook", True)):
+        measured = followed_by_a_kernel(show=show)
+        metrics = hops.experiments.metrics(measured.run_id)
+        recorded = sum(len(points) for name, points in metrics.items() if name.startswith("value"))
+        # of the time that the events are meant to take: a busy machine, which stretches it, must not flatter the kernel
+        percent = 100 * measured.cpu / SECONDS
+        result.rows.append([view, SECONDS * RATE, recorded, percent, measured.updates])
+        worst, lost = max(worst, percent), lost + SECONDS * RATE - recorded
+    result.verdict = f"The kernel used at most {worst:.1f} % of a core; {lost} events were lost."
     return result
 
 
