@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -16,10 +17,16 @@ from hops_magic.errors import UsageError
 from hops_magic.features.errors import StoreError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 _ROW_GROUP = 122_880
 ROWS_PER_FILE = 8 * _ROW_GROUP
+# at most that much is held while it is written
+_GROUP_BYTES = 128 * 2**20
+_LEAST_ROWS = 4_096
+# taken for strings and lists
+_VARIABLE_BYTES = 64
 _BLOCK = 65_536
 _KEPT_S = 7 * 86_400
 
@@ -63,20 +70,32 @@ class StreamedRows:
         start, end = self.num_rows * rank // world_size, self.num_rows * (rank + 1) // world_size
         return replace(self, first=self.first + start, num_rows=end - start)
 
-    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Read the rows in order, some tens of thousands at a time."""
+    def blocks(
+        self, columns: Sequence[str] | None = None, *, order: np.random.Generator | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the rows, some tens of thousands at a time: in order, or with the row groups of the files in a mixed one."""
+        pieces, opened = list(self._pieces()), ""
+        for at in range(len(pieces)) if order is None else order.permutation(len(pieces)):
+            file, number, first, last = pieces[at]
+            if file != opened:
+                # one at a time is open, however many there are
+                part, opened = _opened(file), file
+            begun = 0
+            for batch in part.iter_batches(_BLOCK, row_groups=[number], columns=list(columns) if columns else None):
+                low, high = max(first - begun, 0), min(last - begun, batch.num_rows)
+                if low < high:
+                    yield batch.slice(low, high - low)
+                begun += batch.num_rows
+
+    def _pieces(self) -> Iterator[tuple[str, int, int, int]]:
+        """Row groups that hold rows of these: the file, the number of the group in it, and the first and last row of it."""
         at, first, last = 0, self.first, self.first + self.num_rows
         for file in self.files:
             part = _opened(file)
             for number in range(part.metadata.num_row_groups):
                 count = part.metadata.row_group(number).num_rows
                 if at + count > first and at < last:
-                    begun = at
-                    for batch in part.iter_batches(_BLOCK, row_groups=[number], columns=list(columns) if columns else None):
-                        low, high = max(first - begun, 0), min(last - begun, batch.num_rows)
-                        if low < high:
-                            yield batch.slice(low, high - low)
-                        begun += batch.num_rows
+                    yield file, number, max(first - at, 0), min(last - at, count)
                 at += count
 
     def to_arrow(self) -> pa.Table:
@@ -128,8 +147,8 @@ class StreamedRows:
         as_dict
             A tensor for each column, of its own type, instead of one of shape ``(batch, columns)``.
         shuffle
-            Mix rows anew for each epoch: the blocks of some tens of thousands, and the rows in each. The order depends on
-            ``seed`` and the epoch alone, so it is the same on all ranks.
+            Mix rows anew for each epoch: the row groups of the files (some 120,000 rows), and the rows of each with those of
+            its neighbours. The order depends on ``seed`` and the epoch alone, so it is the same on all ranks.
         dtype
             Of the features, if they are in one tensor.
 
@@ -156,33 +175,51 @@ class StreamedRows:
 
 def write_parts(reader: pa.RecordBatchReader, folder: Path, rows_per_file: int = ROWS_PER_FILE) -> list[str]:
     """Write rows as Parquet files of at most so many rows; the same rows give the same bytes. Returns their names."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     names: list[str] = []
+    with contextlib.ExitStack() as opened:
+        written = 0
+        for group in _groups(reader, rows_per_file):
+            if not names or written == rows_per_file:
+                opened.close()
+                names.append(f"part-{len(names):05d}.parquet")
+                writer = opened.enter_context(pq.ParquetWriter(folder / names[-1], reader.schema, compression="snappy"))
+                written = 0
+            writer.write_table(group, row_group_size=_ROW_GROUP)
+            written += group.num_rows
+    return names
+
+
+def _groups(reader: pa.RecordBatchReader, rows_per_file: int) -> Iterator[pa.Table]:
+    """Yield rows in groups as they are written, of fewer rows the wider they are; none goes over the end of a file."""
+    import pyarrow as pa
+
+    most = max(_LEAST_ROWS, min(_ROW_GROUP, _GROUP_BYTES // max(sum(map(_width, reader.schema.types)), 1)))
     pending: list[pa.RecordBatch] = []
-    count = 0
-
-    def flush() -> None:
-        nonlocal pending, count
-        name = f"part-{len(names):05d}.parquet"
-        table = pa.Table.from_batches(pending, reader.schema)
-        pq.write_table(table, folder / name, row_group_size=_ROW_GROUP, compression="snappy")
-        names.append(name)
-        pending, count = [], 0
-
+    count = before = 0
     for batch in reader:
         rest = batch
         while rest.num_rows:
-            taken = rest.slice(0, rows_per_file - count)
+            room = min(most, rows_per_file - before % rows_per_file)
+            taken = rest.slice(0, room - count)
             pending.append(taken)
             count += taken.num_rows
             rest = rest.slice(taken.num_rows)
-            if count == rows_per_file:
-                flush()
-    if pending or not names:
-        flush()
-    return names
+            if count == room:
+                yield pa.Table.from_batches(pending, reader.schema)
+                before += count
+                pending, count = [], 0
+    if pending or not before:
+        yield pa.Table.from_batches(pending, reader.schema)
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of a value: by its type alone, so that the same rows are always cut alike."""
+    try:
+        return (int(kind.bit_width) + 7) // 8
+    except ValueError:
+        return _VARIABLE_BYTES
 
 
 class AnswerFiles:

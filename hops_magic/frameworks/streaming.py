@@ -31,8 +31,10 @@ class Rows(Protocol):
         """Their columns."""
         ...
 
-    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Read the rows in order."""
+    def blocks(
+        self, columns: Sequence[str] | None = None, *, order: np.random.Generator | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the rows in order, or their blocks in a mixed one."""
         ...
 
 
@@ -66,7 +68,7 @@ def dataset_of(
 
     def generate() -> Iterator[Any]:
         order = None if seed is None else np.random.default_rng([seed, next(epochs)])
-        for block in _mixed(rows.blocks(wanted), order):
+        for block in _mixed(rows.blocks(wanted, order=order), order):
             yield element(block)
 
     signature = tf.nest.map_structure(_spec, element(_empty(rows.schema, wanted)))
@@ -97,7 +99,7 @@ def read_records(files: Sequence[str], columns: int) -> Iterator[Any]:
 
 
 def _mixed(blocks: Iterator[pa.RecordBatch], order: np.random.Generator | None) -> Iterator[pa.RecordBatch]:
-    """Mix rows within pairs of neighbouring blocks, so that rows cross the blocks' borders."""
+    """Mix rows within pairs of blocks that follow each other, so that rows cross the blocks' borders."""
     import pyarrow as pa
 
     if order is None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hops_magic.errors import UsageError
+from hops_magic.features.streaming import write_parts
 
 MEASURE = """
 import resource, sys
@@ -82,6 +84,8 @@ def test_a_mixed_epoch_has_every_row_once_and_differs_from_the_next(points):
         assert (np.sort(epoch) == np.arange(ROWS)).all()
         assert (epoch[:1_000] != np.arange(1_000)).any()
     assert (epochs[0] != epochs[1]).any()
+    # rows from all over come early: they lie in three row groups, of which the last is the first to be read
+    assert np.ptp(epochs[0][:150_000]) > 250_000
     again = points.get("id", form="tf").dataset(1_000, shuffle=True, seed=3)
     assert (np.concatenate([batch.numpy().ravel() for batch in again]) == epochs[0]).all()
 
@@ -109,3 +113,21 @@ def test_only_a_block_is_in_memory(tmp_path):
     count, grown_mib = done.stdout.split()
     assert int(count) == 1_000_000
     assert float(grown_mib) < 120
+
+
+def test_wide_rows_are_written_in_smaller_groups_and_always_in_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("hops_magic.features.streaming._GROUP_BYTES", 400_000)
+    wide = pa.table({f"x{number}": np.arange(10_000.0) + number for number in range(10)})
+    names = {}
+    for batch, place in ((10_000, "whole"), (777, "parts")):
+        folder = tmp_path / place
+        folder.mkdir()
+        names[place] = write_parts(wide.to_reader(max_chunksize=batch), folder, rows_per_file=6_000)
+    assert names["whole"] == names["parts"] == ["part-00000.parquet", "part-00001.parquet"]
+    for name in names["whole"]:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    first = pq.ParquetFile(tmp_path / "whole" / names["whole"][0])
+    assert [first.metadata.row_group(at).num_rows for at in range(first.num_row_groups)] == [5_000, 1_000]
+    assert pq.read_table(tmp_path / "whole").equals(wide)
+    write_parts(wide.select(["x0"]).to_reader(), tmp_path)
+    assert pq.ParquetFile(tmp_path / "part-00000.parquet").num_row_groups == 1
