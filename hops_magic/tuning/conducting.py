@@ -44,7 +44,7 @@ class Conductor:
         self._best: tuple[float, int] | None = None
         self._since_best = 0
         # the time of an earlier supervisor counts, that of a study which is continued after its end does not
-        self._began = (self.study.started_at if services.resumed else None) or time.time()
+        self._began = self.study.started_at if services.resumed else None
         self._suggestions = Suggestions(
             plan.make_search,
             first=1 + max(self.study.trials, default=-1),
@@ -56,6 +56,11 @@ class Conductor:
     def study(self) -> Study:
         """The study as it is now."""
         return self.services.study
+
+    @property
+    def _elapsed_s(self) -> float:
+        """Seconds since the first trial began: what was spent on waiting for slots is nobody's budget."""
+        return 0.0 if self._began is None else time.time() - self._began
 
     async def run(self) -> ev.Event:
         """Conduct the study to its end; return its final event."""
@@ -223,6 +228,7 @@ class Conductor:
             reason=live.again,
         )
         self.services.say(started)
+        self._began = self._began or started.at
         if self.services.stopping.is_set():
             command.stop(self.services.stop_reason)
         try:
@@ -311,7 +317,7 @@ class Conductor:
         if ended.state is TrialState.FAILED:
             self._check_fail_fast(live, ended)
         best = None if self._best is None else self._best[0]
-        if reason := self.limits.reason(best, self._since_best, time.time() - self._began):
+        if reason := self.limits.reason(best, self._since_best, self._elapsed_s):
             self._finish(RunState.DONE, reason)
 
     def _check_fail_fast(self, live: Live, ended: ev.TrialEnded) -> None:
@@ -341,7 +347,7 @@ class Conductor:
     async def _watch_clock(self) -> None:
         if self.options.budget_s is None:
             return
-        while not (reason := self.limits.reason(None, 0, time.time() - self._began)):
+        while not (reason := self.limits.reason(None, 0, self._elapsed_s)):
             await asyncio.sleep(min(1.0, self.options.budget_s / 10))
         self._finish(RunState.DONE, reason)
 

@@ -50,6 +50,24 @@ def test_a_study_goes_on_while_the_kernel_restarts(kernel):
     assert kernel.ask("(len(study.trials), study.state.value)") == "(8, 'done')"
 
 
+def test_a_study_goes_on_in_another_kernel_on_another_cluster(kernel):
+    kernel.run("offset, pause = 0.0, 0.01")
+    executed = kernel.run(TUNE.format(name="longer", options="--search random").replace("-n 8", "-n 3"))
+    assert not executed.error, executed.error
+    values = kernel.ask("study.trials['x'].tolist()")
+    kernel.run("%cluster stop --force")
+    kernel.restart()
+    kernel.run("%load_ext hops_magic\nimport hops_magic as hops")
+    kernel.run("%cluster start -n 2 --threads 1")
+    kernel.run("offset, pause = 0.0, 0.01")
+    line = TUNE.replace("--name {name} ", "").replace("--seed 1 ", "").replace("-n 8", "-n 5 --resume longer")
+    executed = kernel.run(line.format(options=""))
+    assert not executed.error, executed.error
+    assert "5 of 5 trials" in executed.text
+    assert kernel.ask("study.trials['x'].tolist()[:3]") == values
+    assert kernel.ask("(study.state.value, len(study.trials), study.summary.search)") == "('done', 5, 'random')"
+
+
 def test_an_interrupt_ends_the_study_and_keeps_what_is_done(kernel):
     kernel.run("offset, pause = 0.0, 0.2")
     message = kernel.send(TUNE.format(name="cut", options="").replace("-n 8", "-n 400"))

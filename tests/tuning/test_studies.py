@@ -189,6 +189,33 @@ def test_a_target_to_maximize_is_told_as_the_user_knows_it(tune):
     assert study.summary.reason == "the target of 0.5 is reached"
 
 
+def test_a_budget_ends_the_study_and_its_trials(tune):
+    study = tune(EPOCHS, PARABOLA, {"epochs": 4000, "pause": 0.05}, trials=50, stop="none", budget="1s")
+    assert (study.state, study.summary.reason) == (RunState.DONE, "its budget of 1 s is used up")
+    assert set(study.trials["state"]) == {"stopped"}
+    assert study.summary.elapsed_s >= 1.0
+
+
+def test_a_function_is_tuned_from_python_with_a_search_of_ones_own(session):
+    class Middle:
+        def ask(self, number):
+            return {"x": 0.5 + number}
+
+        def tell(self, number, point, outcome):
+            pass
+
+    def train(x, k, bias=10.0):
+        return {"loss": (x - 0.25) ** 2 * k + bias}
+
+    options = {"minimize": "loss", "framework": "none", "trials": 3, "parallel": 1, "show": False}
+    study = session.tune(train, {"x": uniform(0.0, 9.0), "k": 2}, search=Middle(), stop="none", **options)
+    assert study.trials["x"].tolist() == [0.5, 1.5, 2.5]
+    assert study.best == {"x": 0.5, "k": 2}
+    assert study.best_value == pytest.approx(10.125)
+    known = session.tune(train, {"x": uniform(0.0, 9.0), "k": 2}, start_with={"x": 0.25}, search="random", **options)
+    assert known.trials["x"][0] == known.best["x"] == 0.25
+
+
 def test_a_single_trial_leaves_no_warm_process_behind(tune, session):
     def children():
         pids = session.clusters.current().client.run(os.getpid).values()
