@@ -19,6 +19,7 @@ from benchmarks import (
     feature_store,
     first_step,
     imports,
+    larger_than_memory,
     search_quality,
     sidebar,
     stopping_simulation,
@@ -43,6 +44,7 @@ MODULES = (
     feature_joins,
     feature_store,
     feature_statistics,
+    larger_than_memory,
     sidebar,
 )
 DOCUMENT = Path("docs/benchmarks.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -114,11 +115,11 @@ class DatasetFolder:
 
 
 def write_split(
-    folder: DatasetFolder, split: str, file_format: str, rows: pa.RecordBatchReader, label: str | None
+    folder: DatasetFolder, split: str, file_format: str, rows: pa.RecordBatchReader, label: str | None, scratch: Path
 ) -> tuple[int, dict[str, str]]:
-    """Write the rows of a split; returns their number, and the checksums of files."""
-    with tempfile.TemporaryDirectory(prefix="hops-dataset-") as scratch:
-        place = Path(scratch)
+    """Write the rows of a split, by way of a scratch folder; returns their number, and the checksums of files."""
+    with tempfile.TemporaryDirectory(prefix="dataset-", dir=scratch) as inside:
+        place = Path(inside)
         counted = _Counted(rows)
         {"parquet": _write_parquet, "csv": _write_csv, "npy": _write_npy, "tfrecord": _write_records}[file_format](
             counted, place, label
@@ -198,12 +199,23 @@ def _write_npy(rows: Any, place: Path, label: str | None) -> None:
     import numpy as np
 
     names = list(rows.schema.names)
-    blocks = [_matrix(batch, names) for batch in rows]
-    values = np.concatenate(blocks) if blocks else np.empty((0, len(names)), "float32")
     features = [at for at, name in enumerate(names) if name != label]
-    np.save(place / "features.npy", values[:, features])
-    if label is not None:
-        np.save(place / "label.npy", values[:, names.index(label)])
+    parts = {"features": features, **({} if label is None else {"label": names.index(label)})}
+    raw = {name: place / f"{name}.raw" for name in parts}
+    with contextlib.ExitStack() as opened:
+        sinks = {name: opened.enter_context(path.open("wb")) for name, path in raw.items()}
+        for batch in rows:
+            values = _matrix(batch, names)
+            for name, chosen in parts.items():
+                sinks[name].write(np.ascontiguousarray(values[:, chosen]).tobytes())
+    for name, path in raw.items():
+        shape = (rows.rows, len(features)) if name == "features" else (rows.rows,)
+        # the header says how many rows there are, which is known at the end
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        with path.open("rb") as source, (place / f"{name}.npy").open("wb") as sink:
+            np.lib.format.write_array_header_1_0(sink, header)
+            shutil.copyfileobj(source, sink, 1 << 20)
+        path.unlink()
     (place / "columns.txt").write_text("\n".join([*(names[at] for at in features), *([label] if label else [])]))
 
 

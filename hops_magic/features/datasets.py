@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.features import column_statistics
+from hops_magic.features import column_statistics, engine
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.dataset import Dataset, Recipe
 from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, write_split
@@ -265,11 +265,11 @@ class Datasets:
                 f"--split-by-time reads {recipe.time_column}, which is not among the features: ask for it too, or "
                 "say --time-column"
             )
+        scratch = engine.spill_folder(self.settings.home)
         rows, checksums, statistics = {}, {}, {}
         for part, query in parts_of(connection, sql, rule).items():
-            written, sums = write_split(
-                folder, part, recipe.file_format, in_utc(connection.sql(query).to_arrow_reader()), recipe.label
-            )
+            reader = in_utc(engine.reader_of(connection, query))
+            written, sums = write_split(folder, part, recipe.file_format, reader, recipe.label, scratch)
             rows[part] = written
             checksums.update(sums)
             if with_statistics and written:

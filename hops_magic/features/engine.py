@@ -16,10 +16,14 @@ from hops_magic.settings import redacted
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 # of the memory that is free when a query begins; beyond it, the engine spills to disk
 _SHARE_OF_MEMORY = 0.5
 _LEFT_S = 86_400
+# of what is read in parts: 64 MB of numbers
+_PART_ROWS = 122_880
+_PART_CELLS = 8_000_000
 _REASONS = (
     (("No space left", "Disk full"), "the disk is full"),
     (("File too large",), "a file may not grow any more (a quota or limit)"),
@@ -120,6 +124,12 @@ def rows_of(connection: duckdb.DuckDBPyConnection, query: str, params: list[Any]
     """Run a query with a small answer."""
     answer: list[dict[str, Any]] = connection.sql(query, params=params or []).to_arrow_table().to_pylist()
     return answer
+
+
+def reader_of(connection: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
+    """Run a query whose answer is read in parts, of fewer rows the more columns it has."""
+    answer = connection.sql(query)
+    return answer.to_arrow_reader(max(2_048, min(_PART_ROWS, _PART_CELLS // len(answer.columns))))
 
 
 def value_of(connection: duckdb.DuckDBPyConnection, query: str, params: list[Any] | None = None) -> Any:

@@ -136,9 +136,7 @@ class Reader:
             key = {"sql": sql, "spine": _fingerprint(ordered)}
             key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
             connection.execute("SET preserve_insertion_order=true")
-            rows = AnswerFiles(self._settings.home / "answers").rows(
-                key, lambda: in_utc(connection.sql(sql).to_arrow_reader())
-            )
+            rows = AnswerFiles(self._settings.home / "answers").rows(key, lambda: in_utc(engine.reader_of(connection, sql)))
             return rows, plan, sources
 
     def explain(self, request: Request) -> Explanation:

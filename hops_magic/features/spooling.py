@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spooled:
-    """Rows that can be read several times."""
+    """Rows that can be read several times.
+
+    Attributes
+    ----------
+    nbytes : int
+        What they take in memory.
+    """
 
     schema: pa.Schema
     source: pa.Table | Path
+    nbytes: int
 
     def register(self, connection: duckdb.DuckDBPyConnection, view: str) -> None:
         """Make the rows readable in an engine under a name."""
@@ -48,21 +55,25 @@ def spooled(data: Any, *, name: str, folder: Path, known: Sequence[Column] = ())
     """
     if not is_large(data):
         table = incoming(data, name=name, known=known)
-        yield Spooled(table.schema, table)
+        yield Spooled(table.schema, table, table.nbytes)
         return
     with tempfile.TemporaryDirectory(prefix="incoming-", dir=folder) as inside:
         path = Path(inside) / "rows.parquet"
         reader = batches(data, name=name, known=known)
-        _write(reader, path)
-        yield Spooled(reader.schema, path)
+        nbytes = _write(reader, path)
+        yield Spooled(reader.schema, path, nbytes)
 
 
-def _write(reader: pa.RecordBatchReader, path: Path) -> None:
+def _write(reader: pa.RecordBatchReader, path: Path) -> int:
+    """Write rows to a file; returns what they take in memory."""
     import pyarrow.parquet as pq
 
+    nbytes = 0
     try:
         with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
             for batch in reader:
                 writer.write_batch(batch)
+                nbytes += batch.nbytes
     except OSError as error:
         raise StoreError(f"the rows cannot be put into {path.parent.parent}: {error.strerror or error}") from error
+    return nbytes

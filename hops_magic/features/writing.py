@@ -18,7 +18,7 @@ from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group, O
 from hops_magic.features.names import GroupName, parse_group
 from hops_magic.features.origin import written_from
 from hops_magic.features.quarantine import put_aside
-from hops_magic.features.spooling import spooled
+from hops_magic.features.spooling import Spooled, spooled
 from hops_magic.features.sql import listed, literal, quoted
 from hops_magic.features.tables import incoming
 from hops_magic.options import check, option
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "create", "append", "upsert", "version")
 ON_FAIL = ("reject", "quarantine", "warn")
+_MOST_MERGED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ class Writer:
             group, table = self._opened(existing)
             operation = Operation.APPEND if options.mode == "append" else Operation.UPSERT
             note = Note(operation=operation, author=author, source=source, run_id=run_id)
-            return self._change(connection, rows.schema, group, table, options, note)
+            return self._change(connection, rows, group, table, options, note)
 
     def delete(
         self,
@@ -227,7 +228,7 @@ class Writer:
     def _change(
         self,
         connection: duckdb.DuckDBPyConnection,
-        schema: pa.Schema,
+        rows: Spooled,
         group: Group,
         table: LakeTable,
         options: SaveOptions,
@@ -242,7 +243,7 @@ class Writer:
             },
         )
         table.register(connection, "stored")
-        wanted = evolved(connection, schema, group, accept=options.evolve)
+        wanted = evolved(connection, rows.schema, group, accept=options.evolve)
         changed = replace(
             wanted,
             description=options.describe or group.description,
@@ -258,6 +259,9 @@ class Writer:
         if note.operation is Operation.APPEND:
             checking.check_not_stored(connection, group)
         if wanted.columns != group.columns:
+            self._rewrite(connection, wanted, group, table, replace(note, operation=Operation.EVOLVE), now)
+        elif note.operation is Operation.UPSERT and rows.nbytes > _MOST_MERGED_BYTES:
+            # the lake's merge holds them in memory, several times over
             self._rewrite(connection, wanted, group, table, note, now)
         elif note.operation is Operation.APPEND:
             table.append(self._as_stored(connection, wanted, now), note, keys=group.row_key)
@@ -294,7 +298,7 @@ class Writer:
     ) -> pa.RecordBatchReader:
         """Rows of ``batch`` as the table keeps them."""
         query = f"SELECT {listed(group.column_names)}, {literal(now)} AS {quoted(COMMITTED_AT)} FROM batch"
-        return checking.typed(connection.sql(query).to_arrow_reader(), group)
+        return checking.typed(engine.reader_of(connection, query), group)
 
     def _rewrite(
         self,
@@ -305,7 +309,7 @@ class Writer:
         note: Note,
         now: datetime.datetime,
     ) -> None:
-        """Write the whole table with new columns, and the new rows, in one commit."""
+        """Write the whole table anew with the new rows, and perhaps other columns, in one commit; the engine may spill."""
         kept = [quoted(name) if group.column(name) else f"NULL AS {quoted(name)}" for name in wanted.column_names]
         match = " AND ".join(f"s.{quoted(key)} = b.{quoted(key)}" for key in group.row_key)
         changed = int(engine.value_of(connection, f"SELECT count(*) FROM stored s SEMI JOIN batch b ON {match}"))
@@ -314,8 +318,8 @@ class Writer:
             f"SELECT {', '.join(kept)}, {quoted(COMMITTED_AT)} FROM stored s ANTI JOIN batch b ON {match} UNION ALL "
             f"SELECT {listed(wanted.column_names)}, {literal(now)} FROM batch"
         )
-        evolving = replace(note, operation=Operation.EVOLVE, rows_added=added, rows_changed=changed)
-        table.overwrite(checking.typed(connection.sql(query).to_arrow_reader(), wanted), evolving, keys=group.row_key)
+        counted = replace(note, rows_added=added, rows_changed=changed)
+        table.overwrite(checking.typed(engine.reader_of(connection, query), wanted), counted, keys=group.row_key)
 
     def _done(
         self,

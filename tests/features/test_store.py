@@ -1,6 +1,7 @@
 """Writing groups and reading features back: modes, keys, versions, time travel, changes of columns."""
 
 import datetime
+import json
 
 import deltalake
 import numpy as np
@@ -55,6 +56,25 @@ def test_any_table_can_be_saved(store, make):
     assert rows(store.get("teams.*")) == rows(TEAMS)
 
 
+def test_of_a_wide_group_only_what_is_asked_for_is_read(store):
+    wide = {f"f{number}": [float(number)] * 3 for number in range(50)}
+    store.save({"id": [1, 2, 3], **wide}, "wide", key="id", statistics=False)
+    store.save({"id": [1, 2, 3], "n": [7, 8, 9]}, "narrow", key="id", statistics=False)
+    for names, read in ((("f7",), {"f7"}), (("n", "f7"), {"id", "f7", "n"})):
+        with store._reader.answering(request_of(*names)) as (connection, _, sql, _):
+            plan = json.loads(connection.execute(f"EXPLAIN (FORMAT json) {sql}").fetchone()[1])
+        assert set(columns_read(plan)) == read
+
+
+def columns_read(plan):
+    """The columns that the scans of the engine's plan fetch."""
+    for step in plan:
+        if "SCAN" in step["name"] or "PARQUET" in step["name"]:
+            told = step["extra_info"]["Projections"]
+            yield from [told] if isinstance(told, str) else told
+        yield from columns_read(step["children"])
+
+
 def test_a_dask_dataframe_and_a_named_index_can_be_saved(store):
     import dask.dataframe as dd
 
@@ -81,6 +101,17 @@ def test_an_upsert_replaces_rows_by_key_and_adds_the_others(teams):
     )
     assert rows(teams.get("teams.*"))[2:] == [(3, "C", 31.0), (4, "d", 40.0)]
     assert teams.group("teams").rows == 4
+
+
+@pytest.mark.parametrize("partition", [(), ("name",)])
+def test_an_upsert_that_is_too_large_to_merge_does_the_same(store, monkeypatch, partition):
+    store.save(TEAMS, "teams", key="team_id", partition_by=partition, statistics=False)
+    monkeypatch.setattr("hops_magic.features.writing._MOST_MERGED_BYTES", 0)
+    more = pd.DataFrame({"team_id": [3, 4], "name": ["c", "d"], "average_attendance": [31.0, 40.0]})
+    commit = store.save(more, "teams", statistics=False).commit
+    assert (commit.operation, commit.rows_added, commit.rows_changed, commit.rows) == (Operation.UPSERT, 1, 1, 4)
+    assert rows(store.get("teams.*")) == [(1, "a", 10.0), (2, "b", 20.0), (3, "c", 31.0), (4, "d", 40.0)]
+    assert rows(store.get("teams.*", as_of=0)) == rows(TEAMS)
 
 
 def test_rows_that_are_there_are_not_appended_again(teams):
