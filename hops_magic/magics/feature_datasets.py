@@ -75,6 +75,8 @@ class DatasetCommands:
         wanted.add_argument("--describe", default="", metavar="TEXT", help="what it is")
         wanted.add_argument("--no-stats", action="store_true", help="do not compute statistics of the splits")
         chosen = wanted.parse_args(words)
+        if chosen.time_column and not chosen.split_by_time:
+            raise UsageError("--time-column says by which times --split-by-time splits: say that too, or leave it out")
         name, *chosen.names = chosen.names
         if not chosen.names:
             raise UsageError(f"%features dataset create {name[:80]} needs features: NAME FEATURE ...")

@@ -80,6 +80,40 @@ def test_every_label_gets_what_was_known_at_its_time(tmp_path_factory, labels, w
         assert found[name].to_pylist() == expected
 
 
+EVENTS = strategies.lists(strategies.tuples(KEYS, KEYS, HOURS), min_size=1, max_size=8, unique=True)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    labels=strategies.lists(
+        strategies.tuples(KEYS | strategies.none(), KEYS, HOURS | strategies.none()), min_size=1, max_size=10
+    ),
+    pairs=EVENTS,
+    singles=EVENTS,
+    ages_h=strategies.fixed_dictionaries({}, optional={name: strategies.integers(1, 12) for name in ("pairs", "singles")}),
+)
+def test_groups_with_keys_of_several_columns_are_each_joined_at_the_labels_time(
+    tmp_path_factory, labels, pairs, singles, ages_h
+):
+    """Of two groups, one is told apart by two columns, the other by one of them; each has ages of its own."""
+    home = tmp_path_factory.mktemp("home")
+    store = FeatureStore(FeatureSettings.from_environment({"HOPS_HOME": str(home)}), clock=Clock())
+    pairs = [{"a": a, "b": b, "at": at(hour), "pair": number} for number, (a, b, hour) in enumerate(pairs)]
+    singles = {(b, hour): number for number, (_, b, hour) in enumerate(singles)}
+    singles = [{"b": b, "at": at(hour), "single": number} for (b, hour), number in singles.items()]
+    store.save(pairs, "pairs", key="a,b", event_time="at", statistics=False)
+    store.save(singles, "singles", key="b", event_time="at", statistics=False)
+    spine = [{"a": a, "b": b, "at": None if hour is None else at(hour)} for a, b, hour in labels]
+    frame = pd.DataFrame(spine).astype({"a": "Int64", "b": "Int64", "at": "datetime64[us, UTC]"})
+    ages = {group: datetime.timedelta(hours=hours) for group, hours in ages_h.items()}
+    found = store.get("single", "pair", spine=frame, event_time="at", max_age=ages, form="arrow")
+    for name, rows, keys in (("pair", pairs, ("a", "b")), ("single", singles, ("b",))):
+        events = [{"key": tuple(row[key] for key in keys), "at": row["at"], "value": row[name]} for row in rows]
+        asked = [{"key": tuple(row[key] for key in keys), "at": row["at"]} for row in spine]
+        age = ages.get(f"{name}s")
+        assert found[name].to_pylist() == [oracle(label, events, max_age_h=age) for label in asked]
+
+
 @pytest.fixture
 def weather(store, day):
     store.save(

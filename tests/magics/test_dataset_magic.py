@@ -60,6 +60,7 @@ BAD_LINES = {
     "create wins size --split train": (UsageError, "train=.8,test=.2"),
     "create wins size --split-by-time train=soon": (UsageError, "a time is written"),
     "create wins size --split train=.5,test=.5 --split-by-time train=2024-01-02,test=": (FeatureError, "exclude each other"),
+    "create wins size --time-column seen_at": (UsageError, "--time-column says by which times --split-by-time splits"),
     "create wins size --label colour": (UnknownNameError, "colour"),
     "create wins size --format xls": (UsageError, "choose from"),
     "read wins": (UnknownNameError, "wins"),
