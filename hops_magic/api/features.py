@@ -262,8 +262,7 @@ def search(
     offset: Offset = 0,
 ) -> HitPage:
     """Search groups and features."""
-    found = context.features.search(text, limit=offset + limit + 1, offset=0)
-    shown = found[offset : offset + limit]
+    shown, total = context.features.search_page(text, limit=limit, offset=offset)
     items = [
         Hit(
             full_name=hit.full_name,
@@ -279,7 +278,7 @@ def search(
         )
         for hit in shown
     ]
-    return HitPage(items=items, total=len(found))
+    return HitPage(items=items, total=total)
 
 
 @table.route("GET", "/groups/{group}", tag="features")

@@ -40,11 +40,17 @@ class Match:
         return f"{self.group}.{self.column}" if self.column else self.group
 
 
-def search(entries: Iterable[Entry], text: str, first: int = 0, last: int | None = None) -> list[Match]:
-    """Return what contains all words of a text, best first: names before tags before descriptions; a slice of it."""
+def search(entries: Iterable[Entry], text: str, first: int = 0, last: int | None = None) -> tuple[list[Match], int]:
+    """Return what contains all words of a text, best first: names before tags before descriptions.
+
+    Returns
+    -------
+    matches, total
+        A slice of it, and how much there is.
+    """
     words = text.casefold().split()
     if not words:
-        return []
+        return [], 0
     found = []
     for entry in entries:
         ranked = _ranked(entry, words)
@@ -52,7 +58,7 @@ def search(entries: Iterable[Entry], text: str, first: int = 0, last: int | None
             found.append(ranked)
     found.sort()
     # most of what a short text finds is never shown
-    return [_match(entry, words) for *_, entry in found[first:last]]
+    return [_match(entry, words) for *_, entry in found[first:last]], len(found)
 
 
 def _ranked(entry: Entry, words: Sequence[str]) -> tuple[int, int, int, str, Entry] | None:

@@ -291,6 +291,10 @@ class FeatureStore(Datasets):
 
     def search(self, text: str, *, limit: int = 50, offset: int = 0) -> list[Match]:
         """Return groups and features whose name, tags or description contain all words of a text, best first."""
+        return self.search_page(text, limit=limit, offset=offset)[0]
+
+    def search_page(self, text: str, *, limit: int = 50, offset: int = 0) -> tuple[list[Match], int]:
+        """Search as :meth:`search`; tell also how many matches there are in all."""
         return finding.search(self.catalog.entries(text.casefold().split()), text, offset, offset + limit)
 
     def history(self, group: str) -> list[Commit]:

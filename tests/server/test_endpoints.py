@@ -18,6 +18,9 @@ def test_groups_are_listed_searched_and_shown(server):
     assert [group["name"] for group in server.get("/groups", text="TEA")["items"]] == ["teams"]
     (hit,) = server.get("/search", text="budg")["items"]
     assert (hit["full_name"], hit["text"][hit["start"] : hit["end"]]) == ("teams.budget", "budg")
+    whole = server.get("/search", text="team")
+    assert whole["total"] == len(whole["items"]) > 2
+    assert server.get("/search", text="team", limit=1, offset=1) == {"items": whole["items"][1:2], "total": whole["total"]}
     teams = server.get("/groups/teams@1")
     assert (teams["primary_key"], teams["versions"], teams["tags"]) == (["team_id"], [1], ["sport"])
     budget = {feature["name"]: feature for feature in teams["features"]}["budget"]
