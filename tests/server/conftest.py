@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -47,7 +48,19 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
+    with serving(tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def changing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose home may be changed at will."""
+    with serving(tmp_path_factory.mktemp("changing")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Server]:
     home, root = folder / "hops", folder / "root"
     root.mkdir()
     seed(home)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import requests
 import websocket
 from waiting import wait_until
@@ -25,14 +26,46 @@ print(handle.run_id, flush=True)
 """
 
 
-def test_a_run_is_followed_and_stopped(server):
+STUDY = """
+import hops_magic as hops
+
+cell = '''
+import time
+import hops_magic as hops
+print("x is", x)
+for step in range(3000):
+    hops.report(step=step, loss=x / (1 + step))
+    time.sleep(0.02)
+'''
+options = dict(minimize="loss", search="grid", trials=1, framework="none", name="slow study", namespace={}, detach=True)
+handle = hops.tune(cell, {"x": hops.grid([1])}, **options)
+print(handle.run_id, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(server):
+    """A cluster of one worker, started and ended through the API."""
+    answer = server.ask("/cluster/start", "POST", json={"workers": 1, "threads": 1})
+    assert answer.status_code == 200, answer.text
+    yield answer.json()
+    stopped = server.ask("/cluster/stop", "POST", json={"force": True})
+    assert stopped.json() == {**stopped.json(), "is_running": False}
+
+
+def started(server, script: str) -> str:
+    """Start a run in another process; return its id."""
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=server.environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    return told.stdout.split()[-1]
+
+
+def test_a_run_is_followed_and_stopped(server, cluster):
     assert server.get("/changes")["seq"] >= 0
     events = f"{server.url.replace('http', 'ws')}/api/events/subscribe"
     stream = websocket.create_connection(events, header=[f"Authorization: token {server.token}"], timeout=60)
-    started = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=server.environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    run_id = started.stdout.split()[-1]
+    run_id = started(server, SCRIPT)
 
     def heard(topic: str) -> dict:
         ends = time.monotonic() + 60
@@ -77,6 +110,34 @@ def test_a_run_is_followed_and_stopped(server):
         heard(f"run/{run_id}")
         assert time.monotonic() < ends
     assert server.get(f"/runs/{run_id}")["state"] == "stopped"
-    scaled = server.ask("/cluster/stop", "POST", json={})
-    assert scaled.json() == {**scaled.json(), "is_running": False}
     stream.close()
+
+
+def test_a_cluster_is_scaled_and_says_what_it_cannot(server, cluster):
+    assert [worker["slots_free"] for worker in cluster["workers"]] == [1]
+    again = server.ask("/cluster/start", "POST", json={})
+    assert (again.status_code, again.json()["address"]) == (200, cluster["address"])
+    scaled = server.ask("/cluster/scale", "POST", json={"workers": 2})
+    assert (scaled.status_code, len(scaled.json()["workers"])) == (200, 2)
+    wait_until(lambda: server.get("/cluster")["slots"] == 2, "the second worker's slots")
+    assert server.ask("/cluster/scale", "POST", json={"workers": 0}).json()["parameter"] == "workers"
+
+
+def test_a_trial_is_looked_into_and_stopped(server, cluster):
+    study_id = started(server, STUDY)
+
+    def trial() -> dict:
+        answer = server.ask(f"/runs/{study_id}/trials/0")
+        return answer.json() if answer.ok else {}
+
+    opened = wait_until(lambda: (trial().get("curves") and trial()) or None, "the trial's first metrics")
+    assert (opened["trial"], opened["curves"][0]["metric"]) == (0, "loss")
+    assert wait_until(lambda: "".join(text for _, text in trial()["output"]), "the trial's output").startswith("x is 1")
+    assert server.ask(f"/runs/{study_id}/trials/7").status_code == 404
+    assert server.ask(f"/runs/{study_id}/trials/0/stop", "POST").status_code == 202
+    wait_until(lambda: server.get(f"/runs/{study_id}/live")["is_final"], "the study's end")
+    (row,) = server.get("/runs", parent=study_id)["items"]
+    assert (row["kind"], row["state"]) == ("trial", "stopped")
+    # of a study that has ended, from its record
+    assert trial()["curves"][0]["values"][0] == opened["curves"][0]["values"][0]
+    assert server.ask("/runs/good/trials/0").status_code == 400
