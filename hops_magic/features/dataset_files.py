@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class DatasetFolder:
     def put(self, folder: Path, inside: str) -> dict[str, str]:
         """Copy files into the dataset; returns their checksums by path."""
         sums = {}
-        try:
+        with self._told("written"):
             self._system.create_dir(f"{self._root}/{inside}", recursive=True)
             for file in sorted(folder.iterdir()):
                 name = f"{inside}/{file.name}"
@@ -49,9 +49,22 @@ class DatasetFolder:
                     shutil.copyfileobj(source, sink, 1 << 20)
                 with file.open("rb") as source:
                     sums[name] = hashlib.file_digest(source, "sha256").hexdigest()
-        except OSError as error:
-            raise StoreError(f"the dataset cannot be written to {redacted(self.location)}: {_first_line(error)}") from error
         return sums
+
+    def check(self, inside: str, checksums: Collection[str]) -> None:
+        """Refuse to read a split of which files are gone.
+
+        Raises
+        ------
+        StoreError
+            With the first of them.
+        """
+        there = {file.rsplit("/", 1)[-1] for file in self.files(inside)}
+        gone = sorted(name for name in checksums if name.startswith(f"{inside}/") and name.rsplit("/", 1)[-1] not in there)
+        if gone:
+            raise StoreError(
+                f"the file {gone[0]} of the dataset is gone from {redacted(self.location)}: recreate makes it anew"
+            )
 
     def files(self, inside: str) -> list[str]:
         """Return the files of a split, as paths or URIs."""
@@ -81,7 +94,7 @@ class DatasetFolder:
         """Keep the rows that the dataset's features were found for."""
         import pyarrow.parquet as pq
 
-        with self._system.open_output_stream(f"{self._root}/{_SPINE}") as sink:
+        with self._told("written"), self._system.open_output_stream(f"{self._root}/{_SPINE}") as sink:
             pq.write_table(spine, sink)
 
     def read_spine(self) -> pa.Table:
@@ -100,18 +113,29 @@ class DatasetFolder:
         """Take the files of another folder of the same file system."""
         from pyarrow.fs import FileSelector
 
-        for info in other._system.get_file_info(FileSelector(other._root, recursive=True)):
-            if info.is_file:
-                name = info.path[len(other._root) :].lstrip("/")
-                self._system.create_dir(f"{self._root}/{name}".rsplit("/", 1)[0], recursive=True)
-                self._system.copy_file(info.path, f"{self._root}/{name}")
+        with self._told("written"):
+            for info in other._system.get_file_info(FileSelector(other._root, recursive=True)):
+                if info.is_file:
+                    name = info.path[len(other._root) :].lstrip("/")
+                    self._system.create_dir(f"{self._root}/{name}".rsplit("/", 1)[0], recursive=True)
+                    self._system.copy_file(info.path, f"{self._root}/{name}")
 
     def destroy(self) -> None:
         """Delete the folder with all that is in it."""
         from pyarrow.fs import FileType
 
-        if self._system.get_file_info(self._root).type is not FileType.NotFound:
-            self._system.delete_dir(self._root)
+        with self._told("deleted"):
+            if self._system.get_file_info(self._root).type is not FileType.NotFound:
+                self._system.delete_dir(self._root)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the files of the dataset at {redacted(self.location)} cannot be {what}: {_first_line(error)}"
+            ) from error
 
 
 def write_split(
@@ -133,12 +157,26 @@ def read_split(folder: DatasetFolder, split: str, file_format: str, columns: Seq
 
     with tempfile.TemporaryDirectory(prefix="hops-dataset-") as scratch:
         files = folder.local(split, Path(scratch))
-        if file_format == "parquet":
-            return as_form(StreamedRows.of([str(file) for file in files]).to_arrow(), form)
-        if file_format == "csv":
-            return as_form(pa.concat_tables([csv_reader(file, columns).read_all() for file in files]), form)
         names = [column.name for column in columns]
-        return as_form(pa.table(dict(zip(names, _read_numbers(files, file_format, names), strict=True))), form)
+        # numbers that are cut off are told by all kinds of errors
+        with _damage_told(folder.location, (OSError, pa.ArrowInvalid, ValueError, EOFError)):
+            if file_format == "parquet":
+                rows = StreamedRows.of([str(file) for file in files]).to_arrow()
+            elif file_format == "csv":
+                rows = pa.concat_tables([csv_reader(file, columns).read_all() for file in files])
+            else:
+                rows = pa.table(dict(zip(names, _read_numbers(files, file_format, names), strict=True)))
+    return as_form(rows, form)
+
+
+@contextlib.contextmanager
+def _damage_told(location: str, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        raise StoreError(
+            f"a file of the dataset at {redacted(location)} is damaged ({_first_line(error)}): recreate makes it anew"
+        ) from error
 
 
 class _Counted:
@@ -257,7 +295,7 @@ def _matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return redacted(str(error).strip().splitlines()[0][:200])
+    return redacted(next(iter(str(error).strip().splitlines()), type(error).__name__)[:200])
 
 
 def some_rows(dataset: Dataset, split: str, limit: int, offset: int = 0) -> pa.Table:

@@ -160,7 +160,7 @@ class Datasets:
         if form not in STREAMED:
             return _read(dataset, part, form)
         rows = streamed_split(
-            DatasetFolder(dataset.location),
+            _folder(dataset, part),
             part,
             dataset.recipe.file_format,
             dataset.columns,
@@ -281,7 +281,14 @@ class Datasets:
 
 
 def _read(dataset: Dataset, split: str, form: str) -> Any:
-    return read_split(DatasetFolder(dataset.location), split, dataset.recipe.file_format, dataset.columns, form)
+    return read_split(_folder(dataset, split), split, dataset.recipe.file_format, dataset.columns, form)
+
+
+def _folder(dataset: Dataset, split: str) -> DatasetFolder:
+    """Return where a dataset's files are, after a look that those of a split are all there."""
+    folder = DatasetFolder(dataset.location)
+    folder.check(split, dataset.checksums)
+    return folder
 
 
 def _request(recipe: Recipe, spine: pa.Table | None, commits: Mapping[str, int] | None) -> Request:

@@ -165,6 +165,25 @@ def test_rows_of_a_join_that_multiplies_them_have_one_order(store):
         assert by_town == {"Oslo": [20, 30, 50], "Rome": [10, 40]}
 
 
+@pytest.mark.parametrize("file_format", ["parquet", "csv", "npy"])
+def test_files_that_are_gone_or_damaged_are_told_and_made_anew(clicks, file_format):
+    made = clicks.create_dataset("buying", REQUEST, label="bought", file_format=file_format, statistics=False)
+    before = files(made)
+    last = Path(made.location, sorted(made.checksums)[-1])
+    last.unlink()
+    for form in ("df", "tf"):
+        with pytest.raises(StoreError, match=f"the file all/{last.name} of the dataset is gone .*: recreate makes it anew"):
+            clicks.read_dataset("buying", form=form)
+    clicks.recreate_dataset("buying")
+    assert files(made) == before
+    damaged = Path(made.location, sorted(made.checksums)[0 if file_format != "npy" else 1])
+    damaged.write_bytes(b'"user"\n"one"' if file_format == "csv" else damaged.read_bytes()[:200])
+    with pytest.raises(StoreError, match=r"a file of the dataset at .* is damaged \(.*\): recreate makes it anew"):
+        clicks.read_dataset("buying")
+    clicks.recreate_dataset("buying")
+    assert len(clicks.read_dataset("buying")) == ROWS
+
+
 def test_a_point_in_time_dataset_keeps_its_spine(clicks, day):
     spine = pd.DataFrame({"user": [1, 2], "when": [day(3), day(3)]})
     request = request_of("clicks", spine=spine, event_time="when")
