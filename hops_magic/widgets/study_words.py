@@ -29,11 +29,13 @@ def counts(study: Study) -> str:
 
 
 def best(study: Study) -> str:
-    """``best val_loss 0.123 in trial 7``; empty before there is one."""
+    """``best val_loss 0.123 in trial 7, after 1:15``; empty before there is one."""
     trial = study.best
     if trial is None or trial.value is None or study.is_ablation:
         return ""
-    return f"best {one_line(study.metric, 40)} {words.figure(trial.value)} in trial {trial.number}"
+    found = None if trial.ended_at is None or study.started_at is None else trial.ended_at - study.started_at
+    after = f", after {words.duration(found)}" if found is not None else ""
+    return f"best {one_line(study.metric, 40)} {words.figure(trial.value)} in trial {trial.number}{after}"
 
 
 def values(given: Mapping[str, Any]) -> str:

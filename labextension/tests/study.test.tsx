@@ -119,6 +119,18 @@ test('a few diverged values do not stretch an axis', () => {
   assert.ok(low > -5 && high < 100);
 });
 
+test('the best tells when it was found, and an effect its interval', () => {
+  const model = study();
+  const show = (head: StudyHead) =>
+    renderToStaticMarkup(<StudyView study={{ ...model, head }} opened={new Map()} onOpen={() => undefined} />);
+  assert.match(show({ ...HEAD, started_at: -70 }), /best loss, trial 1, after 1:13/);
+  const effect = { component: 'bn', text: '', difference: -1, low: -2, high: 0 };
+  const effects = [effect, { ...effect, component: 'single', low: null, high: null }];
+  const markup = show({ ...HEAD, is_ablation: true, effects });
+  assert.equal(markup.match(/hops-effect-bar/g)?.length, 2);
+  assert.equal(markup.match(/title="95 percent interval: -2 to 0" style="left:0%;width:100%"/g)?.length, 1);
+});
+
 test('names and messages are text', () => {
   const hostile = '<img src=x onerror=alert(1)>';
   const model = study();

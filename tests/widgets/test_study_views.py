@@ -133,7 +133,7 @@ def test_a_terminal_line_rewrites_itself_and_new_bests_scroll():
     last = out.getvalue().rsplit("\r", 1)[1]
     assert "30 of 30 trials, 7 stopped early, 7 failed" in last
     bests = [line for line in out.getvalue().split("\n") if "best loss" in line and "lr=" in line]
-    assert len(bests) == len({line.split("in trial ")[1].split(":")[0] for line in bests})
+    assert len(bests) == len({line.rsplit("in trial ", 1)[1].split(",")[0] for line in bests})
 
 
 def test_lines_in_a_file_tell_states_and_bests_once():
@@ -156,6 +156,16 @@ def test_the_best_as_code_sets_the_variables():
     exec(best_as_code(study), namespace)
     assert {name: namespace[name] for name in ("lr", "kind")} == study.best.values
     assert best_as_code(beginning()) == ""
+
+
+def test_the_best_is_told_with_the_time_at_which_it_was_found():
+    story = [
+        ev.TrialStarted(at=10.0, trial=0, values={"lr": 0.1}, point={}),
+        ev.TrialEnded(at=85.0, trial=0, state=TrialState.DONE, value=0.5),
+    ]
+    study = advance_study_all(Study(run_id="s", name="s", metric="loss", names=("lr",)), story)
+    assert "best loss 0.5 in trial 0, after 1:15" in study_text(study)
+    assert "after 1:15" in study_html(study, now=90.0, report_html="", importance={})
 
 
 def test_the_best_as_code_names_functions_and_says_what_it_cannot_set():

@@ -1,5 +1,5 @@
 import { type ReactNode, useState } from 'react';
-import { figure } from '../../format';
+import { duration, figure } from '../../format';
 import type { OpenedTrial, StudyHead, StudyModel, Trial } from '../../study';
 import { useTranslator } from '../../translate';
 import { SafeHtml } from '../SafeHtml';
@@ -97,11 +97,13 @@ function Notices({ head }: { head: StudyHead }): ReactNode {
 function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInsert?: () => void }): ReactNode {
   const trans = useTranslator();
   const [isCopied, setCopied] = useState(false);
+  const told = trans.__('best %1, trial %2', head.metric, trial.number);
+  const found = trial.ended_at !== null && head.started_at !== null ? trial.ended_at - head.started_at : null;
   return (
     <div className="hops-leader">
       <dl className="hops-metrics">
         <div>
-          <dt>{trans.__('best %1, trial %2', head.metric, trial.number)}</dt>
+          <dt>{found === null ? told : trans.__('%1, after %2', told, duration(found))}</dt>
           <dd>{figure(trial.value)}</dd>
         </div>
         {Object.entries(trial.values).map(([name, value]) => (
@@ -148,7 +150,7 @@ function Effects({ head }: { head: StudyHead }): ReactNode {
     <table className="hops-importance hops-effects">
       <caption className="hops-faint">{trans.__('%1 without the component, less with it', head.metric)}</caption>
       <tbody>
-        {head.effects.map(({ component, text, difference }) => (
+        {head.effects.map(({ component, text, difference, low, high }) => (
           <tr key={component}>
             <th scope="row">
               <bdi>{component}</bdi>
@@ -157,11 +159,19 @@ function Effects({ head }: { head: StudyHead }): ReactNode {
               {difference !== null && (
                 <div className="hops-effect">
                   <div
+                    className="hops-effect-bar"
                     style={{
                       marginLeft: `${Math.min(share(0), share(difference))}%`,
                       width: `${Math.abs(share(difference) - share(0))}%`
                     }}
                   />
+                  {low !== null && high !== null && (
+                    <div
+                      className="hops-effect-interval"
+                      title={trans.__('95 percent interval: %1 to %2', figure(low), figure(high))}
+                      style={{ left: `${share(low)}%`, width: `${share(high) - share(low)}%` }}
+                    />
+                  )}
                 </div>
               )}
             </td>
