@@ -12,14 +12,18 @@ from distributed import Client
 from waiting import wait_until
 from watching import nothing_is_left, until
 
+from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine import submit as submit_module
 from hops_magic.engine.channel import Follower
+from hops_magic.engine.job import Job, StudyJob
 from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.submit import attach, cluster_state, live_runs
 from hops_magic.errors import RunFailedError, RunStoppedError
 from hops_magic.runs import events as ev
+from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.states import RunState
-from hops_magic.training import collect, follow
+from hops_magic.runs.study import Study
+from hops_magic.training import Surroundings, collect, follow, prepare
 
 
 @contextlib.contextmanager
@@ -175,3 +179,34 @@ def test_a_timeout_in_the_queue_is_told(launch):
         collect(second, {}, follow(second))
     first.stop()
     collect(first, {}, follow(first))
+
+
+def test_a_study_that_ended_and_was_never_fetched_is_conducted_again(cluster, tmp_path):
+    surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=1), folder=tmp_path)
+    prepared = prepare("1", {}, DistributedOptions(workers=1, framework="none"), surroundings)
+    trial = Job(
+        run_id="unfetched",
+        name="trial",
+        experiment="default",
+        program=prepared.captured.program,
+        options=prepared.options,
+        framework="none",
+        strategy="none",
+        seed=0,
+        created_at=0.0,
+    )
+
+    def conducted(reason):
+        async def conduct(services):
+            return ev.StateChanged(at=1.0, state=RunState.DONE, reason=reason)
+
+        job = StudyJob(beginning=Study(run_id="unfetched", name="unfetched"), trial=trial, conduct=conduct)
+        handle = submit_module.submit_study(cluster.client, job, {})
+        summaries = handle.follower.updates(0.05)
+        wait_until(lambda: next(summaries).state.is_final, "the end of the study")
+        return handle
+
+    assert conducted("the first time").follower.run.reason == "the first time"
+    again = conducted("the second time")
+    assert again.follower.run.reason == "the second time"
+    again.forget()
