@@ -98,6 +98,20 @@ def test_wrong_credentials_are_told_without_the_secret(s3_settings, monkeypatch)
     assert FeatureStore(s3_settings).groups() == []
 
 
+def test_a_data_file_that_is_gone_from_s3_is_told(s3_settings):
+    from pyarrow.fs import FileSelector, FileSystem
+
+    store = FeatureStore(s3_settings)
+    store.save(batch(0), "events", key="id", statistics=False)
+    system, root = FileSystem.from_uri(store.group("events").location)
+    for info in system.get_file_info(FileSelector(root)):
+        if info.base_name.endswith(".parquet"):
+            system.delete_file(info.path)
+    for ask in (lambda: store.get("value"), lambda: store.get("value", keys={"id": [1]})):
+        with pytest.raises(StoreError, match="a data file is gone: restore it, or read an earlier commit"):
+            ask()
+
+
 def test_a_server_that_cannot_be_reached_is_told(tmp_path):
     catalog = f"postgresql://hops:s3cret@/postgres?host={tmp_path}"
     settings = FeatureSettings(home=tmp_path, lake=str(tmp_path), catalog=catalog)
