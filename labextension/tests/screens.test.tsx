@@ -4,12 +4,14 @@ import { renderToStaticMarkup } from 'react-dom/server';
 import type { Lineage, RunRow } from '../src/api/types';
 import { Bars, Sparkline } from '../src/parts/pictures';
 import { age, Marked, marks, plain } from '../src/parts/text';
+import { inRanks } from '../src/screens/ClusterSection';
 import { overlaid } from '../src/screens/CompareDetail';
 import { folded } from '../src/screens/experiments/live';
 import { asStudy } from '../src/screens/experiments/ParallelRuns';
 import { getCode, groupName, quoted } from '../src/screens/features/code';
 import { joined } from '../src/screens/experiments/RecordedOutput';
 import { layout } from '../src/screens/lineage/layout';
+import { english } from '../src/translate';
 import { head } from './samples';
 
 const HOSTILE = '<img src=x onerror=alert(1)>\u202e\u001b[31mred\u0007';
@@ -58,6 +60,13 @@ test('small pictures say what they show', () => {
   // a value that is missing breaks no line
   assert.match(renderToStaticMarkup(<Sparkline values={[1, null, 3]} label="loss" />), /0\.0,22\.0 100\.0,2\.0/);
   assert.doesNotMatch(renderToStaticMarkup(<Sparkline values={[1]} label="loss" />), /polyline/);
+});
+
+test('what ranks use is told as far as they have said', () => {
+  const nothing = { cpu_percent: null, memory_bytes: null, gpu_percent: null, gpu_memory_bytes: null };
+  assert.equal(inRanks({ ranks: 1, ...nothing }, english), '1 rank');
+  const some = { ranks: 2, ...nothing, cpu_percent: 181.4, memory_bytes: 3 * 2 ** 30, gpu_percent: 45 };
+  assert.equal(inRanks(some, english), '2 ranks · CPU 181 % · 3.0 GiB · GPU 45 %');
 });
 
 test('ages are short', () => {

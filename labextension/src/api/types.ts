@@ -312,7 +312,7 @@ export interface VersionRow {
   flavour: string;
   size_bytes: number | null;
   /** What the run that made it read. */
-  inputs?: Source[];
+  inputs: Source[];
 }
 
 export interface WorkerRow {
@@ -327,6 +327,16 @@ export interface WorkerRow {
   memory_bytes: number;
   /** 0 for none. */
   memory_limit_bytes: number;
+  in_ranks: RankFigures;
+}
+
+/** What the ranks on a worker use together, as far as they have said; CPU is that of one core, GPU an average. */
+export interface RankFigures {
+  ranks: number;
+  cpu_percent: number | null;
+  memory_bytes: number | null;
+  gpu_percent: number | null;
+  gpu_memory_bytes: number | null;
 }
 
 export interface Cluster {

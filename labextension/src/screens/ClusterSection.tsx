@@ -1,11 +1,12 @@
 /** The cluster in use: workers, slots, queue; start, scale, stop. */
 import { useState, type ReactNode } from 'react';
 import { useAction, useApp, useAsked } from '../app';
-import type { Cluster, WorkerRow } from '../api/types';
+import type { Cluster, RankFigures, WorkerRow } from '../api/types';
 import { amount } from '../format';
 import { Connection, Empty, Loaded } from '../parts/frame';
 import { Meter } from '../parts/pictures';
 import { Age, Line, plain } from '../parts/text';
+import type { Translator } from '../translate';
 import { useNow } from './experiments/useNow';
 
 const MOST_WORKERS = 4096;
@@ -162,8 +163,23 @@ function Worker({ worker }: { worker: WorkerRow }): ReactNode {
         label={trans.__('Memory of %1', plain(worker.name, 60))}
         text={memory}
       />
+      {worker.in_ranks.ranks > 0 && <Line text={inRanks(worker.in_ranks, trans)} className="hops-faint" />}
     </li>
   );
+}
+
+/** What the ranks on a worker use: they are processes of their own. */
+export function inRanks(used: RankFigures, trans: Translator): string {
+  const { ranks, cpu_percent, memory_bytes, gpu_percent, gpu_memory_bytes } = used;
+  return [
+    ranks === 1 ? trans.__('1 rank') : trans.__('%1 ranks', ranks),
+    cpu_percent === null ? '' : trans.__('CPU %1 %', Math.round(cpu_percent)),
+    memory_bytes === null ? '' : amount(memory_bytes),
+    gpu_percent === null ? '' : trans.__('GPU %1 %', Math.round(gpu_percent)),
+    gpu_memory_bytes === null ? '' : trans.__('%1 on GPUs', amount(gpu_memory_bytes))
+  ]
+    .filter(Boolean)
+    .join(' · ');
 }
 
 function Controls({ cluster, refresh }: { cluster: Cluster; refresh: () => void }): ReactNode {

@@ -153,7 +153,7 @@ function Version({ version, metrics }: { version: VersionRow; metrics: string[] 
         )}
       </td>
       <td>
-        {(version.inputs ?? []).map(input => (
+        {version.inputs.map(input => (
           <button
             key={`${input.kind} ${input.full_name} ${String(input.commit)}`}
             type="button"
