@@ -125,3 +125,9 @@ def test_bad_rules_are_refused_in_one_sentence(text, said):
         Rule.from_text(text)
     assert "\n" not in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_rules_are_at_hand_where_groups_are_edited():
+    from hops_magic import features
+
+    assert features.Rule is Rule
