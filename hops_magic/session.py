@@ -219,6 +219,7 @@ class Session:
             surroundings,
             search=None if isinstance(search, str) else search,
             stop=None if isinstance(stop, str) else stop,
+            start_with=None if isinstance(start_with, str) else start_with,
         )
         if prepared.options.dry_run:
             return prepared.trial.captured.report

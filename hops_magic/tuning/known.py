@@ -97,6 +97,8 @@ def _raw(value: Any, label: str, dimension: Dimension, part: Any) -> Any:
             if option == value:
                 return index
         raise UsageError(f"--start-with: {label} must be one of {list(part.options)!r}, got {value!r}")
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()  # a number of numpy's
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
     inside = 0 <= value < len(dimension.weights) if dimension.weights else dimension.low <= value <= dimension.high

@@ -111,6 +111,7 @@ def prepare_study(
     *,
     search: Any = None,
     stop: Any = None,
+    start_with: Any = None,
 ) -> PreparedStudy:
     """Capture the program of a study's trials and check what was asked for.
 
@@ -118,6 +119,8 @@ def prepare_study(
     ----------
     search, stop
         Objects of the user's own, in place of those that the options name.
+    start_with
+        Known points, in place of those that the options write.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def prepare_study(
     """
     trial = _trial(source, namespace, options, surroundings, provided=space.names, kind="study")
     overwritten = check_space(space, trial.captured, namespace, surroundings.origin.label)
-    start_with = _points(options.start_with, space)
+    known = _known(options.start_with) if start_with is None else start_with
     _check_names(options, search, stop)
     _check_grid(options, space)
     return PreparedStudy(
@@ -135,7 +138,7 @@ def prepare_study(
         options=options,
         search=search or options.search,
         stop=stop or options.stop,
-        start_with=start_with,
+        start_with=_points(known, space),
         warnings=(*_hidden(space, namespace, surroundings), *overwritten),
     )
 
@@ -227,16 +230,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _points(text: str | None, space: Space) -> tuple[Point, ...]:
-    if text is None:
-        return ()
+def _known(text: str | None) -> Any:
     try:
-        known = ast.literal_eval(text)
+        return () if text is None else ast.literal_eval(text)
     except (ValueError, SyntaxError) as error:
         raise OptionError("--start-with", "must be a dictionary or a list of them", text) from error
+
+
+def _points(known: Any, space: Space) -> tuple[Point, ...]:
     found: Sequence[Any] = known if isinstance(known, list | tuple) else [known]
-    if not all(isinstance(values, dict) for values in found):
-        raise OptionError("--start-with", "must be a dictionary or a list of them", text)
+    if not all(isinstance(values, Mapping) for values in found):
+        raise OptionError("--start-with", "must be a dictionary or a list of them", known)
     return tuple(space.point(values) for values in found)
 
 

@@ -1,5 +1,6 @@
 """What is asked for is checked where it is asked, before a cluster is needed, in the words of the magic."""
 
+import numpy as np
 import pytest
 
 from hops_magic.cells.capture import CellOrigin
@@ -7,7 +8,7 @@ from hops_magic.errors import OptionError, UsageError
 from hops_magic.training import Surroundings
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.preparing import prepare_study
-from hops_magic.tuning.space import Space, uniform
+from hops_magic.tuning.space import Space, choice, randint, uniform
 
 KERAS = "import keras\nx"
 
@@ -47,6 +48,17 @@ def test_objects_of_ones_own_need_no_known_name_and_have_no_grace():
     assert study(own_search=Own(), own_stop=Own()).stop is not None
     with pytest.raises(OptionError, match="--grace has no meaning with a rule of your own"):
         study(own_stop=Own(), grace=3)
+
+
+def test_known_points_may_be_what_a_table_or_another_study_gave():
+    surroundings = Surroundings(origin=CellOrigin(label="In[3]", first_line=2))
+    space = Space.of({"x": uniform(0.0, 1.0), "n": randint(0, 9), "f": choice([abs, len])})
+    asked = TuneOptions(minimize="loss")
+    known = [{"x": np.float64(0.25), "n": np.int64(3), "f": len}]
+    prepared = prepare_study("f([x, n])", {}, space, asked, surroundings, start_with=known)
+    assert [space.values(point) for point in prepared.start_with] == [{"x": 0.25, "n": 3, "f": len}]
+    with pytest.raises(OptionError, match="--start-with must be a dictionary or a list of them, got 3"):
+        prepare_study("f([x, n])", {}, space, asked, surroundings, start_with=3)
 
 
 def test_gpus_are_those_of_the_whole_trial():
