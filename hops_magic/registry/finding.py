@@ -127,7 +127,7 @@ class Finder:
         return self.runs(parent=self.run(wanted).run_id, sort="started", limit=EVERYTHING)
 
     def state(self) -> tuple[object, ...]:
-        """Return what is another after a run began, changed its state or ended, and after a model changed."""
+        """Return what is another after a run began, changed its state or ended."""
         file = self.settings.database_file
         if file is not None:
             # SQLite's own count of changes is per connection; the files tell those of all processes

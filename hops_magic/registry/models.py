@@ -111,6 +111,12 @@ class Models(RunFiles):
             for model in found
         ]
 
+    def state(self) -> tuple[object, ...]:
+        """Return what is another after a run began, changed its state or ended, and after a model changed."""
+        found = super().state()
+        # the files of SQLite tell of models too
+        return found if self.settings.database_file is not None else (*found, self.models())
+
     def models_state(self) -> object:
         """Return what is another after a model, a version or an alias changed."""
         file = self.settings.database_file

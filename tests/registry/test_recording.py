@@ -241,6 +241,12 @@ def test_a_registry_that_goes_away_for_a_while_costs_nothing(postgres, tmp_path)
     assert registry.runs(text="ümlaut", filter="metrics.loss < 1", sort="-loss")
     assert registry.delete(["aaaa00000001"])
     assert [run.run_id for run in registry.restore()] == ["aaaa00000001"]
+    # what is looked at for changes
+    seen, models = registry.state(), registry.models_state()
+    (tmp_path / "model.keras").write_text("a model")
+    registry.register("aaaa00000001", "digits", tmp_path / "model.keras")
+    assert registry.state() != seen
+    assert registry.models_state() != models
 
 
 def test_a_registry_that_stays_away_is_said_in_one_sentence(postgres, tmp_path, monkeypatch):
