@@ -290,10 +290,14 @@ def _state_with_slots(client: Client, job: Job | None = None) -> dict[str, Any]:
 
 def _most_ranks(state: dict[str, Any], per_rank: int) -> int:
     """Count the ranks that the whole cluster can run at once: the slots of each lie on one host."""
+    return sum(count // per_rank for count in _slots_by_host(state).values())
+
+
+def _slots_by_host(state: dict[str, Any]) -> Counter[str]:
     slots: Counter[str] = Counter()
     for address, count in state["slots"].items():
         slots[state["nodes"][address]["host"]] += count
-    return sum(count // per_rank for count in slots.values())
+    return slots
 
 
 def _check_slots(job: Job, state: dict[str, Any], *, of_trials: bool = False) -> None:
@@ -303,9 +307,11 @@ def _check_slots(job: Job, state: dict[str, Any], *, of_trials: bool = False) ->
         remedy = "leave it out, or connect to a cluster with GPUs"
         gpus = job.options.gpus_per_rank * (job.options.workers if of_trials else 1)
         raise OptionError(gpus_option, "must be 0 on a cluster without GPUs", gpus, remedy)
-    if any(state["gpus"].values()) and per_rank > total:
+    widest = max(_slots_by_host(state).values(), default=0)
+    if any(state["gpus"].values()) and per_rank > widest:
         remedy = "give the rank fewer, or connect to a cluster with more"
-        raise OptionError(gpus_option, f"must be at most {total} (the cluster's GPUs)", per_rank, remedy)
+        whose = "the cluster's GPUs" if widest == total else "the GPUs of one machine"
+        raise OptionError(gpus_option, f"must be at most {widest} ({whose})", per_rank, remedy)
     most = _most_ranks(state, per_rank)
     if job.options.workers > most:
         remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"

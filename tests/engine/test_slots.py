@@ -2,12 +2,15 @@
 
 import pytest
 
-from hops_magic.engine.submit import _most_ranks
+from hops_magic.engine.submit import _check_slots, _most_ranks
+from hops_magic.errors import OptionError
+from hops_magic.runs.options import DistributedOptions
 
 
 def state(**slots):
     """Workers by name, whose first letter is their host."""
-    return {"slots": slots, "nodes": {worker: {"host": worker[0]} for worker in slots}}
+    nodes = {worker: {"host": worker[0]} for worker in slots}
+    return {"slots": slots, "nodes": nodes, "gpus": {worker: [0] for worker in slots}}
 
 
 @pytest.mark.parametrize(
@@ -23,3 +26,12 @@ def state(**slots):
 )
 def test_ranks_are_counted_host_by_host(slots, per_rank, most):
     assert _most_ranks(state(**slots), per_rank) == most
+
+
+def test_a_rank_gets_no_more_gpus_than_one_machine_has():
+    class Wish:
+        options = DistributedOptions(workers=1, gpus_per_rank=3)
+        slots_per_rank = 3
+
+    with pytest.raises(OptionError, match=r"gpus_per_rank must be at most 2 \(the GPUs of one machine\), got 3"):
+        _check_slots(Wish(), state(a1=1, a2=1, b1=1, b2=1))
