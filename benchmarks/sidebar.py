@@ -25,7 +25,10 @@ def table() -> Table:
         config = bare / "config" / "labconfig"
         config.mkdir(parents=True)
         (config / "page_config.json").write_text(json.dumps({"disabledExtensions": {"hops-magic": True}}))
-        rows = _rows(home, bare)
+        return table_of(_rows(home, bare))
+
+
+def table_of(rows: list[list[object]]) -> Table:
     return Table(
         "The sidebar at scale",
         f"{SCALE.groups * SCALE.columns:,} features in {SCALE.groups:,} groups, {SCALE.runs:,} runs, a study of "
