@@ -74,10 +74,13 @@ def test_voila_follows_a_run_of_another_process_from_its_id(page: Page, jupyter:
     experiments = page.get_by_label("Experiments", exact=True).last
     expect(experiments.get_by_text("good", exact=True)).to_be_visible(timeout=30_000)
     shoot(page, "board-voila-experiments")
+    experiments.get_by_role("searchbox").fill("d")
+    expect(experiments.get_by_text("good", exact=True)).to_be_visible()
     experiments.get_by_text("good", exact=True).click()
     expect(page.get_by_role("button", name="Back")).to_be_visible()
     page.get_by_role("button", name="Back").click()
     expect(experiments.get_by_text("bad", exact=True)).to_be_visible()
+    expect(experiments.get_by_role("searchbox")).to_have_value("d")
     page.get_by_role("tab", name="Features", exact=True).last.click()
     expect(page.locator(".hops-group:visible").filter(has_text="teams").first).to_be_visible(timeout=60_000)
     shoot(page, "board-voila-features")

@@ -14,7 +14,6 @@ from playwright.sync_api import Page, Response, expect
 from seeding import seed
 
 SECTIONS = ("Features", "Experiments", "Models", "Cluster")
-DARK = "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
 SLOW = """
 import hops_magic as hops
 
@@ -55,6 +54,11 @@ def section(page: Page, name: str) -> None:
     page.locator(".hops-sectionlist").get_by_role("tab", name=name, exact=True).click()
 
 
+def turn(page: Page, theme: str) -> None:
+    run(page, "apputils:change-theme", theme=f"JupyterLab {theme}")
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "true" if theme == "Light" else "false")
+
+
 def test_empty_sections_say_how_to_begin(page: Page, jupyter: Jupyter):
     opened(page, jupyter)
     beginnings = ("No features yet", "No runs yet", "No models yet", "No cluster is running")
@@ -64,6 +68,12 @@ def test_empty_sections_say_how_to_begin(page: Page, jupyter: Jupyter):
         expect(page.get_by_text(beginning)).to_be_visible(timeout=120_000)
         shoot(page, f"sidebar-empty-{name.lower()}")
         assert accessibility_faults(page, ".hops-panel") == []
+    turn(page, "Dark")
+    for name in SECTIONS:
+        section(page, name)
+        shoot(page, f"sidebar-dark-empty-{name.lower()}")
+        assert accessibility_faults(page, ".hops-panel") == []
+    turn(page, "Light")
     section(page, "Features")
     page.get_by_role("button", name="Insert", exact=True).click()
     expect(page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1)).to_contain_text("%features save df")
@@ -306,18 +316,17 @@ def test_the_keyboard_reaches_everything(page: Page, seeded: Jupyter):
 
 def test_dark(page: Page, seeded: Jupyter):
     opened(page, seeded)
-    page.evaluate(DARK)
-    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
-    for name in SECTIONS:
+    turn(page, "Dark")
+    for name, text in zip(SECTIONS, ("teams", "good", "digits", "No cluster is running"), strict=True):
         section(page, name)
-        page.wait_for_load_state("networkidle")
+        expect(page.get_by_role("region", name=name)).to_contain_text(text, timeout=60_000)
         shoot(page, f"sidebar-dark-{name.lower()}")
         assert accessibility_faults(page, ".hops-panel") == [], name
     run(page, "hops-magic:open-detail", kind="group", id="teams@1")
     page.locator(".hops-detail").get_by_role("tab", name="Statistics").click()
     expect(page.locator(".hops-detail")).to_contain_text("Pearson's correlation")
     shoot(page, "group-dark-statistics")
-    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    turn(page, "Light")
 
 
 def test_notebook_7(page: Page, seeded: Jupyter, console_errors: list[str]):

@@ -48,34 +48,36 @@ export function Captured({ rows }: { rows: RunDetail['captured'] }): ReactNode {
     return <Empty title={trans.__('Nothing travelled from the notebook')} />;
   }
   return (
-    <table className="hops-table">
-      <thead>
-        <tr>
-          <th scope="col">{trans.__('Name')}</th>
-          <th scope="col">{trans.__('Type')}</th>
-          <th scope="col" className="hops-number">
-            {trans.__('Size')}
-          </th>
-          <th scope="col">{trans.__('How it travelled')}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map(row => (
-          <tr key={row.name}>
-            <th scope="row">
-              <Line text={row.name} />
+    <div className="hops-scroll">
+      <table className="hops-table">
+        <thead>
+          <tr>
+            <th scope="col">{trans.__('Name')}</th>
+            <th scope="col">{trans.__('Type')}</th>
+            <th scope="col" className="hops-number">
+              {trans.__('Size')}
             </th>
-            <td>
-              <Line text={row.type} />
-            </td>
-            <td className="hops-number">{row.size_bytes === null ? '' : amount(row.size_bytes)}</td>
-            <td>
-              <Line text={row.how} />
-            </td>
+            <th scope="col">{trans.__('How it travelled')}</th>
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {rows.map(row => (
+            <tr key={row.name}>
+              <th scope="row">
+                <Line text={row.name} />
+              </th>
+              <td>
+                <Line text={row.type} />
+              </td>
+              <td className="hops-number">{row.size_bytes === null ? '' : amount(row.size_bytes)}</td>
+              <td>
+                <Line text={row.how} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 
