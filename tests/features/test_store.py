@@ -1,7 +1,6 @@
 """Writing groups and reading features back: modes, keys, versions, time travel, changes of columns."""
 
 import datetime
-import json
 
 import deltalake
 import numpy as np
@@ -54,25 +53,6 @@ def test_features_of_two_groups_come_back_joined_in_the_order_asked(teams):
 def test_any_table_can_be_saved(store, make):
     store.save(make(TEAMS), "teams", key="team_id", statistics=False)
     assert rows(store.get("teams.*")) == rows(TEAMS)
-
-
-def test_of_a_wide_group_only_what_is_asked_for_is_read(store):
-    wide = {f"f{number}": [float(number)] * 3 for number in range(50)}
-    store.save({"id": [1, 2, 3], **wide}, "wide", key="id", statistics=False)
-    store.save({"id": [1, 2, 3], "n": [7, 8, 9]}, "narrow", key="id", statistics=False)
-    for names, read in ((("f7",), {"f7"}), (("n", "f7"), {"id", "f7", "n"})):
-        with store._reader.answering(request_of(*names)) as (connection, _, sql, _):
-            plan = json.loads(connection.execute(f"EXPLAIN (FORMAT json) {sql}").fetchone()[1])
-        assert set(columns_read(plan)) == read
-
-
-def columns_read(plan):
-    """The columns that the scans of the engine's plan fetch."""
-    for step in plan:
-        if "SCAN" in step["name"] or "PARQUET" in step["name"]:
-            told = step["extra_info"]["Projections"]
-            yield from [told] if isinstance(told, str) else told
-        yield from columns_read(step["children"])
 
 
 def test_a_dask_dataframe_and_a_named_index_can_be_saved(store):
