@@ -14,6 +14,7 @@ from hops_magic.api.plain import Number, shortened
 from hops_magic.api.rerunning import cell_of
 from hops_magic.api.routing import Limit, Name, Offset, Payload, table
 from hops_magic.errors import ClusterError, NotFoundError, UsageError
+from hops_magic.pruning import delete_runs
 from hops_magic.registry.infos import RunInfo
 from hops_magic.registry.layout import SOURCE
 from hops_magic.registry.records import RunKind
@@ -352,7 +353,7 @@ def stop_trial(context: Context, run: Name, number: Annotated[int, Field(ge=0, l
 @table.route("DELETE", "/runs/{run}", tag="experiments")
 def delete_run(context: Context, run: Name) -> Runs:
     """Delete a run, with its trials if it is a study; restoring brings it back."""
-    gone = context.registry.delete([run])
+    gone = delete_runs(context.registry, [run])
     context.changes.say(_topics(gone))
     return Runs(run_ids=[info.run_id for info in gone])
 
