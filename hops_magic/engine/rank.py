@@ -207,6 +207,7 @@ def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
         strategy=job.strategy,
         batch=job.options.batch,
         checkpoint_dir=checkpoints,
+        scratch_dir=Path(spec.buffer_dir) / job.run_id / "scratch",
         checkpoint_s=job.options.checkpoint_s,
         collective=collective,
         emit=line.emit,

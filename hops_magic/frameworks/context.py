@@ -35,6 +35,8 @@ class RankContext:
         ``global`` or ``per-rank``: what a ``batch_size`` in the cell means.
     checkpoint_dir : Path
         Shared by all attempts of the run. What lies in it is the framework's, except ``user/``.
+    scratch_dir : Path
+        Of this machine, gone with the run; made by who first uses it.
     checkpoint_s : float or None
         Also checkpoint after so many seconds inside an epoch.
     collective : Collective
@@ -54,6 +56,7 @@ class RankContext:
     strategy: str
     batch: str
     checkpoint_dir: Path
+    scratch_dir: Path
     checkpoint_s: float | None
     collective: Collective
     emit: Callable[[Event], None]

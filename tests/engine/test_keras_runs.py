@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,3 +81,29 @@ def test_a_stop_gives_back_the_model_as_far_as_it_is(launch):
     stopped = collect(handle, namespace, follow(handle))
     assert stopped.run.state is RunState.STOPPED
     assert 1 <= len(namespace["losses"]) < 100
+
+
+def test_code_that_tensorflow_generates_goes_with_the_run(run_cell):
+    namespace = {}
+    run_cell(
+        """
+import sys
+import tensorflow as tf
+
+@tf.function
+def halves(x):
+    while x > 1:
+        x = x / 2
+    return x
+
+found = float(halves(tf.constant(8.0)))
+files = [module.__file__ for name, module in sys.modules.items() if name.startswith("__autograph_generated_file")]
+""",
+        namespace,
+        framework="keras",
+        workers=1,
+        out=("found", "files"),
+    )
+    assert namespace["found"] == 1.0
+    assert namespace["files"]
+    assert not [file for file in namespace["files"] if Path(file).exists()]

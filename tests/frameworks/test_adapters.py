@@ -25,6 +25,7 @@ def context(folder, threads):
         strategy="none",
         batch="global",
         checkpoint_dir=folder,
+        scratch_dir=folder,
         checkpoint_s=None,
         collective=Alone(),
         emit=lambda event: None,

@@ -30,6 +30,7 @@ def in_run(ring, events=None, folder=None):
             strategy="none",
             batch="global",
             checkpoint_dir=folder,
+            scratch_dir=folder,
             checkpoint_s=None,
             collective=ring,
             emit=(events if events is not None else []).append,

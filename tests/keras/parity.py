@@ -85,6 +85,7 @@ def ranks(
                 strategy=strategy or ("collective" if world > 1 else "none"),
                 batch=batch,
                 checkpoint_dir=checkpoints,
+                scratch_dir=Path(own) / "scratch",
                 checkpoint_s=checkpoint_s,
                 collective=collective,
                 emit=events.append,
@@ -130,6 +131,7 @@ def _fork(count, run):
 
 def _child(rank, run, path):
     ended = Ended()
+    tempfile.tempdir = str(path.parent)  # what libraries would delete when a process exits goes with the folder
     try:
         ended.result = run(rank, ended.events)
     except BaseException:  # noqa: BLE001 (told to the parent)

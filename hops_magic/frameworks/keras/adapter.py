@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hops_magic.errors import UnsupportedError, first_sentence
@@ -62,6 +64,7 @@ class KerasFramework:
                 trainer.install(patches, session, tensors)
             if tensors is not None:
                 _install_parallel(patches, tensors)
+            _keep_generated_code(patches, context.scratch_dir)
             if (ablation := current_ablation()) is not None and ablation.spec.layers:
                 leaving_out.install(patches, ablation)
             if context.strategy == "mirrored":
@@ -73,6 +76,20 @@ class KerasFramework:
                 _keep_model(context, session.last_model)
         finally:
             patches.undo()
+
+
+def _keep_generated_code(patches: Any, folder: Path) -> None:
+    """Let TensorFlow write the code that it generates where it goes with the run: ranks have no exit handlers."""
+    from tensorflow.python.autograph.pyct import loader
+
+    def make(tempfile: Any) -> Any:
+        def in_folder(**options: Any) -> Any:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return tempfile.NamedTemporaryFile(dir=folder, **options)
+
+        return SimpleNamespace(NamedTemporaryFile=in_folder)
+
+    patches.wrap(loader, "tempfile", make)
 
 
 def _install_parallel(patches: Any, tensors: Any) -> None:
