@@ -66,8 +66,8 @@ def test_the_record_is_open_before_anybody_asks(server: Jupyter):
     def opens(name: str) -> bool:
         return any(os.path.realpath(file).endswith(name) for file in files.iterdir())
 
-    wait_until(lambda: opens("registry.db"), deadline_s=60, what="the registry open")
-    wait_until(lambda: opens("features.db"), deadline_s=60, what="the catalog open")
+    wait_until(lambda: opens("registry.db"), deadline_s=120, what="the registry open")
+    wait_until(lambda: opens("features.db"), deadline_s=120, what="the catalog open")
 
 
 def test_a_thousand_groups_are_listed_to_the_last(page: Page, server: Jupyter):
