@@ -106,7 +106,7 @@ class Cluster:
     def _scale_embedded(self, workers: int) -> None:
         try:
             answer = self.client.sync(self.client.scheduler.hops_scale, workers=workers, callback_timeout=_SCALE_WITHIN_S)
-        except (OSError, TimeoutError) as error:
+        except (ClusterError, OSError, TimeoutError) as error:
             raise ClusterError(f"the embedded cluster did not scale to {workers} workers: {error}") from error
         if "refused" in answer:
             raise OptionError("workers", f"must be at most {answer['gpus']} (one per GPU of this machine)", workers)

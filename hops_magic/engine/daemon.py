@@ -141,7 +141,7 @@ class Daemon:
             await asyncio.sleep(0.02)
 
     async def scale(self, workers: int) -> dict[str, Any]:
-        """Change the number of workers; handler of the scheduler, returns the error's text if it cannot be."""
+        """Change the number of workers; handler of the scheduler. Says ``refused`` for more than there are GPUs."""
         cluster = self.cluster
         if self.sizing.gpus and workers > len(self.sizing.gpus):
             return {"refused": workers, "gpus": len(self.sizing.gpus)}
@@ -149,7 +149,11 @@ class Daemon:
             each = min(self.sizing.threads, machine.threads_each(self.machine.cores, workers))
             cluster.new_spec["options"] = {**cluster.new_spec["options"], "nthreads": each}
         cluster.scale(workers)
-        await cluster
+        try:
+            await cluster
+        # what Dask says, in so many ways, of a worker that did not come up
+        except (AssertionError, OSError, RuntimeError, TimeoutError) as error:
+            raise ClusterError(f"a worker did not start ({type(error).__name__}: {error}): try again") from error
         await self._wait_for_workers(workers)
         return {"workers": len(cluster.scheduler.workers)}
 
