@@ -73,8 +73,8 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 test: .venv/.ready  ## all tests
 	# the front end is fetched and checked while the first tests run
 	$(MAKE) -j 2 --output-sync=target test-cells test-keras
-	# side by side: the slow ones first, so that no worker is left alone with them
-	.venv/bin/pytest -n 2 --dist loadfile tests/ui tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
+	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
+	.venv/bin/pytest -n 3 --dist loadfile tests/ui tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
 	.venv/bin/pytest $(filter-out tests/keras tests/cells,$(APART))
 
 test-cells: check
