@@ -308,20 +308,6 @@ def test_an_open_trial_tells_all_that_it_said(begin, session):
     session.watch_study(handle, {}, show=False)
 
 
-def test_a_study_grows_with_its_cluster(begin, session, dask_cluster):
-    handle = begin(EPOCHS, PARABOLA, {"epochs": 4000, "pause": 0.05}, trials=8, stop="none")
-    until(handle, lambda study: study.places == 3)
-    try:
-        dask_cluster.scale(4)
-        study = until(handle, lambda study: study.places == 4)
-        assert study.places_wanted == 4
-        until(handle, lambda study: len(study.trials) == 4)
-    finally:
-        handle.stop()
-        session.watch_study(handle, {}, show=False)
-        dask_cluster.scale(3)
-
-
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
