@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import mmap
 import os
 import secrets
@@ -36,6 +37,20 @@ def node_identity(folder: Path) -> str:
     stat = folder.stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}:{stat.st_dev}:{stat.st_ino}"
+
+
+def _hold(folder: Path) -> int:
+    """Keep a node's folder from being deleted: its name would come back as another node's."""
+    while True:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # whoever used it last has just deleted it
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            with contextlib.suppress(OSError):  # a network folder without locks is deleted by none
+                fcntl.flock(held, fcntl.LOCK_SH)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(held), folder.stat()):
+                    return held
+            os.close(held)
 
 
 def write_buffer(folder: Path, run_id: str, digest: str, data: memoryview) -> Path:
@@ -101,6 +116,7 @@ class BufferStore:
 
     def __init__(self, root: Path, fetch: Fetch) -> None:
         self.root, self._fetch = root, fetch
+        self._held = _hold(root)
         self._fetching: dict[tuple[str, str], asyncio.Lock] = {}
 
     def folder(self, run_id: str) -> Path:
@@ -162,6 +178,8 @@ class BufferStore:
             shutil.rmtree(self.folder(run_id))
 
     def close(self) -> None:
-        """Delete the node's folder when nothing is left in it."""
+        """Delete the node's folder when nothing is left in it and no other worker of the node uses it."""
         with contextlib.suppress(OSError):
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.root.rmdir()
+        os.close(self._held)
