@@ -39,6 +39,7 @@ from hops_magic.runs.events import Event, Wire
 JOIN_TIMEOUT_S = 60.0
 BEAT_S = 0.5
 BATCH_S = 0.02
+MOST_UNSENT = 5_000
 
 _NO_COMMON_HOME = (
     "the machines of this run have no HOPS_HOME in common: checkpoints and the model stay where rank 0 runs, "
@@ -73,19 +74,20 @@ class Line:
         threading.Thread(target=self._listen, name="hops-commands", daemon=True).start()
 
     def emit(self, event: Event) -> None:
-        """Queue an event; never blocks."""
+        """Queue an event; waits only while more has been said than can be carried away."""
         if not event.at:
             event = replace(event, at=time.time())
         with self._news:
             self._queue.append(ev.to_wire(event))
             if len(self._queue) == 1:
-                self._news.notify()
+                self._news.notify_all()
+            self._news.wait_for(lambda: len(self._queue) < MOST_UNSENT or self._closing)
 
     def close(self) -> None:
         """Say all that is queued, then hang up."""
         with self._news:
             self._closing = True
-            self._news.notify()
+            self._news.notify_all()
         self._speaker.join(10)
         self._sock.close()
 
@@ -95,6 +97,8 @@ class Line:
                 if not self._queue and not self._closing:
                     self._news.wait(BEAT_S)
                 batch, self._queue, closing = self._queue, [], self._closing
+                if len(batch) >= MOST_UNSENT:
+                    self._news.notify_all()
             try:
                 # an empty batch is a heartbeat
                 self._sock.sendall(frames.frame(json.dumps(batch, default=str).encode()))

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _ORPHANED_AFTER_S = 10.0
 _BATCH_S = 0.02
+_MOST_LOAD = 10_000
+_TEXT_OF_AN_EVENT = 200
 
 
 class Supervising(Protocol):
@@ -51,6 +53,7 @@ class _Outbox:
     def __init__(self, host: RankHost, run_id: str, attempt: int, supervisor: str) -> None:
         self._host, self._run_id, self._attempt, self._supervisor = host, run_id, attempt, supervisor
         self._pending: list[Wire] = []
+        self._load = 0
         self._wake = asyncio.Event()
         self.ranks: dict[int, RankProcess] = {}
         self.task = asyncio.create_task(self._carry())
@@ -61,14 +64,19 @@ class _Outbox:
             last["text"] += wire["text"]
         else:
             self._pending.append(wire)
+        self._load += 1 + len(wire.get("text", "")) // _TEXT_OF_AN_EVENT
         self._wake.set()
+
+    def is_crowded(self) -> bool:
+        """Whether ranks say more than the supervisor takes."""
+        return self._load > _MOST_LOAD
 
     async def _carry(self) -> None:
         failing_since = None
         while True:
             await self._wake.wait()
             self._wake.clear()
-            batch, self._pending = self._pending, []
+            batch, load, self._pending, self._load = self._pending, self._load, [], 0
             try:
                 answer = await self._host.worker.rpc(self._supervisor).hops_events(
                     run_id=self._run_id, attempt=self._attempt, events=batch
@@ -79,7 +87,7 @@ class _Outbox:
             except OSError:
                 answer = "lost"
                 failing_since = failing_since or time.monotonic()
-                self._pending = batch + self._pending
+                self._pending, self._load = batch + self._pending, load + self._load
                 self._wake.set()
                 await asyncio.sleep(_BATCH_S)
             if answer == "unknown" or (failing_since and time.monotonic() - failing_since > _ORPHANED_AFTER_S):
@@ -161,7 +169,7 @@ class RankHost(WorkerPlugin):
         if key not in self._outboxes:
             self._outboxes[key] = _Outbox(self, *key, supervisor)
         outbox = self._outboxes[key]
-        rank = RankProcess(described, self.worker.address, socket.gethostname(), outbox.say)
+        rank = RankProcess(described, self.worker.address, socket.gethostname(), outbox.say, outbox.is_crowded)
         outbox.ranks[described.rank] = rank
         listener = self._listeners.pop((*key, described.rank), None)
         nursery = self._nursery_for(job)

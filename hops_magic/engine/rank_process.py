@@ -28,13 +28,29 @@ logger = logging.getLogger(__name__)
 HUNG_AFTER_S = 3.0
 _DRAIN_S = 5.0
 _SAMPLE_EVERY_S = 2.0
+_ROOM_EVERY_S = 0.02
 
 
 class RankProcess:
-    """One rank from fork to exit. All methods belong to the worker's event loop."""
+    """One rank from fork to exit. All methods belong to the worker's event loop.
 
-    def __init__(self, spec: RankSpec, worker: str, host: str, say: Callable[[Wire], None]) -> None:
-        self.spec, self._worker, self._host, self._say = spec, worker, host, say
+    Parameters
+    ----------
+    say
+        Takes what the rank says.
+    is_crowded
+        Whether so much has been said that the rank should wait before it says more.
+    """
+
+    def __init__(
+        self,
+        spec: RankSpec,
+        worker: str,
+        host: str,
+        say: Callable[[Wire], None],
+        is_crowded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.spec, self._worker, self._host, self._say, self._is_crowded = spec, worker, host, say, is_crowded
         self._child: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._untold: list[dict[str, Any]] = []
@@ -96,7 +112,9 @@ class RankProcess:
         watch.cancel()
         end_group(self._child.pid, self.spec.job.run_id)
         # what was written before the exit is still in the pipes; only a process that fled the group can keep them open
-        await asyncio.wait(readers, timeout=_DRAIN_S)
+        _, left = await asyncio.wait(readers, timeout=_DRAIN_S)
+        while left and self._is_crowded() and not self._end_reason:
+            _, left = await asyncio.wait(left, timeout=_DRAIN_S)
         for task in readers:
             task.cancel()
         await asyncio.gather(*readers, watch, return_exceptions=True)
@@ -133,8 +151,15 @@ class RankProcess:
                 self._heard_at = time.monotonic()
                 for wire in json.loads(message):
                     self._say(wire)
+                await self._room()
         finally:
             self._writer.close()
+
+    async def _room(self) -> None:
+        """Leave what the rank says in its socket and pipes, where it waits with it, while too much is on its way."""
+        while self._is_crowded() and not self._end_reason:
+            await asyncio.sleep(_ROOM_EVERY_S)
+            self._heard_at = time.monotonic()  # it is not the rank that is silent
 
     async def _read_output(self, descriptor: int, stream: str) -> None:
         reader = asyncio.StreamReader()
@@ -146,6 +171,7 @@ class RankProcess:
             while data := await reader.read(1 << 16):
                 if text := decoder.decode(data):
                     self._say(ev.to_wire(ev.Output(at=time.time(), rank=self.spec.rank, stream=stream, text=text)))
+                    await self._room()
         finally:
             transport.close()
 

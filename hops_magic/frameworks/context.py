@@ -41,7 +41,7 @@ class RankContext:
         Also checkpoint after so many seconds inside an epoch.
     collective : Collective
     emit : callable
-        Say an event; cheap, never blocks, callable from any thread.
+        Say an event; cheap, callable from any thread; waits only while more is said than can be carried away.
     stop_requested : callable
         Whether the user asked the run to stop. Ranks learn of it at different moments: agree before acting.
     """

@@ -198,6 +198,23 @@ def test_an_interrupt_stops_the_run(launch, interrupts):
         collect(handle, {}, run)
 
 
+def test_a_rank_that_says_more_than_can_be_carried_waits_hears_the_stop_and_loses_nothing(launch):
+    namespace = {}
+    body = """
+said = 0
+while not hops.should_stop():
+    for _ in range(500):
+        said += 1
+        hops.report(value=said)
+"""
+    handle = launch(body, namespace, workers=1, framework="none", out=("said",))
+    until(handle, lambda run: any(curve.steps and curve.steps[-1] > 16_000 for curve in run.curves.values()))
+    handle.stop()
+    run = collect(handle, namespace, follow(handle)).run
+    assert run.state is RunState.STOPPED
+    assert [curve.count for curve in run.curves.values()] == [namespace["said"]]
+
+
 def test_a_timeout_ends_the_run(run_cell):
     with pytest.raises(RunFailedError, match="--timeout"):
         run_cell("import time\nwhile True: time.sleep(0.05)", workers=2, timeout=1.0)
