@@ -45,7 +45,7 @@ def test_scales_uses_and_leaves(shell: InteractiveShell, connection: Connection,
 def test_will_not_end_under_runs(shell: InteractiveShell, clusters: Clusters) -> None:
     client = clusters.current().client
     info = {"name": "digits", "experiment": "", "world_size": 2}
-    client.sync(client.scheduler.hops_submitted, run_id="r1", info=info)
+    client.sync(client.scheduler.hops_submitted, run_id="r1", info=info, snapshot=b"", task="r1")
     try:
         with pytest.raises(ClusterError, match=r"runs are going on \(digits \(r1\)\): stop them first, or .* --force"):
             shell.run_line_magic("cluster", "stop")

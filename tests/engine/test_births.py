@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import in_a_loop
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine import frames
@@ -94,7 +95,7 @@ def test_an_end_asked_for_before_the_birth_is_said_at_once_and_nothing_runs(spec
         nursery.close()
         return said
 
-    said = asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+    said = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
     (exited,) = said
     assert (exited["kind"], exited["reason"]) == ("rank-exited", "did not stop in time")
 
@@ -129,7 +130,7 @@ def test_a_stop_asked_for_before_the_birth_follows_the_spec(spec):
         await running
         return heard
 
-    described, command = asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+    described, command = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
     assert len(described) > 100
     assert json.loads(command) == {"stop": True}
 
@@ -149,7 +150,7 @@ def test_a_rank_that_waits_for_a_warm_process_that_dies_is_born_of_the_next(spec
         nursery.close()
         return said
 
-    said = asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+    said = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
     assert [wire["reason"] for wire in said if wire["kind"] == "rank-exited"] == ["enough"]
 
 
@@ -163,7 +164,7 @@ def test_a_warm_process_that_always_dies_is_the_reason_of_the_ranks_exit(spec, t
         nursery.close()
         return said
 
-    (exited,) = asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+    (exited,) = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
     assert exited["code"] == 1
     assert exited["reason"].startswith("could not be started: the warm process of this worker died")
 
@@ -178,6 +179,6 @@ def test_a_closed_nursery_tells_those_who_wait_and_starts_nothing_more(spec):
         await running
         return said, nursery.pid
 
-    (exited,), pid = asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+    (exited,), pid = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
     assert "could not be started" in exited["reason"]
     assert not psutil.pid_exists(pid)

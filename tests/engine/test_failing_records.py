@@ -1,9 +1,9 @@
 """What a run loses when its record or its disk fails: the record, never its values; and what is said of it."""
 
-import asyncio
 import resource
 
 import pytest
+from waiting import in_a_loop
 
 from hops_magic.engine.buffers import BufferStore
 from hops_magic.engine.job import run_folder
@@ -74,7 +74,7 @@ def test_data_that_does_not_fit_on_a_node_is_said_in_a_sentence(tmp_path, small_
 
     store = BufferStore(tmp_path / "node", fetch)
     with pytest.raises(ClusterError, match=r"data cannot be brought to .*node: File too large"):
-        asyncio.run(store.provide("run", {"digest": 10_000}, "tcp://w"))
+        in_a_loop(store.provide("run", {"digest": 10_000}, "tcp://w"))
     with pytest.raises(ClusterError, match=r"data cannot be brought to .*node: File too large"):
         store.store_part("run", "digest", 0, bytes(10_000))
     assert [file.name for file in store.folder("run").iterdir()] == ["digest"]  # dropped with its run

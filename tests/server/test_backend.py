@@ -7,6 +7,7 @@ import json
 import threading
 
 import pytest
+from waiting import in_a_loop
 
 from hops_magic.api import endpoints
 from hops_magic.api.encoding import encoded
@@ -27,7 +28,7 @@ def test_reads_that_last_leave_threads_to_what_is_answered_at_once(tmp_path, mon
         assert all(await asyncio.gather(*reads))
         return told
 
-    assert json.loads(asyncio.run(ask()))["registry"]
+    assert json.loads(in_a_loop(ask()))["registry"]
     backend.close()
 
 

@@ -1,6 +1,8 @@
 """Waiting on facts."""
 
+import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 DEADLINE_S = 60
 
@@ -13,3 +15,9 @@ def wait_until(fact, what, deadline_s=DEADLINE_S):
             raise AssertionError(f"{what} did not happen within {deadline_s} s")
         time.sleep(0.02)
     return value
+
+
+def in_a_loop(coroutine):
+    """Run a coroutine in an event loop of its own; the main thread may hold that of a browser."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

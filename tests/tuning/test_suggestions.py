@@ -4,6 +4,8 @@ import asyncio
 import gc
 import threading
 
+from waiting import in_a_loop
+
 from hops_magic.tuning.search import NotYet
 from hops_magic.tuning.suggestions import Suggestions
 
@@ -38,7 +40,7 @@ def test_takers_get_nothing_when_the_study_ends_before_the_search_has_answered()
         search.may_answer.set()
         return await asyncio.gather(*takers)
 
-    first, *others = asyncio.run(conduct())
+    first, *others = in_a_loop(conduct())
     assert first in (None, (0, {"x": 0}))  # the search was at it
     assert others == [None] * 3
 
@@ -55,7 +57,7 @@ def test_a_taker_that_is_cancelled_stays_cancelled():
         search.may_answer.set()
         return await asyncio.gather(taker, return_exceptions=True)
 
-    (ended,) = asyncio.run(conduct())
+    (ended,) = in_a_loop(conduct())
     assert isinstance(ended, asyncio.CancelledError)
 
 
@@ -73,5 +75,5 @@ def test_what_nobody_takes_leaves_no_complaint():
         del asked
         gc.collect()
 
-    asyncio.run(conduct())
+    in_a_loop(conduct())
     assert complaints == []
