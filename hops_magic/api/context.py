@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from hops_magic.api.changes import Changes
+from hops_magic.api.libraries import import_shared
 from hops_magic.api.live import LiveRuns
 from hops_magic.api.looking import Looker
 from hops_magic.errors import NotFoundError
@@ -29,6 +30,7 @@ class Context:
     """
 
     def __init__(self, session: Session) -> None:
+        import_shared()
         self.session = session
         self.changes = Changes()
         # a connection to a cluster is made for one user at a time
