@@ -24,6 +24,9 @@ export class Store<Shown> {
   }
 }
 
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 30_000;
+
 /**
  * One widget of the kernel, which may have several views on the page.
  *
@@ -37,17 +40,29 @@ export function liveWidget(
   return {
     initialize({ model }: { model: AnyModel }) {
       let isAsking = true;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const ask = (retryMs = FIRST_RETRY_MS) => {
+        isAsking = true;
+        model.send({ type: 'ready' });
+        // a kernel that is just making the widget may not listen yet, and nobody tells
+        timer = setTimeout(ask, retryMs, Math.min(2 * retryMs, LAST_RETRY_MS));
+      };
       model.on('msg:custom', (message: unknown) => {
         const isUsed = use(message);
         if (isUsed === null) {
           return;
         }
-        if (!isUsed && !isAsking) {
-          model.send({ type: 'ready' });
+        if (isUsed) {
+          isAsking = false;
+          clearTimeout(timer);
+        } else if (!isAsking) {
+          ask();
         }
-        isAsking = !isUsed;
       });
-      model.send({ type: 'ready' });
+      ask();
+      return () => {
+        clearTimeout(timer);
+      };
     },
     render({ model, el }: { model: AnyModel; el: HTMLElement }) {
       const sheet = document.createElement('style');
