@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 PUBLISH_EVERY_S = 0.1
 SNAPSHOT_EVERY_S = 2.0
 RECORD_WITHIN_S = 30.0
+LOOK_WHEN_QUIET_S = 2.0
+LOOK_AT_LEAST_EVERY_S = 30.0
 
 
 class Publisher(Generic[Summary]):
@@ -248,10 +250,17 @@ class Follower(Generic[Summary]):
             If the connection to the cluster is lost; the run itself goes on.
         """
         yield self.run
+        pause, look_at = LOOK_WHEN_QUIET_S, time.monotonic() + LOOK_WHEN_QUIET_S
         while not self.run.state.is_final:
             with self._news:
                 if not self._batches:
                     self._news.wait(every_s)
+            if self._batches:
+                look_at = time.monotonic() + pause
+            elif time.monotonic() >= look_at:
+                self._look()
+                pause = min(2 * pause, LOOK_AT_LEAST_EVERY_S)
+                look_at = time.monotonic() + pause
             while self._batches:
                 batch = self._batches.popleft()
                 if batch["n"] > self._sequence:
@@ -276,6 +285,12 @@ class Follower(Generic[Summary]):
         with self._news:
             self._batches.append(batch)
             self._news.notify_all()
+
+    def _look(self) -> None:
+        """See whether anything was said unheard: just before a subscription began, or while a connection was lost."""
+        with contextlib.suppress(OSError):
+            if self._client.sync(self._client.scheduler.hops_last, run_id=self.run_id) > self._sequence:
+                self._catch_up()
 
     def _catch_up(self) -> bool:
         """Take the newest summary and what was told after it; False if the cluster knows no such run."""

@@ -74,6 +74,7 @@ class Placement(SchedulerPlugin):
             "command",
             "state",
             "snapshot",
+            "last",
             "submitted",
             "collected",
             "forget",
@@ -197,6 +198,11 @@ class Placement(SchedulerPlugin):
             "result": entry.result,
             "supervisor": entry.supervisor,
         }
+
+    def on_last(self, run_id: str) -> int:
+        """Return the number of the event that a run said last, 0 of one that is not known."""
+        entry = self.runs.get(run_id)
+        return 0 if entry is None else entry.last
 
     def on_state(self) -> dict[str, Any]:
         """Return slots, gangs, queue and runs for tables."""

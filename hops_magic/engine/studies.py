@@ -242,10 +242,11 @@ class StudyServices:
     async def find_result(self, trial: Trial) -> None:
         """Offer the values that a trial has left under an earlier supervisor, where they can still be had."""
         path = trial_folder(self.run_id, trial.number) / RESULT_NAME
-        worker = self.worker.address if path.is_file() else trial.place
-        nodes = (await self.worker.scheduler.hops_state())["nodes"]
-        if worker in nodes:
-            self.keep_result({"worker": worker, "host": nodes[worker]["host"], "path": str(path)})
+        if path.is_file():
+            # this worker may have come so lately that the scheduler does not know it yet
+            self.keep_result({"worker": self.worker.address, "host": self.host.host, "path": str(path)})
+        elif node := (await self.worker.scheduler.hops_state())["nodes"].get(trial.place):
+            self.keep_result({"worker": trial.place, "host": node["host"], "path": str(path)})
 
     async def slots(self) -> int:
         """Return how many slots the cluster has now."""

@@ -210,3 +210,10 @@ def test_a_study_that_ended_and_was_never_fetched_is_conducted_again(cluster, tm
     again = conducted("the second time")
     assert again.follower.run.reason == "the second time"
     again.forget()
+
+
+def test_a_viewer_hears_of_an_end_that_was_told_before_its_subscription_began(launch, monkeypatch):
+    # the subscription and the question what has been go different ways: neither is sure to come first
+    monkeypatch.setattr(Follower, "on_batch", lambda self, batch: None)
+    handle = launch("1", workers=1)
+    assert follow(handle).state is RunState.DONE

@@ -23,6 +23,12 @@ def home(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_home(home, monkeypatch):
+    """Tests of another folder that run in the same process have another home."""
+    monkeypatch.setenv("HOPS_HOME", str(home))
+
+
 @pytest.fixture(scope="session")
 def dask_cluster(home, tmp_path_factory):
     import dask
@@ -38,7 +44,13 @@ def dask_cluster(home, tmp_path_factory):
                 "distributed.admin.tick.interval": "500ms",
             }
         ),
-        LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+        LocalCluster(
+            n_workers=3,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=0,
+            env={"HOPS_HOME": str(home)},  # of workers that are started anew, too
+        ) as cluster,
     ):
         yield cluster
 
