@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -20,16 +21,30 @@ def end_group(group: int, run_id: str) -> list[int]:
         return []  # as nearly always: no need to look at every process of the machine
     except PermissionError:
         pass
+    return _end(run_id, lambda process: _group(process) == group)
+
+
+def end_leftovers(run_id: str) -> list[int]:
+    """Kill what ranks of a run that is over had started, wherever it went; return the pids.
+
+    A worker that is killed takes its ranks along, but not what they had started.
+    """
+    return _end(run_id, lambda process: process.stat().st_uid == os.getuid())
+
+
+def _end(run_id: str, is_meant: Callable[[Path], bool]) -> list[int]:
     mark = f"HOPS_RUN_ID={run_id}".encode()
     ended = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # the fields after the parenthesised name: state, parent, group
-            if int((entry / "stat").read_text().rpartition(")")[2].split()[2]) != group:
-                continue
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
-                ended.append(int(entry.name))
+            if is_meant(process) and mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+                ended.append(int(process.name))
     return ended
+
+
+def _group(process: Path) -> int:
+    # the fields after the parenthesised name: state, parent, group
+    return int((process / "stat").read_text().rpartition(")")[2].split()[2])

@@ -21,6 +21,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from hops_magic.engine.buffers import BufferStore, node_folder, node_identity
 from hops_magic.engine.job import Job, RankSpec
 from hops_magic.engine.nursery import Nursery
+from hops_magic.engine.processes import end_leftovers
 from hops_magic.engine.rank_process import RankProcess
 from hops_magic.errors import ClusterError
 from hops_magic.frameworks import KERAS_MODULES, preload_modules
@@ -194,8 +195,8 @@ class RankHost(WorkerPlugin):
                 ended.extend(outbox.ranks)
         return ended
 
-    async def on_clean(self, run_id: str) -> str:
-        """Forget a run: its events' way, sockets and buffers."""
+    async def on_clean(self, run_id: str, *, sweep: bool = False) -> str:
+        """Forget a run: its events' way, sockets and buffers; with ``sweep`` also end what its ranks had started."""
         for key in [key for key in self._outboxes if key[0] == run_id]:
             outbox = self._outboxes.pop(key)
             for rank in outbox.ranks.values():
@@ -205,6 +206,8 @@ class RankHost(WorkerPlugin):
             self._listeners.pop(place).close()
         self._stop_waiting_for(run_id)
         await asyncio.to_thread(self.buffers.drop, run_id)
+        if sweep:
+            await asyncio.to_thread(end_leftovers, run_id)
         return "OK"
 
     # -- called by the scheduler and other rank hosts ----------------------------------------------------------------

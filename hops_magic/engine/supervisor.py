@@ -210,7 +210,7 @@ class Supervisor:
         return {"worker": rank["worker"], "host": rank["host"], "path": str(path)}
 
     async def _clean(self) -> None:
-        await self._everywhere("clean")
+        await self._everywhere("clean", sweep=True)
         await self.worker.scheduler.hops_release(run_id=self.job.run_id)
 
     async def _everywhere(self, what: str, **message: Any) -> None:

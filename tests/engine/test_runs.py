@@ -163,6 +163,27 @@ while True:
     wait_until(lambda: nothing_is_left(cluster, home, pids), "clean-up")
 
 
+def test_what_a_rank_had_started_ends_with_its_run_although_its_worker_was_killed(launch, cluster, home):
+    source = """
+import subprocess, time
+import hops_magic as hops
+child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+hops.report(child=child.pid)
+while True:
+    time.sleep(0.05)
+"""
+    handle = launch(source, workers=2, restarts=0)
+    run = until(handle, lambda run: len(run.curves) == 2)
+    children = [int(curve.values[-1]) for curve in run.curves.values()]
+    supervisor = cluster.client.sync(cluster.client.scheduler.hops_snapshot, run_id=handle.run_id)["supervisor"]
+    address = next(rank.worker for rank in run.ranks.values() if rank.worker != supervisor)
+    os.kill(cluster.client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
+    assert follow(handle).state is RunState.FAILED
+    pids = [*children, *(rank.pid for rank in run.ranks.values())]
+    wait_until(lambda: nothing_is_left(cluster, home, pids), "clean-up")
+    wait_until(lambda: len(cluster.client.sync(cluster.client.scheduler.hops_state)["slots"]) == 4, "the worker's return")
+
+
 def test_a_body_that_heeds_the_stop_hands_back_what_it_has(launch):
     source = """
 import time
