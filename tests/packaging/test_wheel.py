@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from waiting import listens, wait_until
 
 import hops_magic
 
@@ -133,10 +133,12 @@ def lab(installed: Path, tmp_path: Path) -> Iterator[str]:
     try:
         wait_until(lambda: told.exists() or server.poll() is not None, "the server's start")
         assert server.poll() is None, (tmp_path / "server.log").read_text()
-        yield json.loads(told.read_text())["url"]
+        url = json.loads(told.read_text())["url"]
+        wait_until(lambda: listens(url), "the server's first answer")
+        yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def fetched(address: str) -> bytes:

@@ -1,8 +1,10 @@
 """Waiting on facts."""
 
 import asyncio
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 DEADLINE_S = 60
 
@@ -21,3 +23,10 @@ def in_a_loop(coroutine):
     """Run a coroutine in an event loop of its own; the main thread may hold that of a browser."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
+
+
+def listens(url):
+    """Whether a server takes connections; Jupyter's says where it is before it does."""
+    address = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((address.hostname, address.port)) == 0

@@ -6,17 +6,16 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import nbformat
 from playwright.sync_api import Page, expect
+from waiting import listens
 
 SHOTS = Path(__file__).parents[2] / "test-artifacts" / "ui"
 KERNEL_READY = """async () => {
@@ -123,16 +122,10 @@ def running_jupyter(home: Path, port: int = 0) -> Iterator[Jupyter]:
         )
         url = json.loads(found[0].read_text())["url"].rstrip("/")
         # it says where it is before it listens
-        wait_until(lambda: _listens(url), deadline_s=60, what="a Jupyter server that answers")
+        wait_until(lambda: listens(url), deadline_s=60, what="a Jupyter server that answers")
         yield Jupyter(url, root, env)
     finally:
         # the embedded cluster outlives kernels and servers, by design
         subprocess.run([sys.executable, "-m", "hops_magic", "cluster", "stop", "--force"], env=env, timeout=60, check=True)
         server.terminate()
-        server.wait(20)
-
-
-def _listens(url: str) -> bool:
-    address = urlsplit(url)
-    with socket.socket() as probe:
-        return probe.connect_ex((address.hostname, address.port)) == 0
+        server.wait(60)
