@@ -205,7 +205,7 @@ def sharded(
 
     def on_this_ranks_rows(data: Any) -> Any:
         leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-        total = _length(leaves[0])
+        total = length_of(leaves[0])
         start, end = _bounds(total, rank, world_size)
         local = part_of(data, total, rank, world_size)
         mine = fingerprint(leaves, total)
@@ -257,7 +257,8 @@ def part_of(data: Any, total: Any, rank: int, world_size: int) -> Any:
     return tf.nest.map_structure(lambda leaf: None if leaf is None else _part(leaf, first, last), data)
 
 
-def _length(leaf: Any) -> Any:
+def length_of(leaf: Any) -> Any:
+    """Return the number of rows of a dense, ragged or sparse tensor: int32, scalar."""
     import tensorflow as tf
 
     if isinstance(leaf, tf.SparseTensor):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from hops_magic.errors import UsageError
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import TensorCollective, as_replica, is_replica, part_of
+from hops_magic.frameworks.keras.step import TensorCollective, as_replica, is_replica, length_of, part_of
 
 
 def install(patches: Patches, tensors: TensorCollective) -> None:
@@ -110,7 +110,7 @@ class RankStrategy:
         def part(*element: Any) -> Any:
             data = element if isinstance(dataset.element_spec, tuple) else element[0]
             few = f"a batch has fewer rows than the {world_size} ranks: batch with drop_remainder=True, or other sizes"
-            rows = tf.shape(tf.nest.flatten(data)[0])[0]
+            rows = length_of(tf.nest.flatten(data)[0])
             with tf.control_dependencies([tf.debugging.assert_greater_equal(rows, world_size, few)]):
                 return part_of(data, tf.identity(rows), rank, world_size)
 
