@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _CHECK_IDLE_S = 1.0
 WORKERS_WITHIN_S = 60.0
 _CLOSE_WITHIN_S = 10.0
+_CHECK_WORKERS_S = 1.0
 
 CONFIG: Mapping[str, Any] = {
     # cells run in processes of their own: sampling the worker's threads a hundred times a second would show nothing
@@ -187,6 +188,22 @@ class Daemon:
             await asyncio.sleep(min(_CHECK_IDLE_S, self.idle_s / 10))
         logger.info("nothing ran for %g s", self.idle_s)
 
+    async def keep_workers(self) -> None:
+        """Start workers anew that Dask has given up, since they were not back soon enough after their process died."""
+        cluster = self.cluster
+        while True:
+            await asyncio.sleep(_CHECK_WORKERS_S)
+            given_up = set(cluster.worker_spec) - set(cluster.workers)
+            if not given_up:
+                continue
+            logger.info("workers %s are started anew", sorted(map(str, given_up)))
+            cluster.scale(len(cluster.worker_spec))
+            try:
+                await cluster
+            # the machine may be better off the next time
+            except (AssertionError, OSError, RuntimeError, TimeoutError) as error:
+                logger.warning("a worker did not start (%s: %s)", type(error).__name__, error)
+
     async def close(self) -> None:
         """End the workers and the scheduler, and remove every trace."""
         process = Process.of(os.getpid())
@@ -271,9 +288,9 @@ async def _run_until(daemon: Daemon, ended: asyncio.Event) -> None:
         asyncio.create_task(daemon.watch_idle()),
         asyncio.create_task(daemon.cluster.scheduler.finished()),
     ]
-    dashboard = asyncio.create_task(daemon.show_dashboard())
+    beside = [asyncio.create_task(daemon.show_dashboard()), asyncio.create_task(daemon.keep_workers())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in (*waiting, dashboard):
+    for task in (*waiting, *beside):
         task.cancel()
 
 

@@ -55,7 +55,7 @@ class Suggestions:
         self.start()
 
     async def take(self) -> tuple[int, Point] | None:
-        """Return the next trial's number and point, None if the search, or the number of trials, is exhausted."""
+        """Return the next trial's number and point; None if search or trials are exhausted, or the study ends."""
         if not self._asked:
             self.start()
         if self._is_closed or not self._asked:
@@ -67,7 +67,7 @@ class Suggestions:
         except NotYet:
             point = await self._ask_again(number)
         self._check()
-        return None if point is None else (number, point)
+        return None if point is None or self._is_closed else (number, point)
 
     async def _ask_again(self, number: int) -> Point | None:
         while not self._is_closed:

@@ -158,6 +158,19 @@ def test_a_killed_daemon_takes_all_along_and_the_next_cleans_up(make_place: Call
     assert not clusters.stop()
 
 
+def test_a_worker_that_dask_gives_up_is_replaced(make_place: Callable[[], Place]) -> None:
+    place = make_place()
+    # Dask gives up at once a worker that died, instead of after 15 s in which it may have come back
+    assert place.command("start", "-n", "1", DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT="0 ms").returncode == 0
+    clusters = Clusters(place.file)
+    client = clusters.current().client
+    ((_, pid),) = client.run(os.getpid).items()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(pid))
+    until(lambda: pid not in (pids := client.run(os.getpid).values()) and len(pids) == 1, within_s=60)
+    assert clusters.stop()
+
+
 def test_a_start_that_fails_says_why_and_leaves_nothing(make_place: Callable[[], Place]) -> None:
     place = make_place()
     failed = place.command("start", DASK_DISTRIBUTED__SCHEDULER__PRELOAD="no_such_module")

@@ -35,6 +35,8 @@ def dask_cluster(home, tmp_path_factory):
                 "distributed.worker.daemon": False,
                 "distributed.worker.profile.enabled": False,
                 "distributed.admin.tick.interval": "500ms",
+                # tests kill workers; their nannies start them anew, however long that takes
+                "distributed.deploy.lost-worker-timeout": "10 minutes",
             }
         ),
         LocalCluster(

@@ -58,7 +58,7 @@ def test_a_killed_worker_loses_no_finished_trial_and_runs_none_twice(victim, beg
     for number in finished:
         assert started.count(ended.summary.trials[number].values["x"]) == 1
     again = sum(trial.attempt for trial in ended.summary.trials.values())
-    assert len(started) == 12 + again
+    assert 12 <= len(started) <= 12 + again  # a trial may have died before its cell's first line
     if victim.startswith("the"):
         assert ended.summary.restarts == ("the supervisor's worker died",)
 
