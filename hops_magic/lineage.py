@@ -64,7 +64,7 @@ def uses_of(name: str, store: FeatureStore, registry: Registry) -> list[Use]:
     """Return what was made from a name, of a store and a registry; see :func:`used_by`."""
     origins, feature = _asked_for(name, store)
     uses: list[Use] = []
-    for dataset in store.datasets():
+    for dataset in store.catalog.datasets.outlines():
         for each in _matching(dataset.sources, origins, feature):
             uses.append(_dataset_use(dataset, each))
             # a run that read the dataset used the feature too
@@ -109,7 +109,11 @@ def _asked_for(name: str, store: FeatureStore) -> tuple[frozenset[_Origin], str 
     """Return the versions that a name means, and the feature if it means one."""
     if "." not in name:
         group = parse_group(name)
-        datasets = [each for each in store.datasets() if each.name == group.name and group.version in (None, each.version)]
+        datasets = [
+            each
+            for each in store.catalog.datasets.outlines()
+            if each.name == group.name and group.version in (None, each.version)
+        ]
         found = frozenset(_Origin(InputKind.DATASET, each.full_name) for each in datasets)
         if store.catalog.group(group.name, group.version) is not None:
             found |= _versions(group, store)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from hops_magic.api.columns import Source, sources_of
 from hops_magic.api.context import Context
-from hops_magic.api.features import Source, sources_of
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.routing import Limit, Name, Offset, Payload, Wanted, table
 from hops_magic.registry.infos import ModelInfo, ModelVersion, RunInfo

@@ -8,22 +8,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hops_magic.api import following
+from hops_magic.api.columns import Source, sources_of
 from hops_magic.api.context import Context
-from hops_magic.api.features import Source, sources_of
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.rerunning import cell_of
 from hops_magic.api.routing import Limit, Name, Offset, Payload, table
+from hops_magic.api.run_rows import MOST_NAMES, MOST_PARAM_CHARS, RunRow, run_row
 from hops_magic.errors import ClusterError, NotFoundError, UsageError
 from hops_magic.pruning import delete_runs
 from hops_magic.registry.infos import RunInfo
 from hops_magic.registry.layout import SOURCE
-from hops_magic.registry.records import RunKind
-from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
-from hops_magic.runs.study import Study
 
-_MOST_NAMES = 60
-_MOST_PARAM_CHARS = 200
 _MOST_OUTPUT = 1_000_000
 _MOST_POINTS = 2_000
 
@@ -41,43 +37,6 @@ class ExperimentPage(Payload):
 
     items: list[ExperimentRow]
     total: int
-
-
-class Leading(Payload):
-    """Course of a run's leading metric in at most 40 points."""
-
-    name: str
-    best: Number
-    last: Number
-    values: list[Number]
-
-
-class RunRow(Payload):
-    """A run, a study or a trial, as lists show it; times are seconds since the epoch.
-
-    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use.
-    """
-
-    run_id: str
-    name: str
-    experiment: str
-    kind: Literal["run", "study", "trial"]
-    state: str
-    is_final: bool
-    can_stop: bool
-    is_deleted: bool
-    reason: str
-    user: str
-    parent: str
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-    duration_s: float | None
-    progress: str
-    fraction: Number
-    leading: Leading | None
-    metrics: dict[str, Number]
-    params: dict[str, str]
 
 
 class RunPage(Payload):
@@ -226,7 +185,7 @@ def compare_runs(
     return ComparisonDocument(
         runs=[run_row(context, info) for info in found.runs],
         params={
-            name: [None if v is None else shortened(v, _MOST_PARAM_CHARS) for v in vs] for name, vs in found.params.items()
+            name: [None if v is None else shortened(v, MOST_PARAM_CHARS) for v in vs] for name, vs in found.params.items()
         },
         metrics={name: list(values) for name, values in found.metrics.items()},
         captured={name: list(values) for name, values in found.captured.items()},
@@ -294,7 +253,7 @@ def run_metrics(
 ) -> Courses:
     """Return metrics by step."""
     info = context.registry.run(run)
-    found = context.registry.metrics(info, names or list(info.metrics)[:_MOST_NAMES])
+    found = context.registry.metrics(info, names or list(info.metrics)[:MOST_NAMES])
     items = []
     for name, points in found.items():
         stride = -(-len(points) // most)
@@ -364,48 +323,6 @@ def restore_run(context: Context, run: Name) -> Runs:
     back = context.registry.restore([run])
     context.changes.say(_topics(back))
     return Runs(run_ids=[info.run_id for info in back])
-
-
-def run_row(context: Context, info: RunInfo) -> RunRow:
-    """Return a run as lists show it, with what is known of it on the cluster."""
-    from hops_magic.widgets import study_words, words
-
-    live = context.live.summary(info.run_id) if not info.state.is_final else None
-    state = live.state if live is not None else info.state
-    progress, fraction = "", None
-    metrics = dict(info.metrics)
-    if isinstance(live, Run):
-        progress, fraction = words.queue(live) or words.progress(live), live.fraction_done()
-        metrics |= live.latest
-    elif isinstance(live, Study):
-        ended = len(live.ended())
-        progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
-        fraction = ended / live.trials_wanted if live.trials_wanted else None
-    curve = info.curve
-    leading = Leading(name=curve.name, best=curve.best, last=curve.last, values=list(curve.values)) if curve else None
-    plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
-    return RunRow(
-        run_id=info.run_id,
-        name=shortened(info.name, 300),
-        experiment=info.experiment,
-        kind="trial" if info.parent else "study" if info.kind is RunKind.STUDY else "run",
-        state=state.value,
-        is_final=state.is_final,
-        can_stop=live is not None and state.can_stop,
-        is_deleted=info.is_deleted,
-        reason=shortened(info.reason, 500),
-        user=info.user,
-        parent=info.parent,
-        created_at=info.created_at,
-        started_at=info.started_at if live is None else live.started_at or info.started_at,
-        ended_at=info.ended_at,
-        duration_s=info.duration_s,
-        progress=progress,
-        fraction=fraction,
-        leading=leading,
-        metrics=dict(list(plain.items())[:_MOST_NAMES]),
-        params={name: shortened(value, _MOST_PARAM_CHARS) for name, value in list(info.params.items())[:_MOST_NAMES]},
-    )
 
 
 def _handle(context: Context, run: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from hops_magic.api.features import sketch_of
+from hops_magic.api.columns import sketch_of
 from hops_magic.api.plain import table_of
 from hops_magic.api.problems import problem_of
 from hops_magic.boards.board import bundle, threads

@@ -224,9 +224,22 @@ def _begin(
     client.publish_dataset(future, name=_dataset(run_id), override=True)
 
 
-def slots_of(client: Client) -> int:
-    """Return how many slots the cluster has in all; those of workers that have only just come are waited for."""
-    return sum(_state_with_slots(client)["slots"].values())
+def trials_at_once(client: Client, slots_per_trial: int, wanted: int | None) -> int:
+    """Return how many trials of a study run side by side: as many as wanted, else as the cluster has slots for.
+
+    Slots of workers that have only just come are waited for.
+
+    Raises
+    ------
+    OptionError
+        If more are wanted than fit.
+    """
+    state = _state_with_slots(client)
+    fitting = max(1, sum(state["slots"].values()) // slots_per_trial)
+    if wanted is not None and wanted > fitting:
+        remedy = _way_to_slots(wanted * slots_per_trial, state)
+        raise OptionError("parallel", f"must be at most {fitting} (what fits on the cluster)", wanted, remedy)
+    return wanted or fitting
 
 
 def attach(client: Client, run_id: str) -> RunHandle | StudyHandle:
@@ -314,14 +327,18 @@ def _check_slots(job: Job, state: dict[str, Any], *, of_trials: bool = False) ->
         raise OptionError(gpus_option, f"must be at most {widest} ({whose})", per_rank, remedy)
     most = _most_ranks(state, per_rank)
     if job.options.workers > most:
-        remedy = f"add workers with %cluster scale {job.options.workers * per_rank}"
-        if any(state["gpus"].values()):
-            # a worker of the embedded cluster is a GPU: there may be none to add
-            remedy = (
-                "each slot is a GPU; ask for fewer, connect to a cluster with more GPUs, or set CUDA_VISIBLE_DEVICES to "
-                "nothing before the cluster starts, for CPU workers"
-            )
+        remedy = _way_to_slots(job.options.workers * per_rank, state)
         raise OptionError(option, f"must be at most {most} (the cluster's slots)", job.options.workers, remedy)
+
+
+def _way_to_slots(count: int, state: dict[str, Any]) -> str:
+    if any(state["gpus"].values()):
+        # a worker of the embedded cluster is a GPU: there may be none to add
+        return (
+            "each slot is a GPU; ask for fewer, connect to a cluster with more GPUs, or set CUDA_VISIBLE_DEVICES to "
+            "nothing before the cluster starts, for CPU workers"
+        )
+    return f"add workers with %cluster scale {count}"
 
 
 def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state: dict[str, Any]) -> str:

@@ -15,11 +15,13 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
 from hops_magic.registry.ending import end_tags
+from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunKind, RunRecord, environment_facts
 from hops_magic.registry.rows import MetricSummary, Row
 from hops_magic.registry.store import Store
 from hops_magic.registry.writing import EventWriter
 from hops_magic.runs import events as ev
+from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study, Trial, advance_study_all
@@ -86,6 +88,7 @@ class StudyRecorder(EventWriter):
         self._children: dict[str, _Child] = {}
         self._unwritten: dict[int, None] = {}
         self._state = RunState.SUBMITTED
+        self._read: list[FeatureInput] = []
 
     def start(self, description: Mapping[str, Any]) -> None:
         """Make the study's record, or go on with the one of an earlier supervisor.
@@ -138,6 +141,8 @@ class StudyRecorder(EventWriter):
                 )
             if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
+            if isinstance(event, ev.FeaturesRead):
+                self._read.append(input_of(event))
 
     def _write(self) -> None:
         with self._store.failures("recording trials"):
@@ -298,6 +303,7 @@ class StudyRecorder(EventWriter):
             tags[layout.TAG_BEST] = layout.as_json({"trial": best.number, "value": best.value, "values": dict(best.values)})
         key = layout.key_of(f"best/{study.metric}")
         metrics = [Metric(key, value, int((trial.ended_at or 0) * 1000), trial.number) for trial, value in improved]
+        write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         kept = [RunTag(name, layout.shortened(text, layout.MAX_TAG, layout.JOURNAL)) for name, text in tags.items() if text]
         self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=kept)
         ended_ms = int((study.ended_at or time.time()) * 1000)

@@ -271,6 +271,11 @@ def _(event: ev.Warned, study: Study) -> Study:
 
 
 @_advance.register
+def _(event: ev.FeaturesRead, study: Study) -> Study:  # noqa: ARG001 (what was read concerns the record)
+    return study
+
+
+@_advance.register
 def _(event: ev.ResultReady, study: Study) -> Study:
     return replace(study, result=event)
 

@@ -43,6 +43,7 @@ class Conductor:
         self._has_no_more = False
         self._best: tuple[float, int] | None = None
         self._since_best = 0
+        self._read: set[ev.FeaturesRead] = set()
         # the time of an earlier supervisor counts, that of a study which is continued after its end does not
         self._began = self.study.started_at if services.resumed else None
         self._suggestions = Suggestions(
@@ -269,8 +270,17 @@ class Conductor:
         step = live.hear(event)
         if isinstance(event, ev.Warned):
             self.services.say(event)
+        elif isinstance(event, ev.FeaturesRead):
+            self._hear_of_reading(event)
         elif isinstance(event, ev.Metrics) and step is not None:
             self._hear_metrics(live, event, step)
+
+    def _hear_of_reading(self, event: ev.FeaturesRead) -> None:
+        """Say once what trials read of the feature store: each of them reads the same, as a rule."""
+        read = replace(event, at=0.0, rank=0)
+        if read not in self._read:
+            self._read.add(read)
+            self.services.say(event)
 
     def _hear_metrics(self, live: Live, event: ev.Metrics, step: int) -> None:
         self.services.say(ev.TrialReported(at=event.at, trial=live.number, step=step, values=event.values))

@@ -285,7 +285,7 @@ def begin_study(
         If a trial needs more slots than the cluster has.
     """
     from hops_magic.engine.job import Job, StudyJob
-    from hops_magic.engine.submit import slots_of, submit_study
+    from hops_magic.engine.submit import submit_study, trials_at_once
 
     options, trial = prepared.options, prepared.trial
     created_at = time.time()
@@ -301,13 +301,9 @@ def begin_study(
         created_at=created_at,
         folder=str(trial.surroundings.folder),
     )
-    per_trial = options.workers_per_trial * job.slots_per_rank
-    fitting = max(1, slots_of(cluster.client) // per_trial)
-    if options.parallel is not None and options.parallel > fitting:
-        remedy = f"add workers with %cluster scale {options.parallel * per_trial}"
-        raise OptionError("parallel", f"must be at most {fitting} (what fits on the cluster)", options.parallel, remedy)
+    parallel = trials_at_once(cluster.client, options.workers_per_trial * job.slots_per_rank, options.parallel)
     workers = max(1, len(cluster.status().workers))
-    plan = _plan(prepared, parallel=min(options.parallel or fitting, options.trials), workers=workers)
+    plan = _plan(prepared, parallel=min(parallel, options.trials), workers=workers)
     beginning = prepared.before or Study(
         run_id=trial.run_id,
         name=trial.name,

@@ -5,6 +5,7 @@ import pytest
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine.cluster import Clusters
+from hops_magic.engine.submit import trials_at_once
 from hops_magic.errors import OptionError
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.training import Surroundings, collect, follow, prepare, start
@@ -46,6 +47,12 @@ def test_more_ranks_than_gpus_are_told_what_helps_there(launch):
     assert "%cluster scale" not in str(refused.value)
     with pytest.raises(OptionError, match=r"gpus_per_rank must be at most 2 \(the cluster's GPUs\), got 3"):
         launch("1", workers=1, gpus_per_rank=3)
+
+
+def test_more_trials_than_gpus_are_told_what_helps_there(gpu_cluster):
+    with pytest.raises(OptionError, match=r"parallel must be at most 2 .* each slot is a GPU; .*CPU workers"):
+        trials_at_once(gpu_cluster.client, 1, 3)
+    assert trials_at_once(gpu_cluster.client, 1, None) == 2
 
 
 def test_ranks_see_their_gpus_and_none_if_they_ask_for_none(launch):

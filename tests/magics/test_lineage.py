@@ -141,3 +141,17 @@ def test_a_run_on_other_data_is_not_among_the_uses(trained):
         executed = trained.run(cell)
         assert not executed.error, executed.error
     assert used(trained, "towns") == before
+
+
+def test_a_study_tells_what_its_trials_read_by_themselves(kernel):
+    cells = (
+        SAVE.replace("towns", "villages"),
+        """%%tune --trials 3 --minimize value --framework none --name searching x=uniform(0.0, 1.0)
+import hops_magic as hops
+x * len(hops.features.get("villages.sun"))
+""",
+    )
+    for cell in cells:
+        executed = kernel.run(cell)
+        assert not executed.error, executed.error
+    assert without_ids(used(kernel, "villages.sun")) == {("searching", "run", "villages@1, commit 0")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import io
@@ -11,13 +10,14 @@ import sys
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hops_magic.errors import CaptureError
+from hops_magic.frameworks.keras.custom_code import custom_objects, forgiving, is_of_keras, layers_of, make_known
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
@@ -25,9 +25,6 @@ _HERE = secrets.token_hex(8)
 """Tells this process's variables from those of others."""
 _arrived: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 """Variables that came here, by the name that they had where they came from."""
-
-# what Keras adds to the arguments of a layer's or a model's constructor
-_ADDED_ARGUMENTS = frozenset({"name", "trainable", "dtype"})
 
 
 def reducers() -> tuple[Reducer, ...]:
@@ -109,7 +106,7 @@ def reduce_saveable(value: Any) -> Any:
         "data": file.getvalue() if arguments is None else (type(value), arguments, _build_config(value)),
         "custom": dict(custom_objects(value)),
         "stop_training": getattr(value, "stop_training", False),
-        "trainable": [layer.trainable for layer in _layers(value)],
+        "trainable": [layer.trainable for layer in layers_of(value)],
         "functions": _functions(value),
         "names": [f"{_HERE}-{id(variable)}" for variable in variables],
         "values": [variable.numpy() for variable in variables],
@@ -120,8 +117,8 @@ def reduce_saveable(value: Any) -> Any:
 
 def _saveable(state: dict[str, Any]) -> Any:
     custom = state["custom"]
-    _make_known(custom)
-    with _forgiving(custom), warnings.catch_warnings():
+    make_known(custom)
+    with forgiving(custom), warnings.catch_warnings():
         # Keras warns of layers that are built when they are called first, which is made good below
         warnings.simplefilter("ignore")
         value = _rebuilt(state["data"], custom)
@@ -174,34 +171,21 @@ def _build_config(value: Any) -> Any:
     return plain(value.get_build_config()) if has_one else None
 
 
-def _make_known(custom: Mapping[str, Any]) -> None:
-    """Let constructors find the classes of the notebook that they name, which arrive together with the model."""
-    kinds = [kind for kind in custom.values() if isinstance(kind, type)]
-    for home in (part.__globals__ for kind in kinds for part in vars(kind).values() if isinstance(part, types.FunctionType)):
-        for kind in kinds:
-            home.setdefault(kind.__name__, kind)
-
-
 def _functions(value: Any) -> dict[tuple[int, str], Any]:
     """The functions of the user's own that layers hold, of a Lambda say: Keras would take them out of their namespace."""
     return {
         (place, name): part
-        for place, layer in enumerate(_layers(value))
+        for place, layer in enumerate(layers_of(value))
         for name, part in vars(layer).items()
-        if isinstance(part, types.FunctionType) and not _is_of_keras(part)
+        if isinstance(part, types.FunctionType) and not is_of_keras(part)
     }
 
 
 def _set_functions(value: Any, functions: Mapping[tuple[int, str], Any]) -> None:
-    layers = _layers(value)
+    layers = layers_of(value)
     for (place, name), function in functions.items():
         if place < len(layers) and hasattr(layers[place], name):
             object.__setattr__(layers[place], name, function)
-
-
-def _is_of_keras(function: types.FunctionType) -> bool:
-    # Keras wraps a layer's methods in functions of its own, which bear the methods' names, and we wrap its steps
-    return str(function.__globals__.get("__name__")).split(".")[0] in ("keras", "tensorflow", "hops_magic")
 
 
 def _set_values(value: Any, values: list[Any]) -> None:
@@ -265,17 +249,13 @@ def _compile(model: Any, config: dict[str, Any], optimizer: Any, state: list[Any
             variable.assign(array)
 
 
-def _layers(value: Any) -> list[Any]:
-    return list(value._flatten_layers()) if hasattr(value, "_flatten_layers") else []
-
-
 def _variables(value: Any) -> list[Any]:
     return list(getattr(value, "variables", ()))
 
 
 def _set_trainable(value: Any, flags: list[bool]) -> None:
     """Freeze what was frozen: Keras forgets it of the layers inside a subclassed model."""
-    layers = _layers(value)
+    layers = layers_of(value)
     if len(layers) != len(flags) or [layer.trainable for layer in layers] == flags:
         return
     # from the outside in, for a layer hands its flag on to those inside it
@@ -293,82 +273,6 @@ def _share(variables: list[Any], names: list[str]) -> None:
             variable._value = first._value
 
 
-@contextlib.contextmanager
-def _forgiving(custom: Mapping[str, Any]) -> Iterator[None]:
-    """Let classes be rebuilt whose constructors do not take what Keras adds to their arguments."""
-    import keras
-
-    kinds = {kind for kind in custom.values() if isinstance(kind, type) and issubclass(kind, keras.layers.Layer)}
-    changed: list[Any] = [kind for kind in kinds if "from_config" not in vars(kind) and not _takes_any(kind)]
-    for kind in changed:
-        kind.from_config = classmethod(_from_config)
-    try:
-        yield
-    finally:
-        for kind in changed:
-            del kind.from_config
-
-
-def _takes_any(kind: type) -> bool:
-    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(kind).parameters.values())
-
-
-def _from_config(kind: Any, /, config: dict[str, Any], **others: Any) -> Any:
-    taken = inspect.signature(kind).parameters
-    left_out = {key: config[key] for key in _ADDED_ARGUMENTS & set(config) if key not in taken}
-    config = {key: value for key, value in config.items() if key not in left_out}
-    made = super(kind, kind).from_config(config, **others)
-    if "trainable" in left_out:
-        made.trainable = left_out["trainable"]
-    return made
-
-
-def custom_objects(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the classes and functions behind a model or a part of one that Keras does not know by itself, by name."""
-    from keras.src.saving.object_registration import get_registered_name
-
-    for value in _parts(model):
-        kind = value if isinstance(value, type | types.FunctionType) else type(value)
-        module = getattr(kind, "__module__", "") or ""
-        if module.split(".")[0] in ("keras", "builtins", "numpy", "tensorflow"):
-            continue
-        yield kind.__name__, kind
-        registered = get_registered_name(kind)
-        if registered != kind.__name__:
-            yield registered, kind
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    yield value
-    for layer in _layers(value) or [value]:
-        yield layer
-        for part in vars(layer).values():
-            yield from _leaves(part, set())
-    optimizer = getattr(value, "optimizer", None)
-    for part in (value, optimizer) if optimizer is not None else (value,):
-        yield part
-        yield getattr(part, "_learning_rate", None)
-    config = getattr(value, "_compile_config", None)
-    yield from _leaves(getattr(config, "config", None), set())
-
-
-def _leaves(value: Any, seen: set[int]) -> Iterator[Any]:
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, dict):
-        for part in value.values():
-            yield from _leaves(part, seen)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _leaves(part, seen)
-    elif isinstance(value, types.FunctionType):
-        if not _is_of_keras(value):
-            yield value
-    elif isinstance(value, type) or hasattr(value, "get_config"):
-        yield value
-
-
 def fingerprint(value: Any) -> bytes | None:
     """Return the content of a model or of a part of one: weights, an optimizer's state; None for anything else."""
     if not is_saveable(value):
@@ -378,7 +282,7 @@ def fingerprint(value: Any) -> bytes | None:
     for variable in [*_variables(value), *(optimizer.variables if optimizer is not None else ())]:
         found.update(np.ascontiguousarray(variable.numpy()).tobytes())
     found.update(str(getattr(value, "compiled", False)).encode())
-    found.update(str([layer.trainable for layer in _layers(value)]).encode())
+    found.update(str([layer.trainable for layer in layers_of(value)]).encode())
     return found.digest()
 
 
@@ -398,7 +302,7 @@ def update_in_place(original: Any, returned: Any) -> bool:
         _copy(returned.optimizer, original.optimizer, original)
     for mine, theirs in zip(original.variables, returned.variables, strict=True):
         mine.assign(theirs.numpy())
-    _set_trainable(original, [layer.trainable for layer in _layers(returned)])
+    _set_trainable(original, [layer.trainable for layer in layers_of(returned)])
     return True
 
 

@@ -1,25 +1,22 @@
-"""Feature groups and training datasets."""
+"""Feature groups."""
 
 from __future__ import annotations
 
 import datetime
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from hops_magic.api.columns import Feature, features_of
 from hops_magic.api.context import Context
-from hops_magic.api.plain import Number, Table, cell, seconds, shortened, table_of
-from hops_magic.api.problems import refused
+from hops_magic.api.plain import Table, cell, seconds, shortened, table_of
 from hops_magic.api.routing import Limit, Name, Offset, Payload, Wanted, table
-from hops_magic.features.dataset import Dataset
-from hops_magic.features.model import Column, Commit, Group
-from hops_magic.runs.inputs import FeatureInput
+from hops_magic.features.model import Commit, Group
 from hops_magic.settings import redacted
 
-_MOST_BARS = 20
-_MOST_IN_LISTS = 300
+MOST_IN_LISTS = 300
+"""Characters of a description in a list."""
 
 Commits = Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Number of a commit; the newest by default.")]
 FewRows = Annotated[int, Field(ge=0, le=500, description="Most rows of each kind.")]
@@ -48,25 +45,6 @@ class GroupPage(Payload):
 
     items: list[GroupRow]
     total: int
-
-
-class Sketch(Payload):
-    """A small distribution: the bars of a histogram, or the most frequent values."""
-
-    labels: list[str]
-    counts: list[int]
-
-
-class Feature(Payload):
-    """A column; ``null_share`` and ``sketch`` are those of the last commit that has statistics."""
-
-    name: str
-    type: str
-    description: str
-    is_key: bool
-    is_event_time: bool
-    null_share: Number
-    sketch: Sketch | None
 
 
 class GroupDetail(GroupRow):
@@ -179,52 +157,6 @@ class GroupChange(Wanted):
     column_descriptions: dict[str, str] | None = None
 
 
-class DatasetRow(Payload):
-    """A version of a training dataset; ``rows`` of each split."""
-
-    name: str
-    version: int
-    full_name: str
-    description: str
-    rows: dict[str, int]
-    columns: int
-    label: str | None
-    file_format: str
-    author: str
-    created_at: float | None
-
-
-class DatasetPage(Payload):
-    """Training datasets by name, newest version first."""
-
-    items: list[DatasetRow]
-    total: int
-
-
-class Source(Payload):
-    """A version of a group at a commit, or a dataset, and the features that were read of it."""
-
-    kind: str
-    name: str
-    version: int
-    full_name: str
-    commit: int | None
-    features: list[str]
-
-
-class DatasetDetail(DatasetRow):
-    """All that is known of a version of a training dataset."""
-
-    features: list[Feature]
-    versions: list[int]
-    sources: list[Source]
-    names: list[str]
-    location: str
-    splits: dict[str, str]
-    seed: int
-    event_time: str | None
-
-
 class Explained(Payload):
     """How features are joined: the columns that come back, and the statement that is run."""
 
@@ -270,7 +202,7 @@ def search(
             version=hit.version,
             column=hit.column,
             type=hit.type,
-            description=shortened(hit.description, _MOST_IN_LISTS),
+            description=shortened(hit.description, MOST_IN_LISTS),
             where=hit.where,
             text=hit.text[max(0, hit.start - 60) : hit.end + 120],
             start=min(hit.start, 60),
@@ -423,70 +355,14 @@ def explain(
     )
 
 
-@table.route("GET", "/datasets", tag="features")
-def list_datasets(
-    context: Context, *, text: Annotated[str, Field(max_length=500)] = "", limit: Limit = 50, offset: Offset = 0
-) -> DatasetPage:
-    """List the training datasets."""
-    found = [each for each in context.features.catalog.datasets.outlines() if text.casefold() in each.name.casefold()]
-    return DatasetPage(items=[dataset_row(each) for each in found[offset : offset + limit]], total=len(found))
-
-
-@table.route("GET", "/datasets/{dataset}", tag="features")
-def show_dataset(context: Context, dataset: Name) -> DatasetDetail:
-    """Show a training dataset: ``name`` for its latest version, or ``name@version``."""
-    found = context.features.dataset(dataset)
-    largest = max(found.rows, key=lambda split: found.rows[split], default="")
-    return DatasetDetail(
-        **dataset_row(found).model_dump(),
-        features=features_of(found.columns, found.statistics.get(largest), None),
-        versions=[each.version for each in context.features.catalog.datasets.outlines() if each.name == found.name],
-        sources=sources_of(found.sources),
-        names=list(found.recipe.names),
-        location=redacted(found.location),
-        splits={
-            **{name: f"{share:g}" for name, share in found.recipe.shares.items()},
-            **{name: f"until {end}" if end else "the rest" for name, end in found.recipe.ends.items()},
-        },
-        seed=found.recipe.seed,
-        event_time=found.recipe.event_time,
-    )
-
-
-@table.route("GET", "/datasets/{dataset}/statistics", tag="features")
-def dataset_statistics(
-    context: Context, dataset: Name, *, split: Annotated[str, Field(max_length=200)] = ""
-) -> StatisticsDocument:
-    """Return the statistics of a split of a training dataset; of its first if none is said."""
-    found = context.features.dataset(dataset)
-    return StatisticsDocument(statistics=found.statistics.get(_split_of(found, split)))
-
-
-@table.route("GET", "/datasets/{dataset}/preview", tag="features", is_slow=True)
-def preview_dataset(
-    context: Context,
-    dataset: Name,
-    *,
-    split: Annotated[str, Field(max_length=200)] = "",
-    limit: Annotated[int, Field(ge=1, le=500)] = 50,
-    offset: Offset = 0,
-) -> Table:
-    """Return rows of a split of a training dataset, in the order of its files."""
-    from hops_magic.features.dataset_files import some_rows
-
-    found = context.features.dataset(dataset)
-    part = _split_of(found, split)
-    return table_of(some_rows(found, part, limit, offset), found.rows[part])
-
-
 def group_row(group: Group, *, whole: bool = False) -> GroupRow:
     """Return a group as lists show it."""
     return GroupRow(
         name=group.name,
         version=group.version,
         full_name=group.full_name,
-        description=group.description if whole else shortened(group.description, _MOST_IN_LISTS),
-        tags=[shortened(tag, _MOST_IN_LISTS) for tag in group.tags],
+        description=group.description if whole else shortened(group.description, MOST_IN_LISTS),
+        tags=[shortened(tag, MOST_IN_LISTS) for tag in group.tags],
         rows=group.rows,
         columns=len(group.columns),
         primary_key=list(group.primary_key),
@@ -496,71 +372,6 @@ def group_row(group: Group, *, whole: bool = False) -> GroupRow:
         created_at=seconds(group.created_at),
         updated_at=seconds(group.updated_at),
     )
-
-
-def dataset_row(dataset: Dataset) -> DatasetRow:
-    """Return a training dataset as lists show it."""
-    return DatasetRow(
-        name=dataset.name,
-        version=dataset.version,
-        full_name=dataset.full_name,
-        description=shortened(dataset.description, _MOST_IN_LISTS),
-        rows=dict(dataset.rows),
-        columns=len(dataset.columns),
-        label=dataset.recipe.label,
-        file_format=dataset.recipe.file_format,
-        author=dataset.author,
-        created_at=seconds(dataset.created_at),
-    )
-
-
-def sources_of(inputs: Iterable[FeatureInput]) -> list[Source]:
-    """Return what a dataset or a run was made from."""
-    return [
-        Source(
-            kind=str(each.kind),
-            name=each.name,
-            version=each.version,
-            full_name=each.full_name,
-            commit=each.commit,
-            features=list(each.features),
-        )
-        for each in inputs
-    ]
-
-
-def features_of(columns: Sequence[Column], statistics: Mapping[str, Any] | None, group: Group | None) -> list[Feature]:
-    """Return columns with their small distributions."""
-    known = {column["name"]: column for column in (statistics or {}).get("columns", ())}
-    rows = (statistics or {}).get("rows") or 0
-    return [
-        Feature(
-            name=column.name,
-            type=column.type,
-            description=shortened(column.description),
-            is_key=group is not None and column.name in group.primary_key,
-            is_event_time=group is not None and column.name == group.event_time,
-            null_share=known[column.name]["nulls"] / rows if rows and column.name in known else None,
-            sketch=sketch_of(known.get(column.name)),
-        )
-        for column in columns
-    ]
-
-
-def sketch_of(column: Mapping[str, Any] | None) -> Sketch | None:
-    """Return the small distribution of a column's statistics, in their JSON form."""
-    if column is None:
-        return None
-    if column["histogram"]:
-        edges, counts = column["histogram"]["edges"], column["histogram"]["counts"]
-        labels = [f"{low} to {high}" for low, high in itertools.pairwise(edges)]
-        return Sketch(labels=_texts(labels), counts=list(counts)[:_MOST_BARS])
-    top = column["top"]
-    return Sketch(labels=_texts(value["value"] for value in top), counts=[value["count"] for value in top]) if top else None
-
-
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [shortened(str(value), 100) for value in values][:_MOST_BARS]
 
 
 def _rule_text(rule: Mapping[str, Any]) -> str:
@@ -582,10 +393,3 @@ def _commit_row(commit: Commit) -> CommitRow:
         source=commit.source,
         run_id=commit.run_id,
     )
-
-
-def _split_of(dataset: Dataset, split: str) -> str:
-    part = split or next(iter(dataset.rows))
-    if part not in dataset.rows:
-        raise refused("not-found", f"{dataset.full_name} has no split {part[:80]!r}: it has {', '.join(dataset.rows)}")
-    return part

@@ -1,0 +1,96 @@
+"""Runs, studies and trials as lists show them: what the record says, and what the cluster knows since."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hops_magic.api.context import Context
+from hops_magic.api.plain import Number, shortened
+from hops_magic.api.routing import Payload
+from hops_magic.registry.infos import RunInfo
+from hops_magic.registry.records import RunKind
+from hops_magic.runs.run import Run
+from hops_magic.runs.study import Study
+
+MOST_NAMES = 60
+"""Metrics, or parameters, of a run in a list."""
+MOST_PARAM_CHARS = 200
+
+
+class Leading(Payload):
+    """Course of a run's leading metric in at most 40 points."""
+
+    name: str
+    best: Number
+    last: Number
+    values: list[Number]
+
+
+class RunRow(Payload):
+    """A run, a study or a trial, as lists show it; times are seconds since the epoch.
+
+    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    kind: Literal["run", "study", "trial"]
+    state: str
+    is_final: bool
+    can_stop: bool
+    is_deleted: bool
+    reason: str
+    user: str
+    parent: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    duration_s: float | None
+    progress: str
+    fraction: Number
+    leading: Leading | None
+    metrics: dict[str, Number]
+    params: dict[str, str]
+
+
+def run_row(context: Context, info: RunInfo) -> RunRow:
+    """Return a run as lists show it, with what is known of it on the cluster."""
+    from hops_magic.widgets import study_words, words
+
+    live = context.live.summary(info.run_id) if not info.state.is_final else None
+    state = live.state if live is not None else info.state
+    progress, fraction = "", None
+    metrics = dict(info.metrics)
+    if isinstance(live, Run):
+        progress, fraction = words.queue(live) or words.progress(live), live.fraction_done()
+        metrics |= live.latest
+    elif isinstance(live, Study):
+        ended = len(live.ended())
+        progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
+        fraction = ended / live.trials_wanted if live.trials_wanted else None
+    curve = info.curve
+    leading = Leading(name=curve.name, best=curve.best, last=curve.last, values=list(curve.values)) if curve else None
+    plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
+    return RunRow(
+        run_id=info.run_id,
+        name=shortened(info.name, 300),
+        experiment=info.experiment,
+        kind="trial" if info.parent else "study" if info.kind is RunKind.STUDY else "run",
+        state=state.value,
+        is_final=state.is_final,
+        can_stop=live is not None and state.can_stop,
+        is_deleted=info.is_deleted,
+        reason=shortened(info.reason, 500),
+        user=info.user,
+        parent=info.parent,
+        created_at=info.created_at,
+        started_at=info.started_at if live is None else live.started_at or info.started_at,
+        ended_at=info.ended_at,
+        duration_s=info.duration_s,
+        progress=progress,
+        fraction=fraction,
+        leading=leading,
+        metrics=dict(list(plain.items())[:MOST_NAMES]),
+        params={name: shortened(value, MOST_PARAM_CHARS) for name, value in list(info.params.items())[:MOST_NAMES]},
+    )
