@@ -7,7 +7,7 @@ import { age, Marked, marks, plain } from '../src/parts/text';
 import { inRanks } from '../src/screens/ClusterSection';
 import { overlaid } from '../src/screens/CompareDetail';
 import { folded } from '../src/screens/experiments/live';
-import { asStudy } from '../src/screens/experiments/ParallelRuns';
+import { differing, linesOf } from '../src/screens/experiments/ParallelRuns';
 import { getCode, groupName, quoted } from '../src/screens/features/code';
 import { joined } from '../src/screens/experiments/RecordedOutput';
 import { layout } from '../src/screens/lineage/layout';
@@ -108,7 +108,10 @@ test('answers of a live run are folded like messages of a notebook', () => {
 });
 
 test('runs that are compared share a chart and axes', () => {
-  const runs = [row({}), row({ run_id: 'r2', name: 'bad', params: { lr: '10' }, metrics: { loss: 2 } })];
+  const runs = [
+    row({ metrics: { loss: 1 } }),
+    row({ run_id: 'r2', name: 'bad', params: { lr: '10' }, metrics: { loss: 2 } })
+  ];
   const course = { name: 'loss', steps: [1, 2], values: [1, 0.5], at: [1, 2], is_thinned: false };
   assert.deepEqual(
     overlaid('loss', runs, [course, null]).lines.map(line => line.label),
@@ -119,10 +122,11 @@ test('runs that are compared share a chart and axes', () => {
     overlaid('loss', runs, [null, course]).lines.map(line => line.colour),
     [1]
   );
-  const study = asStudy(runs, 'loss');
-  assert.deepEqual(study.head.names, ['lr']);
-  assert.equal(study.trials.get(1)?.values.lr, 10);
-  assert.equal(study.head.direction, 'minimize');
+  assert.deepEqual(differing(runs), ['lr']);
+  const lines = linesOf(runs, ['lr'], 'loss');
+  assert.equal(lines.find(line => line.title === 'bad r2')?.values.lr, 10);
+  assert.equal(new Set(lines.map(line => line.colour)).size, 2);
+  assert.deepEqual(linesOf(runs, ['lr'], 'accuracy'), []);
 });
 
 test('lineage stands in columns, in the order in which one is made from the other', () => {

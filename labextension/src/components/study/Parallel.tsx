@@ -3,13 +3,31 @@ import { bounds, counted, type StudyModel, type Value } from '../../study';
 import { useTranslator } from '../../translate';
 import { axisFigure, type Brush, Canvas } from './Canvas';
 
+/** What is drawn as one line: a trial, or a run. */
+export interface ParallelLine {
+  /** By axis; one that is missing leaves a gap. */
+  values: Record<string, Value>;
+  /** On the last axis. */
+  metric: number;
+  colour: string;
+  opacity: number;
+  width: number;
+}
+
 interface Props {
-  study: StudyModel;
+  /** Axes before that of the metric. */
+  names: string[];
+  /** Those of them whose scale is logarithmic. */
+  logNames: string[];
+  metric: string;
+  /** The last are drawn on top. */
+  lines: ParallelLine[];
+  label: string;
 }
 
 interface Axis {
   name: string;
-  /** From 0 at the bottom to 1 at the top; null where a trial has no such value. */
+  /** From 0 at the bottom to 1 at the top; null where a line has no such value. */
   place: (value: Value | undefined) => number | null;
   marks: [number, string][];
 }
@@ -19,40 +37,59 @@ const [SIDE, TOP, BOTTOM] = [58, 12, 22];
 const MOST_OPTIONS = 12;
 
 /** A line for each trial through an axis for each hyperparameter, the metric last; the colour tells the metric. */
-export function Parallel({ study }: Props): ReactNode {
+export function ParallelTrials({ study }: { study: StudyModel }): ReactNode {
   const trans = useTranslator();
-  const trials = useMemo(() => counted(study), [study]);
-  const { names, log_names, metric, direction } = study.head;
+  const { names, log_names, metric } = study.head;
+  const lines = useMemo(() => linesOf(study), [study]);
+  const label = trans.__('Parallel coordinates of %1 trials', lines.length);
+  return <Parallel names={names} logNames={log_names} metric={metric} lines={lines} label={label} />;
+}
+
+function linesOf(study: StudyModel): ParallelLine[] {
+  const trials = counted(study);
+  const [low, high] = bounds(trials.map(trial => trial.value));
+  const goodness = (value: number) => {
+    const place = Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
+    return study.head.direction === 'minimize' ? 1 - place : place;
+  };
+  return trials
+    .sort((a, b) => goodness(a.value) - goodness(b.value))
+    .map(trial => {
+      const good = goodness(trial.value);
+      return {
+        values: trial.values,
+        metric: trial.value,
+        colour: `hsl(${20 + 130 * good} 60% 45%)`,
+        opacity: trial.state === 'stopped' ? 0.12 : 0.2 + 0.5 * good,
+        width: trial.number === study.head.best ? 2.5 : 1
+      };
+    });
+}
+
+export function Parallel({ names, logNames, metric, lines, label }: Props): ReactNode {
   const axes = useMemo(() => {
     const made = names.map(name =>
       axisOf(
         name,
-        trials.map(trial => trial.values[name] ?? null),
-        log_names.includes(name)
+        lines.map(line => line.values[name] ?? null),
+        logNames.includes(name)
       )
     );
-    const [low, high] = bounds(trials.map(trial => trial.value));
+    const [low, high] = bounds(lines.map(line => line.metric));
     return [...made, numeric(metric, low, high, false)];
-  }, [trials, names, log_names, metric]);
+  }, [lines, names, logNames, metric]);
   const draw = useCallback(
     (brush: Brush) => {
       const { context, width, height, ink, grid, font } = brush;
       const x = (index: number) => SIDE + (index / Math.max(1, axes.length - 1)) * (width - 2 * SIDE);
       const y = (place: number) => TOP + (1 - Math.min(1, Math.max(0, place))) * (height - TOP - BOTTOM);
-      const last = axes.at(-1);
-      const goodness = (value: number) => {
-        const place = last?.place(value) ?? 0;
-        return direction === 'minimize' ? 1 - place : place;
-      };
-      // the good ones are drawn last, on top
-      for (const trial of [...trials].sort((a, b) => goodness(a.value) - goodness(b.value))) {
-        const good = Math.min(1, Math.max(0, goodness(trial.value)));
-        context.strokeStyle = `hsl(${20 + 130 * good} 60% 45%)`;
-        context.globalAlpha = trial.state === 'stopped' ? 0.12 : 0.2 + 0.5 * good;
-        context.lineWidth = trial.number === study.head.best ? 2.5 : 1;
+      for (const line of lines) {
+        context.strokeStyle = line.colour;
+        context.globalAlpha = line.opacity;
+        context.lineWidth = line.width;
         context.beginPath();
         axes.forEach((axis, index) => {
-          const place = axis.place(index === axes.length - 1 ? trial.value : trial.values[axis.name]);
+          const place = axis.place(index === axes.length - 1 ? line.metric : line.values[axis.name]);
           if (place !== null) {
             context.lineTo(x(index), y(place));
           }
@@ -80,9 +117,9 @@ export function Parallel({ study }: Props): ReactNode {
         });
       });
     },
-    [axes, trials, direction, study.head.best]
+    [axes, lines]
   );
-  return <Canvas height={HEIGHT} label={trans.__('Parallel coordinates of %1 trials', trials.length)} draw={draw} />;
+  return <Canvas height={HEIGHT} label={label} draw={draw} />;
 }
 
 function axisOf(name: string, values: Value[], isLog: boolean): Axis {

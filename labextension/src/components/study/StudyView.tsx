@@ -5,7 +5,7 @@ import { useTranslator } from '../../translate';
 import { SafeHtml } from '../SafeHtml';
 import { AllCurves, BestChart } from './Curves';
 import { Opened } from './Opened';
-import { Parallel } from './Parallel';
+import { ParallelTrials } from './Parallel';
 import { StudyHeader } from './StudyHeader';
 import { Table } from './Table';
 
@@ -42,7 +42,7 @@ export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsert
           {head.names.length > 0 && !head.is_ablation && (
             <details className="hops-fold">
               <summary>{trans.__('Hyperparameters')}</summary>
-              <Parallel study={study} />
+              <ParallelTrials study={study} />
               <Importance shares={head.importance} />
             </details>
           )}

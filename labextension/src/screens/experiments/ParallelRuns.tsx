@@ -1,12 +1,18 @@
 import { useMemo, useState, type ReactNode } from 'react';
 import { useApp } from '../../app';
 import type { RunRow } from '../../api/types';
-import { Parallel } from '../../components/study/Parallel';
+import { COLOURS } from '../../components/ChartView';
+import { Parallel, type ParallelLine } from '../../components/study/Parallel';
 import { Empty } from '../../parts/frame';
 import { plain } from '../../parts/text';
-import type { StudyHead, StudyModel, Trial } from '../../study';
 
 const MOST_AXES = 12;
+const NONE: string[] = [];
+
+interface RunOfLine {
+  run_id: string;
+  title: string;
+}
 
 /** Runs as lines through their parameters, the metric last. */
 export function ParallelRuns({ runs }: { runs: RunRow[] }): ReactNode {
@@ -14,11 +20,12 @@ export function ParallelRuns({ runs }: { runs: RunRow[] }): ReactNode {
   const metrics = useMemo(() => [...new Set(runs.flatMap(run => Object.keys(run.metrics)))].sort(), [runs]);
   const [chosen, setChosen] = useState<string | null>(null);
   const metric = chosen ?? metrics.find(name => name === 'val_loss') ?? metrics[0];
-  const study = useMemo(() => (metric === undefined ? null : asStudy(runs, metric)), [runs, metric]);
-  if (!study || metric === undefined) {
+  const names = useMemo(() => differing(runs), [runs]);
+  const lines = useMemo(() => (metric === undefined ? [] : linesOf(runs, names, metric)), [runs, names, metric]);
+  if (metric === undefined) {
     return <Empty title={trans.__('These runs have no metrics')} />;
   }
-  if (!study.head.names.length) {
+  if (!names.length) {
     return <Empty title={trans.__('Their parameters are the same')} />;
   }
   return (
@@ -39,40 +46,49 @@ export function ParallelRuns({ runs }: { runs: RunRow[] }): ReactNode {
           ))}
         </select>
       </label>
-      <Parallel study={study} />
+      <div className="hops-legend">
+        {lines.map(line => (
+          <span key={line.run_id}>
+            <i style={{ background: line.colour }} />
+            <bdi>{line.title}</bdi>
+          </span>
+        ))}
+      </div>
+      <Parallel
+        names={names}
+        logNames={NONE}
+        metric={metric}
+        lines={lines}
+        label={trans.__('Parallel coordinates of %1 runs', lines.length)}
+      />
     </div>
   );
 }
 
-/** What the picture of a study's trials needs, made of runs: the parameters that differ are its axes. */
-export function asStudy(runs: RunRow[], metric: string): StudyModel {
-  const names = [...new Set(runs.flatMap(run => Object.keys(run.params)))].filter(
-    name => new Set(runs.map(run => run.params[name])).size > 1
-  );
-  const isLess = /loss|error|mae|mse|rmse/i.test(metric);
-  const trials = runs.map((run, number): [number, Trial] => [
-    number,
-    {
-      number,
-      state: 'done',
-      value: run.metrics[metric] ?? null,
-      values: Object.fromEntries(names.map(name => [name, valueOf(run.params[name])])),
-      step: 0,
-      started_at: run.created_at,
-      ended_at: run.ended_at ?? run.created_at,
-      retries: 0,
-      place: '',
-      reason: ''
+/** Parameters that are not the same in all runs. */
+export function differing(runs: RunRow[]): string[] {
+  const names = [...new Set(runs.flatMap(run => Object.keys(run.params)))];
+  return names.filter(name => new Set(runs.map(run => run.params[name])).size > 1).slice(0, MOST_AXES);
+}
+
+/** Lines of the runs that have the metric, in the colours that their curves have. */
+export function linesOf(runs: RunRow[], names: string[], metric: string): (ParallelLine & RunOfLine)[] {
+  return runs.flatMap((run, index) => {
+    const value = run.metrics[metric];
+    if (value === undefined || value === null) {
+      return [];
     }
-  ]);
-  const head = {
-    names: names.slice(0, MOST_AXES),
-    log_names: [],
-    metric,
-    direction: isLess ? 'minimize' : 'maximize',
-    best: null
-  } as unknown as StudyHead;
-  return { seq: 0, skew_s: 0, head, trials: new Map(trials), curves: new Map() };
+    const line = {
+      run_id: run.run_id,
+      title: `${plain(run.name, 40)} ${run.run_id.slice(0, 4)}`,
+      values: Object.fromEntries(names.map(name => [name, valueOf(run.params[name])])),
+      metric: value,
+      colour: COLOURS[index % COLOURS.length] ?? '',
+      opacity: 1,
+      width: 1.5
+    };
+    return [line];
+  });
 }
 
 function valueOf(text: string | undefined): number | string | null {
