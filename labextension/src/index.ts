@@ -28,8 +28,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     state: IStateDB | null,
     translator: ITranslator | null
   ) => {
-    const { serverSettings, events } = app.serviceManager;
-    const api = new Api(new HttpTransport(serverSettings, events));
+    const api = new Api(new HttpTransport(app.serviceManager));
     const trans = (translator ?? nullTranslator).load('hops_magic');
     const source = contextOf(
       api,

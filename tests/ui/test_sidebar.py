@@ -344,7 +344,7 @@ def test_the_panel_recovers_when_the_server_comes_back(page: Page, tmp_path: Pat
     with running_jupyter(tmp_path) as server:
         opened(page, server)
         expect(page.get_by_text("No features yet")).to_be_visible(timeout=120_000)
-    # the panel asks at least twice a minute
+    # nobody has to touch the page for that
     expect(lost).to_be_visible(timeout=60_000)
     seed(Path(server.env["HOPS_HOME"]))
     with running_jupyter(tmp_path, urlsplit(server.url).port or 0):

@@ -1,6 +1,6 @@
 /** The API over HTTP, with the page's own stream of events. */
 import { URLExt } from '@jupyterlab/coreutils';
-import { ServerConnection, type Event } from '@jupyterlab/services';
+import { ServerConnection, type Event, type ServiceManager } from '@jupyterlab/services';
 import { queryText, type Answer, type Method, type Query, type Transport } from '../api/client';
 import type { Changed } from '../api/types';
 
@@ -9,11 +9,11 @@ const EVENT = 'https://hops-magic.dev/events/changed';
 
 export class HttpTransport implements Transport {
   private readonly _settings: ServerConnection.ISettings;
-  private readonly _events: Event.IManager;
+  private readonly _services: ServiceManager.IManager;
 
-  constructor(settings: ServerConnection.ISettings, events: Event.IManager) {
-    this._settings = settings;
-    this._events = events;
+  constructor(services: ServiceManager.IManager) {
+    this._settings = services.serverSettings;
+    this._services = services;
   }
 
   async request(method: Method, path: string, query: Query, body: unknown): Promise<Answer> {
@@ -29,16 +29,23 @@ export class HttpTransport implements Transport {
     return { status: response.status, body: told ? (JSON.parse(told) as unknown) : null };
   }
 
-  listen(onChanged: (changed: Changed) => void): () => void {
+  listen(onChanged: (changed: Changed) => void, onConnection: (isLive: boolean) => void): () => void {
+    const { events, connectionFailure } = this._services;
     const hear = (_: Event.IManager, emission: Event.Emission) => {
       if (emission.schema_id === EVENT) {
         const { boot, seq, topics } = emission as unknown as Changed;
         onChanged({ boot, seq, topics });
       }
     };
-    this._events.stream.connect(hear);
+    // the stream does not tell when it ends; the page, which asks for its kernels all the time, does
+    const lose = () => {
+      onConnection(false);
+    };
+    events.stream.connect(hear);
+    connectionFailure.connect(lose);
     return () => {
-      this._events.stream.disconnect(hear);
+      events.stream.disconnect(hear);
+      connectionFailure.disconnect(lose);
     };
   }
 }

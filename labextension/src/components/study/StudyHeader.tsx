@@ -1,4 +1,5 @@
 import { type ReactNode, useState } from 'react';
+import { stateName } from '../../states';
 import type { StudyHead } from '../../study';
 import { useTranslator } from '../../translate';
 import { Clock } from '../Clock';
@@ -19,7 +20,7 @@ export function StudyHeader({ head, skew_s, onStop }: Props): ReactNode {
     <header className="hops-header">
       <div className="hops-headline">
         <span className={`hops-state hops-state-${head.state}`} role="status">
-          {head.state}
+          {stateName(head.state, trans)}
         </span>
         <bdi className="hops-name" title={head.run_id}>
           {head.name}
