@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -12,12 +13,14 @@ from distributed import Worker
 
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.engine.job import Job, RankSpec
+from hops_magic.errors import HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event
 from hops_magic.runs.states import RunState
 
 ERROR_GRACE_S = 1.0
 STOP_GRACE_S = 4.0
+_KILL_AGAIN_S = 0.5
 
 
 class Verdict(Enum):
@@ -121,9 +124,11 @@ class Attempt:
     async def run(self, stop: asyncio.Event, deadline: float | None) -> AttemptEnd:
         """Start the ranks and return how the attempt ended, when no process of it is left."""
         try:
-            await self._spawn()
+            has_begun = await self._begin(stop, deadline)
         except OSError as error:
-            self._lost = self._lost or f"a worker could not be reached: {error}"
+            has_begun, self._lost = True, self._lost or f"a worker could not be reached: {error}"
+        if not has_begun:
+            return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason) if stop.is_set() else self._timed_out()
         stopping = asyncio.create_task(self._stop_when(stop))
         try:
             end = await self._follow(stop, deadline)
@@ -131,6 +136,27 @@ class Attempt:
             stopping.cancel()
         await self._end_ranks(end.reason or "the run has ended")
         return end
+
+    async def _begin(self, stop: asyncio.Event, deadline: float | None) -> bool:
+        """Start the ranks; False if the attempt is over while the data that they need are still on their way."""
+        spawning = asyncio.create_task(self._spawn())
+        stopped = asyncio.create_task(stop.wait())
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        await asyncio.wait({spawning, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if stop.is_set() and not spawning.done():
+            # ranks that come up now end by themselves, and hand back what they have
+            await asyncio.wait({spawning}, timeout=self._stop_grace_s)
+        if spawning.done():
+            spawning.result()
+            return True
+        while not spawning.done():
+            # again, for a host that had not heard of its rank yet
+            await self._kill("the run ended before its data had come")
+            await asyncio.wait({spawning}, timeout=_KILL_AGAIN_S)
+        with contextlib.suppress(HopsError, OSError):
+            spawning.result()
+        return False
 
     async def _spawn(self) -> None:
         run_id, rpc = self.supervisor.job.run_id, self.supervisor.worker.rpc
@@ -174,7 +200,7 @@ class Attempt:
         while self._alive and not self._errors and not self._lost:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                return AttemptEnd(Verdict.FAILED, f"ended by --timeout {self.supervisor.job.options.timeout:g}")
+                return self._timed_out()
             await self._wait(left)
         if self._errors:
             return await self._judge_errors(stop)
@@ -183,6 +209,9 @@ class Attempt:
                 return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason)
             return AttemptEnd(Verdict.LOST, self._lost)
         return AttemptEnd(Verdict.STOPPED if stop.is_set() else Verdict.DONE, self.supervisor.stop_reason)
+
+    def _timed_out(self) -> AttemptEnd:
+        return AttemptEnd(Verdict.FAILED, f"ended by --timeout {self.supervisor.job.options.timeout:g}")
 
     async def _judge_errors(self, stop: asyncio.Event) -> AttemptEnd:
         # the other ranks are about to say the same error, or that they lost a peer: hear them out for a moment

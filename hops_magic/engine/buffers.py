@@ -125,13 +125,15 @@ class BufferStore:
 
     async def provide(self, run_id: str, buffers: Mapping[str, int], source: str) -> None:
         """Make sure that a run's buffers lie here, fetching those that miss from the worker ``source``."""
-        for digest, size in buffers.items():
-            lock = self._fetching.setdefault((run_id, digest), asyncio.Lock())
-            async with lock:
-                if not _path(self.root, run_id, digest).exists():
-                    await self._bring(run_id, digest, size, source)
-        for digest in buffers:
-            self._fetching.pop((run_id, digest), None)
+        try:
+            for digest, size in buffers.items():
+                lock = self._fetching.setdefault((run_id, digest), asyncio.Lock())
+                async with lock:
+                    if not _path(self.root, run_id, digest).exists():
+                        await self._bring(run_id, digest, size, source)
+        finally:
+            for digest in buffers:
+                self._fetching.pop((run_id, digest), None)
 
     async def _bring(self, run_id: str, digest: str, size: int, source: str) -> None:
         target = _path(self.root, run_id, digest)

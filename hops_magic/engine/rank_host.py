@@ -115,6 +115,8 @@ class RankHost(WorkerPlugin):
         self._outboxes: dict[tuple[str, int], _Outbox] = {}
         self._listeners: dict[tuple[str, int, int], socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: dict[asyncio.Task[None], tuple[str, int]] = {}
+        """Data on their way here, and the run and attempt that they are for."""
         folder = node_folder(Path(worker.local_directory))
         self.buffers = BufferStore(folder, self._fetch)
         self.host = node_identity(folder)
@@ -165,8 +167,8 @@ class RankHost(WorkerPlugin):
         """Start a rank; what it says goes to ``supervisor`` until its exit has been said."""
         described: RankSpec = pickle.loads(spec)
         job = described.job
-        await self.buffers.provide(job.buffers_id, job.buffers, job.buffer_source)
         key = (job.run_id, described.attempt)
+        await self._provide(key, job)
         if key not in self._outboxes:
             self._outboxes[key] = _Outbox(self, *key, supervisor)
         outbox = self._outboxes[key]
@@ -193,6 +195,7 @@ class RankHost(WorkerPlugin):
                 for rank in outbox.ranks.values():
                     rank.kill(reason)
                 ended.extend(outbox.ranks)
+        self._give_up_data(run_id, before_attempt)
         return ended
 
     async def on_clean(self, run_id: str, *, sweep: bool = False) -> str:
@@ -202,6 +205,7 @@ class RankHost(WorkerPlugin):
             for rank in outbox.ranks.values():
                 rank.kill("the run has ended")  # nobody hears any more what it says
             outbox.task.cancel()
+        self._give_up_data(run_id)
         for place in [place for place in self._listeners if place[0] == run_id]:
             self._listeners.pop(place).close()
         self._stop_waiting_for(run_id)
@@ -231,6 +235,23 @@ class RankHost(WorkerPlugin):
         return await asyncio.to_thread(self.buffers.part, run_id, digest, offset, length)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    async def _provide(self, key: tuple[str, int], job: Job) -> None:
+        arriving = asyncio.create_task(self.buffers.provide(job.buffers_id, job.buffers, job.buffer_source))
+        self._arriving[arriving] = key
+        try:
+            await asyncio.wait({arriving})
+        finally:
+            self._arriving.pop(arriving)
+            arriving.cancel()
+        if arriving.cancelled():
+            raise ClusterError(f"{job.name} was ended before its data had come")
+        arriving.result()
+
+    def _give_up_data(self, run_id: str, before_attempt: int | None = None) -> None:
+        for arriving, (other, attempt) in self._arriving.items():
+            if other == run_id and (before_attempt is None or attempt < before_attempt):
+                arriving.cancel()
 
     def _nursery_for(self, job: Job) -> Nursery:
         """Return the warm process for a job's ranks, which from now on holds as many ready as the job wants."""

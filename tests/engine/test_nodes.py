@@ -1,11 +1,13 @@
 """A cluster over several nodes: workers that share no folder, with TLS. Data and ranks cross between them."""
 
+import asyncio
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine.cluster import Clusters
@@ -67,6 +69,36 @@ large = hops.all_reduce(data)
     for node in nodes.values():
         assert not list(Path(node["node_dir"]).iterdir())
     assert os.environ["HOPS_HOME"]
+
+
+def test_a_stop_does_not_wait_for_data_on_their_way(two_nodes, tmp_path):
+    def keep_waiting(dask_worker):
+        async def never(**asked):
+            (Path(dask_worker.local_directory) / "asked").touch()
+            await asyncio.sleep(3600)
+
+        usual, dask_worker.handlers["hops_buffer"] = dask_worker.handlers["hops_buffer"], never
+        dask_worker.handlers["usual"] = usual
+
+    def answer_again(dask_worker):
+        dask_worker.handlers["hops_buffer"] = dask_worker.handlers.pop("usual")
+
+    nodes = cluster_state(two_nodes.client)["nodes"]
+    folders = [Path(folder) for folder in two_nodes.client.run(lambda dask_worker: dask_worker.local_directory).values()]
+    surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
+    options = DistributedOptions(workers=2, framework="none")
+    namespace = {"data": np.arange(400_000.0)}
+    two_nodes.client.run(keep_waiting)
+    try:
+        handle = start(two_nodes, prepare("data[0]", namespace, options, surroundings))
+        wait_until(lambda: any((folder / "asked").exists() for folder in folders), "the question for the data")
+        handle.stop()
+        ended = follow(handle)
+    finally:
+        two_nodes.client.run(answer_again)
+    assert ended.state is RunState.STOPPED
+    for node in nodes.values():
+        assert not list(Path(node["node_dir"]).iterdir())
 
 
 def test_ranks_that_do_not_see_the_folder_of_their_run_say_what_that_means(tmp_path):

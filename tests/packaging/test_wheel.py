@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from waiting import listens, wait_until
+from waiting import listens, wait_until, where_it_is
 
 import hops_magic
 
@@ -131,11 +131,11 @@ def lab(installed: Path, tmp_path: Path) -> Iterator[str]:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment(tmp_path), cwd=tmp_path)
     told = tmp_path / "runtime" / f"jpserver-{server.pid}.json"
     try:
-        wait_until(lambda: told.exists() or server.poll() is not None, "the server's start")
+        wait_until(lambda: where_it_is(told) or server.poll() is not None, "the server's start")
         assert server.poll() is None, (tmp_path / "server.log").read_text()
-        url = json.loads(told.read_text())["url"]
+        url = where_it_is(told)
         wait_until(lambda: listens(url), "the server's first answer")
-        yield url
+        yield f"{url}/"
     finally:
         server.terminate()
         server.wait(60)

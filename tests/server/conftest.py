@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import authorizing
 import pytest
 import requests
 from seeding import seed
-from waiting import wait_until
+from waiting import wait_until, where_it_is
 
 TOKEN = "a-token-of-the-tests"
 
@@ -79,9 +78,7 @@ def serving(folder: Path) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=root)
     try:
         told = folder / "runtime" / f"jpserver-{process.pid}.json"
-        # it is there a moment before what it says is
-        wait_until(lambda: told.exists() and told.read_text().rstrip().endswith("}"), "a server")
-        url = json.loads(told.read_text())["url"].rstrip("/")
+        url = wait_until(lambda: where_it_is(told), "a server")
         made = Server(url, home, log, environment)
         wait_until(made.listens, "the server's first answer")
         yield made

@@ -101,7 +101,8 @@ def test_a_run_is_followed_and_stopped(server, cluster):
         curves += [curve for update in live["updates"] for curve in update.get("curves", ())]
     # only what is new comes
     assert curves[1]["at"] >= len(curves[0]["steps"]) - 1
-    row = server.get("/runs", text="slow")["items"][0]
+    # the record begins while ranks do
+    (row,) = wait_until(lambda: server.get("/runs", text="slow")["items"], "the run's record")
     assert (row["state"], row["can_stop"]) == ("running", True)
     assert server.get("/changes", boot=first["boot"], since=first["seq"])["topics"]
     assert server.ask(f"/runs/{run_id}/stop", "POST").status_code == 202

@@ -1,6 +1,7 @@
 """Waiting on facts."""
 
 import asyncio
+import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,14 @@ def in_a_loop(coroutine):
     """Run a coroutine in an event loop of its own; the main thread may hold that of a browser."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
+
+
+def where_it_is(told):
+    """Address of a Jupyter server from the file in which it tells it; None while that is not wholly written."""
+    try:
+        return json.loads(told.read_text())["url"].rstrip("/")
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
 
 
 def listens(url):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 from playwright.sync_api import Page, expect
-from waiting import listens
+from waiting import listens, where_it_is
 
 SHOTS = Path(__file__).parents[2] / "test-artifacts" / "ui"
 KERNEL_READY = """async () => {
@@ -117,10 +117,8 @@ def running_jupyter(home: Path, port: int = 0) -> Iterator[Jupyter]:
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=root)
     try:
-        found = wait_until(
-            lambda: list((home / "runtime").glob(f"jpserver-{server.pid}.json")), deadline_s=60, what="a Jupyter server"
-        )
-        url = json.loads(found[0].read_text())["url"].rstrip("/")
+        told = home / "runtime" / f"jpserver-{server.pid}.json"
+        url = wait_until(lambda: where_it_is(told), deadline_s=60, what="a Jupyter server")
         # it says where it is before it listens
         wait_until(lambda: listens(url), deadline_s=60, what="a Jupyter server that answers")
         yield Jupyter(url, root, env)
