@@ -279,7 +279,7 @@ def remembering(browser: Browser, server: Jupyter, run_id: str) -> list[list[obj
             heap.append(session.send("Runtime.getHeapUsage")["usedSize"] / 1e6)
             memory.append(_resident_mb(server))
     return [
-        [f"{HOUR:,} changes, {HOUR // 600} minutes of a live run", "heap of the page", *_course(heap)],
+        [f"{HOUR:,} changes, as many as an hour of a live run has", "heap of the page", *_course(heap)],
         ["", "memory of the server", *_course(memory)],
     ]
 

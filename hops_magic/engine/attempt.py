@@ -13,6 +13,7 @@ from distributed import Worker
 
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.engine.job import Job, RankSpec
+from hops_magic.engine.rank_host import ask
 from hops_magic.errors import HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event
@@ -159,22 +160,30 @@ class Attempt:
         return False
 
     async def _spawn(self) -> None:
-        run_id, rpc = self.supervisor.job.run_id, self.supervisor.worker.rpc
+        run_id = self.supervisor.job.run_id
         hosts = {place["host"] for place in self.gang}
         addresses: list[Any] = [None]
         if len(self.gang) > 1:
             addresses = await asyncio.gather(
                 *(
-                    rpc(place["worker"]).hops_prepare(
-                        run_id=run_id, attempt=self.number, rank=rank, across_hosts=len(hosts) > 1
+                    self._ask(
+                        place["worker"],
+                        "prepare",
+                        run_id=run_id,
+                        attempt=self.number,
+                        rank=rank,
+                        across_hosts=len(hosts) > 1,
                     )
                     for rank, place in enumerate(self.gang)
                 )
             )
         await asyncio.gather(
             *(
-                rpc(place["worker"]).hops_spawn(
-                    supervisor=self.supervisor.worker.address, spec=self._spec(rank, addresses, across=len(hosts) > 1)
+                self._ask(
+                    place["worker"],
+                    "spawn",
+                    supervisor=self.supervisor.worker.address,
+                    spec=self._spec(rank, addresses, across=len(hosts) > 1),
                 )
                 for rank, place in enumerate(self.gang)
             )
@@ -229,9 +238,9 @@ class Attempt:
     async def _stop_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
         if self._stop_grace_s > 0:
-            run_id, rpc = self.supervisor.job.run_id, self.supervisor.worker.rpc
+            run_id = self.supervisor.job.run_id
             workers = {place["worker"] for place in self.gang}
-            calls = (rpc(worker).hops_tell(run_id=run_id, command={"stop": True}) for worker in workers)
+            calls = (self._ask(worker, "tell", run_id=run_id, command={"stop": True}) for worker in workers)
             # a worker that is just dying must not keep the others from being told
             await asyncio.gather(*calls, return_exceptions=True)
             await asyncio.sleep(self._stop_grace_s)
@@ -244,9 +253,8 @@ class Attempt:
             pass
 
     async def _kill(self, reason: str) -> None:
-        rpc = self.supervisor.worker.rpc
         workers = sorted({self.gang[rank]["worker"] for rank in self._alive})
-        calls = (rpc(worker).hops_end(run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
+        calls = (self._ask(worker, "end", run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
         # a worker that cannot be reached has died, and its ranks with it
         answers = await asyncio.gather(*calls, return_exceptions=True)
         for worker, told in zip(workers, answers, strict=True):
@@ -254,6 +262,9 @@ class Attempt:
                 # of a rank that its host does not know nothing will ever be heard
                 self._alive -= {rank for rank, place in enumerate(self.gang) if place["worker"] == worker} - set(told)
         self._changed.set()
+
+    async def _ask(self, address: str, what: str, **message: Any) -> Any:
+        return await ask(self.supervisor.worker, address, what, **message)
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Wait for the next thing to happen; False if nothing did."""

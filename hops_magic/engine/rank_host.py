@@ -7,6 +7,7 @@ A worker plugin. Its handlers are called by supervisors (``hops_prepare``, ``hop
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
@@ -26,7 +27,7 @@ from hops_magic.engine.rank_process import RankProcess
 from hops_magic.errors import ClusterError
 from hops_magic.frameworks import KERAS_MODULES, preload_modules
 from hops_magic.frameworks.rendezvous import listen
-from hops_magic.runs.events import Wire
+from hops_magic.runs.events import RankExited, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class _Outbox:
         self._host, self._run_id, self._attempt, self._supervisor = host, run_id, attempt, supervisor
         self._pending: list[Wire] = []
         self._load = 0
-        self._wake = asyncio.Event()
+        self._wake, self._is_urgent = asyncio.Event(), asyncio.Event()
         self.ranks: dict[int, RankProcess] = {}
         self.task = asyncio.create_task(self._carry())
 
@@ -67,6 +68,9 @@ class _Outbox:
             self._pending.append(wire)
         self._load += 1 + len(wire.get("text", "")) // _TEXT_OF_AN_EVENT
         self._wake.set()
+        if wire["kind"] == RankExited.kind:
+            # slots are held until it is known
+            self._is_urgent.set()
 
     def is_crowded(self) -> bool:
         """Whether ranks say more than the supervisor takes."""
@@ -77,14 +81,16 @@ class _Outbox:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._is_urgent.clear()
             batch, load, self._pending, self._load = self._pending, self._load, [], 0
             try:
-                answer = await self._host.worker.rpc(self._supervisor).hops_events(
-                    run_id=self._run_id, attempt=self._attempt, events=batch
+                answer = await ask(
+                    self._host.worker, self._supervisor, "events", run_id=self._run_id, attempt=self._attempt, events=batch
                 )
                 failing_since = None
                 # the first event after a pause travels at once, those of the next moment together
-                await asyncio.sleep(_BATCH_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_urgent.wait(), _BATCH_S)
             except OSError:
                 answer = "lost"
                 failing_since = failing_since or time.monotonic()
@@ -301,6 +307,19 @@ def rank_host(worker: Worker) -> RankHost:
     if not isinstance(plugin, RankHost):
         raise ClusterError(f"worker {worker.address} runs no hops_magic: connect to the cluster with %cluster connect")
     return plugin
+
+
+async def ask(worker: Worker, address: str, what: str, **message: Any) -> Any:
+    """Call the rank host of a worker, that of ``worker`` itself without the way over a connection.
+
+    Raises
+    ------
+    OSError
+        If there is no way to the other worker.
+    """
+    if address == worker.address:
+        return await getattr(rank_host(worker), f"on_{what}")(**message)
+    return await getattr(worker.rpc(address), f"hops_{what}")(**message)
 
 
 _ALWAYS = ("hops_magic.engine.rank", "hops_magic.frameworks.plain", "numpy.random", "IPython.display")

@@ -23,7 +23,7 @@ from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
-from hops_magic.engine.rank_host import RankHost, rank_host
+from hops_magic.engine.rank_host import RankHost, ask, rank_host
 from hops_magic.errors import ClusterError, HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
@@ -310,10 +310,7 @@ class TrialCommand:
     async def _clean(self) -> None:
         for worker in {place["worker"] for place in self._gang}:
             try:
-                if worker == self.worker.address:
-                    await self._services.host.on_clean(self.job.run_id)
-                else:
-                    await self.worker.rpc(worker).hops_clean(run_id=self.job.run_id)
+                await ask(self.worker, worker, "clean", run_id=self.job.run_id)
             except OSError:
                 logger.info("worker %s is gone, and with it what trial %s left there", worker, self.job.run_id)
 
