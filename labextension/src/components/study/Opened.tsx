@@ -30,7 +30,7 @@ export function Opened({ trial, told, onStop, onClose }: Props): ReactNode {
             {trans.__('Stop trial')}
           </button>
         )}
-        <button type="button" className="hops-stop" onClick={onClose}>
+        <button type="button" className="hops-act" onClick={onClose}>
           {trans.__('Close')}
         </button>
       </div>

@@ -120,7 +120,7 @@ function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInse
       {onInsert && (
         <button
           type="button"
-          className="hops-stop"
+          className="hops-act"
           title={head.best_code}
           onClick={() => {
             onInsert();
