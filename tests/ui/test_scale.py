@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from browsing import Jupyter, add_server_extension, running_jupyter, wait_until
 from playwright.sync_api import Page, expect
@@ -61,10 +61,10 @@ def scrolled_to(page: Page, last: str, label: str) -> None:
 
 def test_the_record_is_open_before_anybody_asks(server: Jupyter):
     (known,) = Path(server.env["JUPYTER_RUNTIME_DIR"]).glob("jpserver-*.json")
-    files = Path("/proc") / re.sub(r"\D", "", known.stem) / "fd"
+    process = psutil.Process(int(re.sub(r"\D", "", known.stem)))
 
     def opens(name: str) -> bool:
-        return any(os.path.realpath(file).endswith(name) for file in files.iterdir())
+        return any(file.path.endswith(name) for file in process.open_files())
 
     wait_until(lambda: opens("registry.db"), deadline_s=120, what="the registry open")
     wait_until(lambda: opens("features.db"), deadline_s=120, what="the catalog open")
