@@ -81,6 +81,6 @@ test-keras: .venv/.ready
 test-others: check
 	.venv/bin/pytest tests/cells
 	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
-	.venv/bin/pytest -n 3 --dist loadfile tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
+	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
 
 .PHONY: help demo lab bench lock front front-check wheel check test test-keras test-others
