@@ -71,16 +71,17 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 	.venv/bin/lint-imports
 
 test: .venv/.ready  ## all tests
-	$(MAKE) -j 2 test-keras test-others
+	# the front end is fetched and checked while the first tests run
+	$(MAKE) -j 2 --output-sync=target test-cells test-keras
+	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
+	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
 	.venv/bin/pytest tests/cluster/test_embedded_cluster.py
+
+test-cells: check
+	.venv/bin/pytest tests/cells
 
 # apart: these tests fork ranks from a process that must have no threads of other tests
 test-keras: .venv/.ready
 	.venv/bin/pytest tests/keras
 
-test-others: check
-	.venv/bin/pytest tests/cells
-	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
-	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
-
-.PHONY: help demo lab bench lock front front-check wheel check test test-keras test-others
+.PHONY: help demo lab bench lock front front-check wheel check test test-cells test-keras
