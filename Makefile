@@ -75,7 +75,7 @@ test: .venv/.ready  ## all tests
 	$(MAKE) -j 2 --output-sync=target test-cells test-keras
 	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
 	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
-	.venv/bin/pytest tests/cluster/test_embedded_cluster.py
+	.venv/bin/pytest $(filter-out tests/keras tests/cells,$(APART))
 
 test-cells: check
 	.venv/bin/pytest tests/cells

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
@@ -128,13 +129,16 @@ class Attempt:
             has_begun = await self._begin(stop, deadline)
         except OSError as error:
             has_begun, self._lost = True, self._lost or f"a worker could not be reached: {error}"
-        if not has_begun:
-            return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason) if stop.is_set() else self._timed_out()
-        stopping = asyncio.create_task(self._stop_when(stop))
-        try:
-            end = await self._follow(stop, deadline)
-        finally:
-            stopping.cancel()
+        if has_begun:
+            stopping = asyncio.create_task(self._stop_when(stop))
+            try:
+                end = await self._follow(stop, deadline)
+            finally:
+                stopping.cancel()
+        elif stop.is_set():
+            end = AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason)
+        else:
+            end = self._timed_out()
         await self._end_ranks(end.reason or "the run has ended")
         return end
 
@@ -143,21 +147,24 @@ class Attempt:
         spawning = asyncio.create_task(self._spawn())
         stopped = asyncio.create_task(stop.wait())
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        await asyncio.wait({spawning, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if stop.is_set() and not spawning.done():
-            # ranks that come up now end by themselves, and hand back what they have
-            await asyncio.wait({spawning}, timeout=self._stop_grace_s)
-        if spawning.done():
-            spawning.result()
-            return True
-        while not spawning.done():
-            # again, for a host that had not heard of its rank yet
-            await self._kill("the run ended before its data had come")
-            await asyncio.wait({spawning}, timeout=_KILL_AGAIN_S)
-        with contextlib.suppress(HopsError, OSError):
-            spawning.result()
-        return False
+        try:
+            await asyncio.wait({spawning, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set() and not spawning.done():
+                # ranks that come up now end by themselves, and hand back what they have
+                await asyncio.wait({spawning}, timeout=self._stop_grace_s)
+            if spawning.done():
+                spawning.result()
+                return True
+            while not spawning.done():
+                # again, for a host that had not heard of its rank yet
+                await self._end_on(self._workers(range(len(self.gang))), "the run ended before its data had come")
+                await asyncio.wait({spawning}, timeout=_KILL_AGAIN_S)
+            with contextlib.suppress(HopsError, OSError):
+                spawning.result()
+            return False
+        finally:
+            stopped.cancel()
+            spawning.cancel()
 
     async def _spawn(self) -> None:
         run_id = self.supervisor.job.run_id
@@ -239,7 +246,7 @@ class Attempt:
         await stop.wait()
         if self._stop_grace_s > 0:
             run_id = self.supervisor.job.run_id
-            workers = {place["worker"] for place in self.gang}
+            workers = self._workers(range(len(self.gang)))
             calls = (self._ask(worker, "tell", run_id=run_id, command={"stop": True}) for worker in workers)
             # a worker that is just dying must not keep the others from being told
             await asyncio.gather(*calls, return_exceptions=True)
@@ -253,15 +260,20 @@ class Attempt:
             pass
 
     async def _kill(self, reason: str) -> None:
-        workers = sorted({self.gang[rank]["worker"] for rank in self._alive})
-        calls = (self._ask(worker, "end", run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
+        workers = self._workers(self._alive)
         # a worker that cannot be reached has died, and its ranks with it
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        for worker, told in zip(workers, answers, strict=True):
+        for worker, told in zip(workers, await self._end_on(workers, reason), strict=True):
             if not isinstance(told, BaseException):
                 # of a rank that its host does not know nothing will ever be heard
                 self._alive -= {rank for rank, place in enumerate(self.gang) if place["worker"] == worker} - set(told)
         self._changed.set()
+
+    async def _end_on(self, workers: list[str], reason: str) -> list[Any]:
+        calls = (self._ask(worker, "end", run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    def _workers(self, ranks: Iterable[int]) -> list[str]:
+        return sorted({self.gang[rank]["worker"] for rank in ranks})
 
     async def _ask(self, address: str, what: str, **message: Any) -> Any:
         return await ask(self.supervisor.worker, address, what, **message)
