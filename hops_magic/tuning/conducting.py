@@ -109,6 +109,7 @@ class Conductor:
             live.again = reason
             live.recall(trial, await asyncio.to_thread(_journal_of, self._folder(trial.number)))
             self._again.append(live)
+            self._suggestions.begin(trial.number, trial.point)
             self._report_curve(trial)
         if not self.services.resumed:
             self._since_best = 0  # who continues a study wants to see more trials

@@ -103,6 +103,10 @@ class Suggestions:
         self._told.append(self._thread.submit(self._tell, number, point, outcome))
         self._hear()
 
+    def begin(self, number: int, point: Point) -> None:
+        """Let the search know of a trial that runs already, as far as it wants to: one of the user's own may not."""
+        self._told.append(self._thread.submit(self._begin, number, point))
+
     def close(self) -> None:
         """End the thread; what is not asked yet is not asked any more, and nobody waits for it."""
         self._is_closed = True
@@ -116,6 +120,11 @@ class Suggestions:
     def _ask(self, number: int) -> Point | None:
         with _failures(f"proposing trial {number}"):
             return self._search.result().ask(number)
+
+    def _begin(self, number: int, point: Point) -> None:
+        if begin := getattr(self._search.result(), "begin", None):
+            with _failures(f"taking note of trial {number}"):
+                begin(number, point)
 
     def _tell(self, number: int, point: Point, outcome: Outcome) -> None:
         with _failures(f"learning from trial {number}"):

@@ -57,6 +57,8 @@ def test_a_killed_worker_loses_no_finished_trial_and_runs_none_twice(victim, beg
     started = [float(text) for text in log.read_text().split()]
     for number in finished:
         assert started.count(ended.summary.trials[number].values["x"]) == 1
+    # each point has its trial, those that ran when the supervisor died included
+    assert sorted(trial.values["x"] for trial in ended.summary.trials.values()) == [float(i) for i in range(12)]
     again = sum(trial.attempt for trial in ended.summary.trials.values())
     assert 12 <= len(started) <= 12 + again  # a trial may have died before its cell's first line
     if victim.startswith("the"):

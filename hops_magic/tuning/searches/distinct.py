@@ -41,9 +41,13 @@ class Distinct:
         point = self._new_point(number)
         if point is None:
             return None
+        self.begin(number, point)
+        return point
+
+    def begin(self, number: int, point: Point) -> None:
+        """Take note of a trial that runs, which another object may have proposed."""
         self._tried.add(point)
         self._engine.begin(number, point)
-        return point
 
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Learn from a trial."""

@@ -28,6 +28,11 @@ class GridSearch:
                 return point
         return None
 
+    def begin(self, number: int, point: Point) -> None:
+        """Remember a point that another object proposed, and whose trial runs."""
+        del number
+        self._tried.add(point)
+
     def tell(self, number: int, point: Point, outcome: Outcome) -> None:
         """Remember a point that need not be proposed again."""
         del number, outcome
