@@ -4,37 +4,28 @@ import multiprocessing
 import traceback
 from pathlib import Path
 
+import cloudpickle
+
 from hops_magic.frameworks.rendezvous import connect_ring, listen
 
 TOKEN = b"t" * 32
 DEADLINE_S = 60
 
+# ranks are forked from a process without threads, as those of a run are: a lock that another test's thread holds stays held in a fork
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["dask.array", "dask.dataframe", "hops_magic.rank_api", "IPython.display", "pytest"])
 
-def on_ring(world, body, place, *, tokens=None, contexts=(None, None), silent=0):
+
+def on_ring(world, body, place, *, tokens=None, contexts=lambda: (None, None), silent=0):
     """Run ``body(ring)`` on each rank of a ring; returns what each returned, or its error's text; ``silent`` ranks die."""
     listeners = [listen(Path(place) if not isinstance(place, str) else place) for _ in range(world)]
     addresses = [address for _, address in listeners]
-    fork = multiprocessing.get_context("fork")
-    answers = fork.Queue()
-
-    def rank(number):
-        try:
-            ring = connect_ring(
-                number,
-                world,
-                addresses,
-                token=(tokens or [TOKEN] * world)[number],
-                listener=listeners[number][0],
-                timeout_s=5,
-                ssl_client=contexts[0],
-                ssl_server=contexts[1],
-            )
-            answers.put((number, body(ring)))
-        except Exception as error:  # noqa: BLE001 (told to the parent)
-            answers.put((number, f"{type(error).__name__}: {error}"))
-            traceback.print_exc()
-
-    processes = [fork.Process(target=rank, args=(number,)) for number in range(world)]
+    answers = PROCESSES.Queue()
+    job = cloudpickle.dumps((body, contexts))
+    processes = [
+        PROCESSES.Process(target=_rank, args=(job, number, addresses, (tokens or [TOKEN] * world)[number], listener, answers))
+        for number, (listener, _) in enumerate(listeners)
+    ]
     for process in processes:
         process.start()
     try:
@@ -46,3 +37,23 @@ def on_ring(world, body, place, *, tokens=None, contexts=(None, None), silent=0)
         for listener, _ in listeners:
             listener.close()
     return [found.get(number) for number in range(world)]
+
+
+def _rank(job, number, addresses, token, listener, answers):
+    try:
+        body, contexts = cloudpickle.loads(job)
+        client, server = contexts()
+        ring = connect_ring(
+            number,
+            len(addresses),
+            addresses,
+            token=token,
+            listener=listener,
+            timeout_s=5,
+            ssl_client=client,
+            ssl_server=server,
+        )
+        answers.put((number, body(ring)))
+    except Exception as error:  # noqa: BLE001 (told to the parent)
+        answers.put((number, f"{type(error).__name__}: {error}"))
+        traceback.print_exc()

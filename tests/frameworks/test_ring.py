@@ -213,14 +213,17 @@ def test_a_peer_that_never_comes_is_named_within_the_deadline(tmp_path):
 
 def test_over_tcp_with_mutual_tls(tmp_path):
     credentials = generate(tmp_path).security()
-    client = credentials.get_connection_args("worker")["ssl_context"]
-    server = credentials.get_listen_args("worker")["ssl_context"]
-    assert server.verify_mode is ssl.CERT_REQUIRED
+
+    def contexts():
+        client = credentials.get_connection_args("worker")["ssl_context"]
+        server = credentials.get_listen_args("worker")["ssl_context"]
+        assert server.verify_mode is ssl.CERT_REQUIRED
+        return client, server
 
     def body(ring):
         return float(ring.all_reduce(np.ones(2_000_000, "float32")).sum())
 
-    assert on_ring(2, body, "127.0.0.1", contexts=(client, server)) == [4_000_000.0] * 2
+    assert on_ring(2, body, "127.0.0.1", contexts=contexts) == [4_000_000.0] * 2
 
 
 def test_alone_answers_like_a_ring_of_one():
