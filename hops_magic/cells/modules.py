@@ -75,12 +75,12 @@ def _installed() -> tuple[Path, ...]:
 def _spec(name: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
     """Find one of the user's own modules without importing anything."""
     spec, places = None, [str(folder), *sys.path]
-    for depth, _ in enumerate(parts := name.split("."), 1):
-        full = ".".join(parts[:depth])
-        if depth == 1 and (full in sys.builtin_module_names or full in sys.stdlib_module_names or full == "__main__"):
+    for depth, part in enumerate(name.split(".")):
+        if depth == 0 and (part in sys.builtin_module_names or part in sys.stdlib_module_names or part == "__main__"):
             return None
         try:
-            spec = importlib.machinery.PathFinder.find_spec(full, places)
+            # by its last part: of the full name of a folder without __init__.py the finder wants the parent imported
+            spec = importlib.machinery.PathFinder.find_spec(part, places)
         except (ImportError, ValueError, OSError):
             return None
         if spec is None or not _is_shippable(spec):

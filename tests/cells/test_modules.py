@@ -65,6 +65,12 @@ def test_a_package_travels_with_its_relative_imports(notebook, folder, away):
     assert away("import kit\nkit.answer()").value == 7
 
 
+def test_folders_without_init_files_are_packages_too(notebook, folder, away):
+    (folder / "plots" / "of").mkdir(parents=True)
+    (folder / "plots" / "of" / "lines.py").write_text("width = 2")
+    assert away("from plots.of import lines\nlines.width").value == 2
+
+
 def test_edits_are_picked_up_at_the_next_run(notebook, folder):
     write(folder, helper_four="value = 1")
     notebook.cell("import helper_four")

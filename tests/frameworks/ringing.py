@@ -11,7 +11,8 @@ from hops_magic.frameworks.rendezvous import connect_ring, listen
 TOKEN = b"t" * 32
 DEADLINE_S = 60
 
-# ranks are forked from a process without threads, as those of a run are: a lock that another test's thread holds stays held in a fork
+# ranks are forked from a process without threads, as those of a run are: a lock that a thread of another test holds would
+# stay held in them
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["dask.array", "dask.dataframe", "hops_magic.rank_api", "IPython.display", "pytest"])
 
@@ -23,7 +24,9 @@ def on_ring(world, body, place, *, tokens=None, contexts=lambda: (None, None), s
     answers = PROCESSES.Queue()
     job = cloudpickle.dumps((body, contexts))
     processes = [
-        PROCESSES.Process(target=_rank, args=(job, number, addresses, (tokens or [TOKEN] * world)[number], listener, answers))
+        PROCESSES.Process(
+            target=_rank, args=(job, number, addresses, (tokens or [TOKEN] * world)[number], listener, answers)
+        )
         for number, (listener, _) in enumerate(listeners)
     ]
     for process in processes:
