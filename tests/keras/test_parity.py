@@ -415,6 +415,41 @@ def test_mixed_precision_within_its_own_rounding(policy):
         assert ended.result["h.loss"][-1] == pytest.approx(expected["h.loss"][-1], rel=0.02)
 
 
+def test_variance_is_found_far_from_zero():
+    # as raw features are, before any scaling: a difference of squares would leave nothing of it
+    def case():
+        model = keras.Sequential([keras.Input((12,)), layers.BatchNormalization(), layers.Dense(2)])
+        model.compile("sgd", crossentropy())
+        return fitted(model, 1024 + X, Y, batch_size=30, epochs=4, verbose=0)
+
+    expected = plain(case)
+    for ended in ranks(case, 2):
+        # the numbers themselves have three digits after the point
+        assert distance(expected, ended.result) < 1e-3
+
+
+def test_numbers_of_64_bits_stay_what_they_are():
+    def case():
+        keras.config.set_floatx("float64")
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                layers.Conv2D(4, 3, activation="relu"),
+                layers.BatchNormalization(),
+                layers.MaxPooling2D(),
+                layers.Flatten(),
+                layers.Dense(2),
+            ]
+        )
+        model.compile("adam", crossentropy(), metrics=["accuracy"])
+        return fitted(model, IMAGES.astype("float64"), Y, batch_size=29, epochs=4, verbose=0)
+
+    expected = plain(case)
+    assert expected["w0"].dtype == "float64"
+    for ended in ranks(case, 2):
+        assert distance(expected, ended.result) < 1e-12
+
+
 CASES = [value for name, value in list(globals().items()) if name.startswith("case_")]
 THREE = {
     "case_batchnorm_uneven",

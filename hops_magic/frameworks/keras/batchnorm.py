@@ -26,28 +26,32 @@ def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollec
     import tensorflow as tf
 
     axes = layer._reduction_axes
-    values = tf.cast(inputs, tf.float32)
-    # sums of squares lose digits when the mean is large: count from the moving mean, which all ranks share
-    shape = [1] * len(values.shape)
-    shape[layer.axis] = values.shape[layer.axis]
-    origin = tf.reshape(tf.cast(tf.stop_gradient(layer.moving_mean.value), tf.float32), shape)
-    shifted = values - origin
+    values = tf.cast(inputs, _at_least(tf.float32, inputs.dtype))
+    along = [1] * len(values.shape)
+    along[layer.axis] = values.shape[layer.axis]
     if mask is not None:
-        chosen = tf.cast(tf.broadcast_to(tf.expand_dims(tf.cast(mask, tf.float32), -1), tf.shape(values)), tf.float32)
-        shifted = shifted * chosen
+        chosen = tf.cast(tf.broadcast_to(tf.expand_dims(mask, -1), tf.shape(values)), values.dtype)
         count = tf.reduce_sum(chosen, axes)
     else:
-        each = tf.cast(tf.reduce_prod([tf.shape(values)[axis] for axis in axes]), tf.float32)
-        count = tf.fill([shape[layer.axis]], each)
-    total = tf.reduce_sum(shifted, axes)
-    squares = tf.reduce_sum(tf.square(shifted), axes)
-    counted = tf.stack([total, squares, tf.stop_gradient(count)]) * rows.are_any
-    summed = collective.differentiable_sum(counted, rows)
-    divisor = summed[2] + (layer_epsilon() if mask is not None else 0.0)
-    mean = tf.math.divide_no_nan(summed[0], divisor)
-    variance = tf.maximum(tf.math.divide_no_nan(summed[1], divisor) - tf.square(mean), 0.0)
-    mean = mean + tf.reshape(origin, [-1])
+        chosen = tf.ones([], values.dtype)
+        each = tf.cast(tf.reduce_prod([tf.shape(values)[axis] for axis in axes]), values.dtype)
+        count = tf.fill([along[layer.axis]], each)
+    center = tf.math.divide_no_nan(tf.reduce_sum(values * chosen, axes), count)
+    spread = tf.reduce_sum(tf.square(values - tf.reshape(center, along)) * chosen, axes)
+    # a difference of squares loses digits where the mean is large: between ranks, there are enough of them
+    count, center, spread = (tf.cast(number, tf.float64) for number in (tf.stop_gradient(count), center, spread))
+    own = tf.stack([count, count * center, spread + count * tf.square(center)])
+    summed = collective.differentiable_sum(own * tf.cast(rows.are_any, tf.float64), rows)
+    divisor = summed[0] + (layer_epsilon() if mask is not None else 0.0)
+    mean = tf.math.divide_no_nan(summed[1], divisor)
+    # about the mean, which is not that of the values where the divisor is not their number
+    about = summed[2] - 2 * mean * summed[1] + tf.square(mean) * summed[0]
+    variance = tf.maximum(tf.math.divide_no_nan(about, divisor), 0.0)
     return tf.cast(mean, inputs.dtype), tf.cast(variance, inputs.dtype)
+
+
+def _at_least(narrowest: Any, dtype: Any) -> Any:
+    return dtype if dtype.size > narrowest.size else narrowest
 
 
 def layer_epsilon() -> float:

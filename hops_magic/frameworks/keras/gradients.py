@@ -40,7 +40,7 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list
 
     present = [index for index, gradient in enumerate(gradients) if gradient is not None]
     rows = current_rows()
-    weight = tf.convert_to_tensor((rows or loop_rows(collective.world_size)).weight, tf.float32)
+    weight = tf.convert_to_tensor((rows or loop_rows(collective.world_size)).weight, tf.float64)
     reduced = list(gradients)
     for index in present:
         if isinstance(gradients[index], tf.IndexedSlices):

@@ -25,7 +25,10 @@ from hops_magic.frameworks.keras.agreement import FINGERPRINT_SIZE, all_alike, f
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a step: scalar float32 tensors, and the fingerprint of its global batch, if there is one."""
+    """Rows of a step, and the fingerprint of its global batch, if there is one.
+
+    They are scalar float64 tensors, so that shares are exact for models of that type too.
+    """
 
     local: Any
     total: Any
@@ -212,7 +215,7 @@ def sharded(
         if not trains:  # a step that trains compares at once, with its gradients
             tensors.note_fed(mine)
         with (
-            _entered(Rows(tf.cast(end - start, tf.float32), tf.cast(total, tf.float32), mine)),
+            _entered(Rows(tf.cast(end - start, tf.float64), tf.cast(total, tf.float64), mine)),
             _unmoved(states, unless=end > start),
         ):
             return step(local)
