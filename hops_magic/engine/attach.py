@@ -102,6 +102,7 @@ def _probe() -> Any:
     # a nested function travels by value: the other side may have no hops_magic to import it from
     def packages() -> dict[str, str]:
         import importlib.metadata
+        import importlib.util
         import platform
 
         found = {"python": platform.python_version()}
@@ -109,7 +110,9 @@ def _probe() -> Any:
             try:
                 found[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
-                continue
+                # ours may be used from its source folder
+                if name == "hops_magic" and importlib.util.find_spec(name):
+                    found[name] = importlib.import_module(name).__version__
         return found
 
     return packages

@@ -132,7 +132,8 @@ class RankHost(WorkerPlugin):
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         # without GPUs, TensorFlow's search for them ends in lines that look like errors
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "2" if self.gpus else "3"}
-        self._env = {**quiet, **env}
+        kept = {"TF_XLA_FLAGS": _keeping_programs(Path(worker.local_directory) / "xla")} if self.gpus else {}
+        self._env = {**quiet, **kept, **env}
         self.nursery = Nursery((*_ALWAYS, *preload_modules()), self._env)
         self._light: dict[tuple[str, ...], Nursery] = {}
         self._standing_by: dict[str, Nursery] = {}
@@ -342,3 +343,14 @@ def _gpus() -> tuple[int, ...]:
     """The GPU of a Dask-CUDA worker: the first of ``CUDA_VISIBLE_DEVICES``, which Dask-CUDA rotates for each worker."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return (int(first),) if first.isdigit() else ()
+
+
+def _keeping_programs(folder: Path) -> str:
+    """TensorFlow's flags with a folder for what XLA compiled: on a GPU Keras compiles a rank of its own, for many seconds.
+
+    Trials of a study train much the same program, each in a process of its own. The folder goes with the worker.
+    """
+    given = os.environ.get("TF_XLA_FLAGS", "")
+    if "tf_xla_persistent_cache_directory" in given:
+        return given
+    return f"{given} --tf_xla_persistent_cache_directory={folder}".strip()

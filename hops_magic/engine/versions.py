@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import sys
 from collections.abc import Mapping
 
 from hops_magic.errors import VersionMismatchError
@@ -16,7 +17,8 @@ _AGREE = {"python": 2, "dask": 3, "distributed": 3, "cloudpickle": 2, "hops_magi
 
 def installed() -> dict[str, str]:
     """Versions here, without importing anything; what is not installed is left out."""
-    found = {"python": platform.python_version()}
+    # ours has no metadata where it is used from its source folder
+    found = {"python": platform.python_version(), "hops_magic": str(sys.modules["hops_magic"].__version__)}
     for name in _AGREE:
         if name != "python":
             try:

@@ -1,5 +1,7 @@
 """Workers that take themselves for GPU workers: what runs may ask for there, and what their ranks see."""
 
+from pathlib import Path
+
 import dask
 import pytest
 
@@ -69,3 +71,18 @@ def test_plain_python_may_have_several_gpus_for_each_of_several_ranks(launch):
     # Keras is refused with what trains the same; here only the slots say no
     with pytest.raises(OptionError, match="workers must be at most 1 "):
         launch("1", workers=2, gpus_per_rank=2)
+
+
+def test_what_xla_compiles_is_kept_for_the_next_process_of_the_worker(launch, gpu_cluster):
+    source = """
+import os
+import tensorflow as tf
+tf.function(lambda x: 2 * x, jit_compile=True)(1.0)
+os.environ["TF_XLA_FLAGS"]
+"""
+    handle = launch(source, workers=1)
+    flags = collect(handle, {}, follow(handle)).value
+    folders = gpu_cluster.client.run(lambda dask_worker: dask_worker.local_directory).values()
+    (folder,) = [Path(folder) for folder in folders if folder in flags]
+    assert flags == f"--tf_xla_persistent_cache_directory={folder}/xla"
+    assert list((folder / "xla").iterdir())

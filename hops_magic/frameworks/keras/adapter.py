@@ -44,6 +44,9 @@ class KerasFramework:
         tf.config.threading.set_intra_op_parallelism_threads(context.threads)
         # a thread that waits for peers must never be the only one
         tf.config.threading.set_inter_op_parallelism_threads(max(2, context.threads))
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+            with _stderr_away():  # the search for GPUs that are hidden ends in a line that looks like an error
+                tf.config.list_physical_devices("GPU")
         keras.utils.set_random_seed(context.seed % 2**31)
 
         from hops_magic.frameworks.keras import leaving_out, trainer
@@ -76,6 +79,19 @@ class KerasFramework:
                 _keep_model(context, session.last_model)
         finally:
             patches.undo()
+
+
+@contextmanager
+def _stderr_away() -> Iterator[None]:
+    """What libraries write on stderr in this time is lost; Python's own goes the same way."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _keep_generated_code(patches: Any, folder: Path) -> None:
