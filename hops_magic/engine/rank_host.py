@@ -130,8 +130,8 @@ class RankHost(WorkerPlugin):
         slots = int(worker.state.total_resources.get("slot", 0)) or max(1, len(self.gpus))
         threads = str(max(1, worker.state.nthreads // slots))
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        # without GPUs, TensorFlow's search for them ends in lines that look like errors
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "2" if self.gpus else "3"}
+        # TensorFlow writes lines that look like errors: when it finds no GPU, and when it reads what XLA compiled before
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
         kept = {"TF_XLA_FLAGS": _keeping_programs(Path(worker.local_directory) / "xla")} if self.gpus else {}
         self._env = {**quiet, **kept, **env}
         self.nursery = Nursery((*_ALWAYS, *preload_modules()), self._env)

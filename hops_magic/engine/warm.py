@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -85,7 +86,10 @@ def _reap(channel: socket.socket) -> None:
 
 
 def _fork(channel: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # the one thread that imports start is jemalloc's, which knows how to be forked
+        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         _become_rank(channel, descriptors)
     # from both sides: no moment in which a signal to the group would miss it

@@ -37,7 +37,7 @@ def gpu_cluster(home, tmp_path_factory):
 def launch(gpu_cluster, tmp_path):
     def launch(source, **options):
         surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
-        return start(gpu_cluster, prepare(source, {}, DistributedOptions(framework="none", **options), surroundings))
+        return start(gpu_cluster, prepare(source, {}, DistributedOptions(**{"framework": "none", **options}), surroundings))
 
     return launch
 
@@ -71,6 +71,13 @@ def test_plain_python_may_have_several_gpus_for_each_of_several_ranks(launch):
     # Keras is refused with what trains the same; here only the slots say no
     with pytest.raises(OptionError, match="workers must be at most 1 "):
         launch("1", workers=2, gpus_per_rank=2)
+
+
+def test_keras_without_the_gpu_it_should_have_says_so(launch):
+    handle = launch("import keras\nkeras.backend.backend()", workers=1, framework="keras")
+    trained = collect(handle, {}, follow(handle))
+    (warning,) = trained.run.warnings
+    assert "TensorFlow finds no GPU where the ranks have one, and trains on the CPU" in warning
 
 
 def test_what_xla_compiles_is_kept_for_the_next_process_of_the_worker(launch, gpu_cluster):

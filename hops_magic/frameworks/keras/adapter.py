@@ -14,6 +14,12 @@ from typing import Any
 from hops_magic.errors import UnsupportedError, first_sentence
 from hops_magic.frameworks.ablating import current_ablation
 from hops_magic.frameworks.context import RankContext
+from hops_magic.runs.events import Warned
+
+_NO_GPU_FOUND = (
+    "TensorFlow finds no GPU where the ranks have one, and trains on the CPU: "
+    "is hops_magic[cuda] installed there, and does nvidia-smi work?"
+)
 
 
 class KerasFramework:
@@ -44,9 +50,8 @@ class KerasFramework:
         tf.config.threading.set_intra_op_parallelism_threads(context.threads)
         # a thread that waits for peers must never be the only one
         tf.config.threading.set_inter_op_parallelism_threads(max(2, context.threads))
-        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-            with _stderr_away():  # the search for GPUs that are hidden ends in a line that looks like an error
-                tf.config.list_physical_devices("GPU")
+        if context.gpus and not tf.config.list_physical_devices("GPU"):
+            context.emit(Warned(message=_NO_GPU_FOUND))
         keras.utils.set_random_seed(context.seed % 2**31)
 
         from hops_magic.frameworks.keras import leaving_out, trainer
@@ -79,19 +84,6 @@ class KerasFramework:
                 _keep_model(context, session.last_model)
         finally:
             patches.undo()
-
-
-@contextmanager
-def _stderr_away() -> Iterator[None]:
-    """What libraries write on stderr in this time is lost; Python's own goes the same way."""
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _keep_generated_code(patches: Any, folder: Path) -> None:
@@ -152,7 +144,6 @@ def _backend() -> str:
 def _keep_model(context: RankContext, model: Any) -> None:
     """Leave the model where the record of the run takes it from."""
     from hops_magic.frameworks.keras.pickling import save_model
-    from hops_magic.runs.events import Warned
 
     try:
         save_model(model, context.checkpoint_dir.parent / "model" / "model.keras")
