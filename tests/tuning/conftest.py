@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from clusters import worker_processes
 from studying import ranks_of
 from waiting import wait_until
 
@@ -31,29 +32,7 @@ def own_home(home, monkeypatch):
 
 @pytest.fixture(scope="session")
 def dask_cluster(home, tmp_path_factory):
-    import dask
-    from distributed import LocalCluster
-
-    scratch = tmp_path_factory.mktemp("tuning-scratch")
-    with (
-        dask.config.set(
-            {
-                "temporary-directory": str(scratch),
-                "distributed.worker.daemon": False,
-                "distributed.worker.profile.enabled": False,
-                "distributed.admin.tick.interval": "500ms",
-                # tests kill workers; their nannies start them anew, however long that takes
-                "distributed.deploy.lost-worker-timeout": "10 minutes",
-            }
-        ),
-        LocalCluster(
-            n_workers=3,
-            threads_per_worker=1,
-            dashboard_address=None,
-            memory_limit=0,
-            env={"HOPS_HOME": str(home)},  # of workers that are started anew, too
-        ) as cluster,
-    ):
+    with worker_processes(3, home, tmp_path_factory.mktemp("tuning-scratch")) as cluster:
         yield cluster
 
 

@@ -1,13 +1,14 @@
 /** How runs differ: tables of what is not the same, curves over each other, parallel coordinates. */
-import { useMemo, useState, type ReactNode } from 'react';
+import { useMemo, type ReactNode } from 'react';
 import { useApp, useAsked } from '../app';
 import { path } from '../api/client';
 import type { Comparison, Course, RunRow } from '../api/types';
-import { ChartView, COLOURS } from '../components/ChartView';
+import { ChartView } from '../components/ChartView';
 import { figure } from '../format';
 import type { Chart } from '../charts';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
 import { Line, plain } from '../parts/text';
+import { OfMetric, colourOf, titleOf } from './experiments/compared';
 import { ParallelRuns } from './experiments/ParallelRuns';
 import { TranslatorContext } from '../translate';
 
@@ -60,7 +61,7 @@ function Differences({ found }: { found: Comparison }): ReactNode {
             <th scope="col">{trans.__('Run')}</th>
             {found.runs.map((run, index) => (
               <th scope="col" key={run.run_id}>
-                <i className="hops-swatch" style={{ background: COLOURS[index % COLOURS.length] }} aria-hidden="true" />
+                <i className="hops-swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
                 <button
                   type="button"
                   className="hops-link"
@@ -105,41 +106,17 @@ function Differences({ found }: { found: Comparison }): ReactNode {
 /** The courses of a metric, a line for each run. */
 function Curves({ runs }: { runs: RunRow[] }): ReactNode {
   const { trans } = useApp();
-  const names = useMemo(() => {
-    const counted = new Map<string, number>();
-    runs.forEach(run => {
-      Object.keys(run.metrics).forEach(name => counted.set(name, (counted.get(name) ?? 0) + 1));
-    });
-    return [...counted.keys()].sort((a, b) => (counted.get(b) ?? 0) - (counted.get(a) ?? 0) || a.localeCompare(b));
-  }, [runs]);
-  const [metric, setMetric] = useState<string | null>(null);
-  const shown = metric ?? names.find(name => name === 'val_loss') ?? names[0];
-  if (shown === undefined) {
-    return <Empty title={trans.__('These runs have no metrics')} />;
-  }
   return (
-    <div className="hops-run">
-      <label className="hops-field">
-        {trans.__('Metric')}{' '}
-        <select
-          className="hops-input"
-          value={shown}
-          onChange={event => {
-            setMetric(event.target.value);
-          }}
-        >
-          {names.map(name => (
-            <option key={name} value={name}>
-              {plain(name, 60)}
-            </option>
-          ))}
-        </select>
-      </label>
-      <Overlaid key={shown} runs={runs.slice(0, MOST_CURVES)} metric={shown} />
-      {runs.length > MOST_CURVES && (
-        <p className="hops-faint">{trans.__('The first %1 runs are drawn.', MOST_CURVES)}</p>
+    <OfMetric runs={runs}>
+      {metric => (
+        <>
+          <Overlaid key={metric} runs={runs.slice(0, MOST_CURVES)} metric={metric} />
+          {runs.length > MOST_CURVES && (
+            <p className="hops-faint">{trans.__('The first %1 runs are drawn.', MOST_CURVES)}</p>
+          )}
+        </>
       )}
-    </div>
+    </OfMetric>
   );
 }
 
@@ -181,7 +158,7 @@ export function overlaid(metric: string, runs: RunRow[], courses: (Course | null
         return [];
       }
       const curve = { metric, scope: 'run', series: 0, rank: 0, steps: course.steps, values: course.values };
-      return [{ label: `${plain(run.name, 40)} ${run.run_id.slice(0, 4)}`, curve, colour: index }];
+      return [{ label: titleOf(run), curve, colour: index }];
     })
   };
 }

@@ -1,10 +1,9 @@
-import { useMemo, useState, type ReactNode } from 'react';
+import { useMemo, type ReactNode } from 'react';
 import { useApp } from '../../app';
 import type { RunRow } from '../../api/types';
-import { COLOURS } from '../../components/ChartView';
 import { Parallel, type ParallelLine } from '../../components/study/Parallel';
 import { Empty } from '../../parts/frame';
-import { plain } from '../../parts/text';
+import { OfMetric, colourOf, titleOf } from './compared';
 
 const MOST_AXES = 12;
 const NONE: string[] = [];
@@ -17,35 +16,22 @@ interface RunOfLine {
 /** Runs as lines through their parameters, the metric last. */
 export function ParallelRuns({ runs }: { runs: RunRow[] }): ReactNode {
   const { trans } = useApp();
-  const metrics = useMemo(() => [...new Set(runs.flatMap(run => Object.keys(run.metrics)))].sort(), [runs]);
-  const [chosen, setChosen] = useState<string | null>(null);
-  const metric = chosen ?? metrics.find(name => name === 'val_loss') ?? metrics[0];
   const names = useMemo(() => differing(runs), [runs]);
-  const lines = useMemo(() => (metric === undefined ? [] : linesOf(runs, names, metric)), [runs, names, metric]);
-  if (metric === undefined) {
-    return <Empty title={trans.__('These runs have no metrics')} />;
-  }
   if (!names.length) {
     return <Empty title={trans.__('Their parameters are the same')} />;
   }
   return (
-    <div className="hops-run hops-study">
-      <label className="hops-field">
-        {trans.__('Metric')}{' '}
-        <select
-          className="hops-input"
-          value={metric}
-          onChange={event => {
-            setChosen(event.target.value);
-          }}
-        >
-          {metrics.map(name => (
-            <option key={name} value={name}>
-              {plain(name, 60)}
-            </option>
-          ))}
-        </select>
-      </label>
+    <OfMetric runs={runs} className="hops-study">
+      {metric => <Lines runs={runs} names={names} metric={metric} />}
+    </OfMetric>
+  );
+}
+
+function Lines({ runs, names, metric }: { runs: RunRow[]; names: string[]; metric: string }): ReactNode {
+  const { trans } = useApp();
+  const lines = useMemo(() => linesOf(runs, names, metric), [runs, names, metric]);
+  return (
+    <>
       <div className="hops-legend">
         {lines.map(line => (
           <span key={line.run_id}>
@@ -61,7 +47,7 @@ export function ParallelRuns({ runs }: { runs: RunRow[] }): ReactNode {
         lines={lines}
         label={trans.__('Parallel coordinates of %1 runs', lines.length)}
       />
-    </div>
+    </>
   );
 }
 
@@ -80,10 +66,10 @@ export function linesOf(runs: RunRow[], names: string[], metric: string): (Paral
     }
     const line = {
       run_id: run.run_id,
-      title: `${plain(run.name, 40)} ${run.run_id.slice(0, 4)}`,
+      title: titleOf(run),
       values: Object.fromEntries(names.map(name => [name, valueOf(run.params[name])])),
       metric: value,
-      colour: COLOURS[index % COLOURS.length] ?? '',
+      colour: colourOf(index),
       opacity: 1,
       width: 1.5
     };
