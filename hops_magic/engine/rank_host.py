@@ -132,8 +132,7 @@ class RankHost(WorkerPlugin):
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         # TensorFlow writes lines that look like errors: when it finds no GPU, and when it reads what XLA compiled before
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        kept = {"TF_XLA_FLAGS": _keeping_programs(Path(worker.local_directory) / "xla")} if self.gpus else {}
-        self._env = {**quiet, **kept, **env}
+        self._env = {**quiet, **env, **(_on_gpus(Path(worker.local_directory)) if self.gpus else {})}
         self.nursery = Nursery((*_ALWAYS, *preload_modules()), self._env)
         self._light: dict[tuple[str, ...], Nursery] = {}
         self._standing_by: dict[str, Nursery] = {}
@@ -345,12 +344,13 @@ def _gpus() -> tuple[int, ...]:
     return (int(first),) if first.isdigit() else ()
 
 
-def _keeping_programs(folder: Path) -> str:
-    """TensorFlow's flags with a folder for what XLA compiled: on a GPU Keras compiles a rank of its own, for many seconds.
-
-    Trials of a study train much the same program, each in a process of its own. The folder goes with the worker.
-    """
-    given = os.environ.get("TF_XLA_FLAGS", "")
-    if "tf_xla_persistent_cache_directory" in given:
-        return given
-    return f"{given} --tf_xla_persistent_cache_directory={folder}".strip()
+def _on_gpus(folder: Path) -> dict[str, str]:
+    """TensorFlow's settings for ranks on a GPU, unless the user has some; what they keep goes with the worker."""
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "tf_xla_persistent_cache_directory" not in flags:
+        # Keras compiles a rank of its own there, for many seconds: trials of a study train much the same program, each in a
+        # process of its own
+        flags = f"{flags} --tf_xla_persistent_cache_directory={folder / 'xla'}".strip()
+    # the memory of a rank that was killed comes back late; what another took of it at its start would be all it ever gets
+    grows = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    return {"TF_XLA_FLAGS": flags, "TF_FORCE_GPU_ALLOW_GROWTH": grows}

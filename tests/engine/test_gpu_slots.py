@@ -80,15 +80,16 @@ def test_keras_without_the_gpu_it_should_have_says_so(launch):
     assert "TensorFlow finds no GPU where the ranks have one, and trains on the CPU" in warning
 
 
-def test_what_xla_compiles_is_kept_for_the_next_process_of_the_worker(launch, gpu_cluster):
+def test_ranks_on_gpus_take_memory_as_they_need_it_and_keep_what_xla_compiles(launch, gpu_cluster):
     source = """
 import os
 import tensorflow as tf
 tf.function(lambda x: 2 * x, jit_compile=True)(1.0)
-os.environ["TF_XLA_FLAGS"]
+os.environ["TF_XLA_FLAGS"], os.environ["TF_FORCE_GPU_ALLOW_GROWTH"]
 """
     handle = launch(source, workers=1)
-    flags = collect(handle, {}, follow(handle)).value
+    flags, grows = collect(handle, {}, follow(handle)).value
+    assert grows == "true"
     folders = gpu_cluster.client.run(lambda dask_worker: dask_worker.local_directory).values()
     (folder,) = [Path(folder) for folder in folders if folder in flags]
     assert flags == f"--tf_xla_persistent_cache_directory={folder}/xla"
