@@ -10,10 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 from waiting import in_a_loop
+from watching import job_of
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine import frames
-from hops_magic.engine.job import Job, RankSpec
+from hops_magic.engine.job import RankSpec
 from hops_magic.engine.nursery import Child, Newborn, Nursery
 from hops_magic.engine.rank_process import RankProcess
 from hops_magic.runs.options import DistributedOptions
@@ -26,17 +27,7 @@ WITHIN_S = 30
 def spec(tmp_path):
     surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=1), folder=tmp_path)
     prepared = prepare("while True: pass", {}, DistributedOptions(workers=1, framework="none"), surroundings)
-    job = Job(
-        run_id=prepared.run_id,
-        name="unborn",
-        experiment="default",
-        program=prepared.captured.program,
-        options=prepared.options,
-        framework="none",
-        strategy="none",
-        seed=0,
-        created_at=0.0,
-    )
+    job = job_of(prepared, prepared.run_id)
     return RankSpec(
         job=job,
         attempt=0,

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from waiting import wait_until
+from watching import job_of
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine.cluster import Clusters
-from hops_magic.engine.job import Job, RankSpec
+from hops_magic.engine.job import RankSpec
 from hops_magic.engine.journal import Journal
 from hops_magic.engine.rank import warn_without_common_home
 from hops_magic.engine.submit import cluster_state
@@ -103,17 +104,7 @@ def test_a_stop_does_not_wait_for_data_on_their_way(two_nodes, tmp_path):
 
 def test_ranks_that_do_not_see_the_folder_of_their_run_say_what_that_means(tmp_path):
     prepared = prepare("1", {}, DistributedOptions(framework="none"), Surroundings(origin=CellOrigin(label="In[1]")))
-    job = Job(
-        run_id="r",
-        name="r",
-        experiment="e",
-        program=prepared.captured.program,
-        options=prepared.options,
-        framework="none",
-        strategy="none",
-        seed=0,
-        created_at=0.0,
-    )
+    job = job_of(prepared, "r")
     spec = RankSpec(
         job=job, attempt=0, rank=1, threads=1, gpus=(), addresses=(), token=b"", buffer_dir="", run_dir=str(tmp_path / "run")
     )

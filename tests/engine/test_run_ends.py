@@ -10,12 +10,12 @@ import psutil
 import pytest
 from distributed import Client
 from waiting import wait_until
-from watching import nothing_is_left, until
+from watching import job_of, nothing_is_left, until
 
 from hops_magic.cells.capture import CellOrigin
 from hops_magic.engine import submit as submit_module
 from hops_magic.engine.channel import Follower
-from hops_magic.engine.job import Job, StudyJob
+from hops_magic.engine.job import StudyJob
 from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.submit import attach, cluster_state, live_runs
 from hops_magic.errors import RunFailedError, RunStoppedError
@@ -184,17 +184,7 @@ def test_a_timeout_in_the_queue_is_told(launch):
 def test_a_study_that_ended_and_was_never_fetched_is_conducted_again(cluster, tmp_path):
     surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=1), folder=tmp_path)
     prepared = prepare("1", {}, DistributedOptions(workers=1, framework="none"), surroundings)
-    trial = Job(
-        run_id="unfetched",
-        name="trial",
-        experiment="default",
-        program=prepared.captured.program,
-        options=prepared.options,
-        framework="none",
-        strategy="none",
-        seed=0,
-        created_at=0.0,
-    )
+    trial = job_of(prepared, "unfetched")
 
     def conducted(reason):
         async def conduct(services):

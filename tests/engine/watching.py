@@ -1,9 +1,10 @@
-"""Facts about runs on a cluster, to be waited for."""
+"""Runs as the tests of the engine look at them: facts to be waited for, and jobs without a cluster."""
 
 from pathlib import Path
 
 import psutil
 
+from hops_magic.engine.job import Job
 from hops_magic.engine.submit import cluster_state
 
 
@@ -24,4 +25,19 @@ def nothing_is_left(cluster, home, pids=()):
         and not state["queue"]
         and not any(psutil.pid_exists(pid) for pid in pids)
         and not any(list(node.iterdir()) for node in nodes if node.exists())
+    )
+
+
+def job_of(prepared, run_id):
+    """The job of a prepared run of plain Python, to be given to a part of the engine directly."""
+    return Job(
+        run_id=run_id,
+        name=run_id,
+        experiment="default",
+        program=prepared.captured.program,
+        options=prepared.options,
+        framework="none",
+        strategy="none",
+        seed=0,
+        created_at=0.0,
     )

@@ -1,8 +1,9 @@
 /** Runs and studies, newest first and live. */
-import { useCallback, useState, type ReactNode } from 'react';
+import { useState, type ReactNode } from 'react';
 import { useAction, useApp, useAsked, useRested } from '../app';
 import { path } from '../api/client';
 import type { ExperimentRow, Page, RunPage, RunRow } from '../api/types';
+import { ChosenBar, useChosen } from '../parts/chosen';
 import { Connection, Empty, Loaded, Snippet } from '../parts/frame';
 import { Rows } from '../parts/grid';
 import { usePages } from '../parts/paged';
@@ -29,7 +30,8 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
   const [experiment, setExperiment] = useState(first);
   const [state, setState] = useState<State | typeof DELETED | ''>('');
   const [sort, setSort] = useState('-started');
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const selection = useChosen(MOST_COMPARED);
+  const { chosen, choose } = selection;
   const rested = useRested(text);
   const experiments = useAsked('experiments', api => api.get<Page<ExperimentRow>>('/experiments'), ['runs']);
   const isAsked = Boolean(rested || experiment || state);
@@ -52,15 +54,6 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
     ['runs'],
     run => run.run_id
   );
-  const choose = useCallback((run: RunRow) => {
-    setChosen(before => {
-      const after = new Set(before);
-      if (!after.delete(run.run_id) && after.size < MOST_COMPARED) {
-        after.add(run.run_id);
-      }
-      return after;
-    });
-  }, []);
   return (
     <section className="hops-section" aria-label={trans.__('Experiments')}>
       <Connection />
@@ -144,14 +137,16 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
                 app.open(run.kind === 'study' ? 'study' : 'run', run.run_id);
               }}
               isChosen={run => chosen.has(run.run_id)}
-              onChoose={choose}
+              onChoose={run => {
+                choose(run.run_id);
+              }}
               render={run => (
                 <RunLine
                   run={run}
                   now={now}
                   isChosen={chosen.has(run.run_id)}
                   onChoose={() => {
-                    choose(run);
+                    choose(run.run_id);
                   }}
                   onStop={app.isReadOnly ? null : () => act(() => app.api.post(path`/runs/${run.run_id}/stop`))}
                   onRestore={app.isReadOnly ? null : () => act(() => app.api.post(path`/runs/${run.run_id}/restore`))}
@@ -170,30 +165,18 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
           )
         }
       </Loaded>
-      {chosen.size > 0 && (
-        <div className="hops-bar-bottom" role="toolbar" aria-label={trans.__('Chosen runs')}>
-          <span>{trans.__('%1 chosen', chosen.size)}</span>
-          <button
-            type="button"
-            className="hops-button hops-primary"
-            disabled={chosen.size < 2}
-            onClick={() => {
-              app.open('compare', [...chosen].join(','));
-            }}
-          >
-            {trans.__('Compare')}
-          </button>
-          <button
-            type="button"
-            className="hops-button"
-            onClick={() => {
-              setChosen(new Set());
-            }}
-          >
-            {trans.__('Clear')}
-          </button>
-        </div>
-      )}
+      <ChosenBar label={trans.__('Chosen runs')} of={selection}>
+        <button
+          type="button"
+          className="hops-button hops-primary"
+          disabled={chosen.size < 2}
+          onClick={() => {
+            app.open('compare', [...chosen].join(','));
+          }}
+        >
+          {trans.__('Compare')}
+        </button>
+      </ChosenBar>
     </section>
   );
 }

@@ -1,9 +1,10 @@
 /** Feature groups, their features, and training datasets; searched as one types. */
-import { useCallback, useState, type ReactNode } from 'react';
+import { useState, type ReactNode } from 'react';
 import { useApp, useAsked, useRested } from '../app';
 import { path } from '../api/client';
 import type { GroupDetail, GroupRow, Hit, Page } from '../api/types';
 import { whole } from '../format';
+import { ChosenBar, useChosen, type Chosen } from '../parts/chosen';
 import { Connection, Empty, Loaded, Problem, Snippet } from '../parts/frame';
 import { Rows } from '../parts/grid';
 import { usePages } from '../parts/paged';
@@ -18,26 +19,15 @@ const HIT_HEIGHT = 40;
 
 const EXAMPLE = `%features save df --group teams --key team_id`;
 
-interface Choosing {
-  chosen: ReadonlySet<string>;
-  choose: (name: string) => void;
-}
+type Choosing = Pick<Chosen, 'chosen' | 'choose'>;
 
 export function FeaturesSection(): ReactNode {
   const app = useApp();
   const { trans } = app;
   const [text, setText] = useState('');
   const rested = useRested(text.trim());
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
-  const choose = useCallback((name: string) => {
-    setChosen(before => {
-      const after = new Set(before);
-      if (!after.delete(name)) {
-        after.add(name);
-      }
-      return after;
-    });
-  }, []);
+  const selection = useChosen();
+  const { chosen, choose } = selection;
   return (
     <section className="hops-section" aria-label={trans.__('Features')}>
       <Connection />
@@ -54,30 +44,18 @@ export function FeaturesSection(): ReactNode {
         />
       </div>
       {rested ? <Hits text={rested} chosen={chosen} choose={choose} /> : <Groups chosen={chosen} choose={choose} />}
-      {chosen.size > 0 && (
-        <div className="hops-bar-bottom" role="toolbar" aria-label={trans.__('Chosen features')}>
-          <span>{trans.__('%1 chosen', chosen.size)}</span>
-          <button
-            type="button"
-            className="hops-button hops-primary"
-            title={getCode(chosen)}
-            onClick={() => {
-              (app.insertCode ?? app.copy)(getCode(chosen));
-            }}
-          >
-            {app.insertCode ? trans.__('Insert %features get') : trans.__('Copy %features get')}
-          </button>
-          <button
-            type="button"
-            className="hops-button"
-            onClick={() => {
-              setChosen(new Set());
-            }}
-          >
-            {trans.__('Clear')}
-          </button>
-        </div>
-      )}
+      <ChosenBar label={trans.__('Chosen features')} of={selection}>
+        <button
+          type="button"
+          className="hops-button hops-primary"
+          title={getCode(chosen)}
+          onClick={() => {
+            (app.insertCode ?? app.copy)(getCode(chosen));
+          }}
+        >
+          {app.insertCode ? trans.__('Insert %features get') : trans.__('Copy %features get')}
+        </button>
+      </ChosenBar>
     </section>
   );
 }
