@@ -5,6 +5,7 @@ import { path } from '../api/client';
 import type { GroupDetail as Group, StatisticsDocument, Table, ValidationDocument } from '../api/types';
 import { whole } from '../format';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
+import { DataTable, ofNumbers } from '../parts/table';
 import { Age, Line, plain } from '../parts/text';
 import { getCode, groupName } from './features/code';
 import { Commits } from './features/Commits';
@@ -250,38 +251,31 @@ function Validation({ group }: { group: Group }): ReactNode {
       {found => (
         <div className="hops-stack">
           {found.results.length ? (
-            <div className="hops-scroll">
-              <table className="hops-table">
-                <thead>
-                  <tr>
-                    <th scope="col">{trans.__('Rule')}</th>
-                    <th scope="col">{trans.__('Now')}</th>
-                    <th scope="col" className="hops-number">
-                      {trans.__('Rows that break it')}
-                    </th>
-                    <th scope="col">{trans.__('For example')}</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {found.results.map(result => (
-                    <tr key={result.rule}>
-                      <th scope="row">
-                        <Line text={result.rule} />
-                      </th>
-                      <td>
-                        <span className={`hops-verdict hops-verdict-${result.passed ? 'stable' : 'major'}`}>
-                          {result.passed ? trans.__('holds') : trans.__('broken')}
-                        </span>
-                      </td>
-                      <td className="hops-number">{whole(result.failing)}</td>
-                      <td>
-                        <Line text={result.found || result.samples.map(sample => JSON.stringify(sample)).join(' ')} />
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <DataTable
+              heads={[
+                trans.__('Rule'),
+                trans.__('Now'),
+                ofNumbers(trans.__('Rows that break it')),
+                trans.__('For example')
+              ]}
+            >
+              {found.results.map(result => (
+                <tr key={result.rule}>
+                  <th scope="row">
+                    <Line text={result.rule} />
+                  </th>
+                  <td>
+                    <span className={`hops-verdict hops-verdict-${result.passed ? 'stable' : 'major'}`}>
+                      {result.passed ? trans.__('holds') : trans.__('broken')}
+                    </span>
+                  </td>
+                  <td className="hops-number">{whole(result.failing)}</td>
+                  <td>
+                    <Line text={result.found || result.samples.map(sample => JSON.stringify(sample)).join(' ')} />
+                  </td>
+                </tr>
+              ))}
+            </DataTable>
           ) : (
             <Empty title={trans.__('This group has no rules')}>
               <p className="hops-faint">{trans.__('%features rules adds some: see its -h.')}</p>

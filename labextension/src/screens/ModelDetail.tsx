@@ -6,6 +6,7 @@ import type { Page, VersionRow } from '../api/types';
 import { amount, figure } from '../format';
 import { Doing } from '../parts/doing';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
+import { DataTable, ofNumbers } from '../parts/table';
 import { Age, Line, plain } from '../parts/text';
 import { LineagePicture } from './lineage/LineagePicture';
 
@@ -80,33 +81,22 @@ function Versions({ versions }: { versions: VersionRow[] }): ReactNode {
   const { trans } = useApp();
   const metrics = [...new Set(versions.flatMap(version => Object.keys(version.metrics)))].slice(0, MOST_METRICS);
   return (
-    <div className="hops-scroll">
-      <table className="hops-table">
-        <thead>
-          <tr>
-            <th scope="col">{trans.__('Version')}</th>
-            <th scope="col">{trans.__('Aliases')}</th>
-            {metrics.map(name => (
-              <th scope="col" key={name} className="hops-number">
-                <Line text={name} />
-              </th>
-            ))}
-            <th scope="col">{trans.__('Made by')}</th>
-            <th scope="col">{trans.__('From')}</th>
-            <th scope="col">{trans.__('When')}</th>
-            <th scope="col" className="hops-number">
-              {trans.__('Size')}
-            </th>
-            <th scope="col">{trans.__('Actions')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {versions.map(version => (
-            <Version key={version.version} version={version} metrics={metrics} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <DataTable
+      heads={[
+        trans.__('Version'),
+        trans.__('Aliases'),
+        ...metrics.map(name => ({ head: <Line text={name} />, key: `metric ${name}`, isNumber: true })),
+        trans.__('Made by'),
+        trans.__('From'),
+        trans.__('When'),
+        ofNumbers(trans.__('Size')),
+        trans.__('Actions')
+      ]}
+    >
+      {versions.map(version => (
+        <Version key={version.version} version={version} metrics={metrics} />
+      ))}
+    </DataTable>
   );
 }
 

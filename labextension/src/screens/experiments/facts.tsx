@@ -4,6 +4,7 @@ import { useApp } from '../../app';
 import type { RunDetail } from '../../api/types';
 import { amount } from '../../format';
 import { Empty } from '../../parts/frame';
+import { DataTable, ofNumbers } from '../../parts/table';
 import { Line, plain } from '../../parts/text';
 
 /** Names and values; a value that is an object is shown as its parts. */
@@ -48,36 +49,22 @@ export function Captured({ rows }: { rows: RunDetail['captured'] }): ReactNode {
     return <Empty title={trans.__('Nothing travelled from the notebook')} />;
   }
   return (
-    <div className="hops-scroll">
-      <table className="hops-table">
-        <thead>
-          <tr>
-            <th scope="col">{trans.__('Name')}</th>
-            <th scope="col">{trans.__('Type')}</th>
-            <th scope="col" className="hops-number">
-              {trans.__('Size')}
-            </th>
-            <th scope="col">{trans.__('How it travelled')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map(row => (
-            <tr key={row.name}>
-              <th scope="row">
-                <Line text={row.name} />
-              </th>
-              <td>
-                <Line text={row.type} />
-              </td>
-              <td className="hops-number">{row.size_bytes === null ? '' : amount(row.size_bytes)}</td>
-              <td>
-                <Line text={row.how} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <DataTable heads={[trans.__('Name'), trans.__('Type'), ofNumbers(trans.__('Size')), trans.__('How it travelled')]}>
+      {rows.map(row => (
+        <tr key={row.name}>
+          <th scope="row">
+            <Line text={row.name} />
+          </th>
+          <td>
+            <Line text={row.type} />
+          </td>
+          <td className="hops-number">{row.size_bytes === null ? '' : amount(row.size_bytes)}</td>
+          <td>
+            <Line text={row.how} />
+          </td>
+        </tr>
+      ))}
+    </DataTable>
   );
 }
 

@@ -5,6 +5,7 @@ import { path } from '../../api/client';
 import type { CommitRow, DiffDocument, DriftDocument, Page, Table } from '../../api/types';
 import { figure, whole } from '../../format';
 import { Empty, Loaded } from '../../parts/frame';
+import { DataTable, ofNumbers } from '../../parts/table';
 import { Age, Line, plain } from '../../parts/text';
 import { Grid } from './Grid';
 
@@ -23,81 +24,74 @@ export function Commits({ group }: { group: string }): ReactNode {
         const before = ends.before ?? items[1]?.number ?? null;
         return (
           <div className="hops-stack">
-            <div className="hops-scroll">
-              <table className="hops-table">
-                <thead>
-                  <tr>
-                    <th scope="col">{trans.__('From')}</th>
-                    <th scope="col">{trans.__('To')}</th>
-                    <th scope="col">{trans.__('Commit')}</th>
-                    <th scope="col">{trans.__('When')}</th>
-                    <th scope="col">{trans.__('What')}</th>
-                    <th scope="col" className="hops-number">
-                      {trans.__('Rows')}
-                    </th>
-                    <th scope="col">{trans.__('Who')}</th>
-                    <th scope="col">{trans.__('Source')}</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {items.map(commit => (
-                    <tr key={commit.number}>
-                      <td>
-                        <input
-                          type="radio"
-                          name={`before ${group}`}
-                          aria-label={trans.__('Compare from commit %1', commit.number)}
-                          checked={commit.number === before}
-                          onChange={() => {
-                            setEnds({ before: commit.number, after });
-                          }}
-                        />
-                      </td>
-                      <td>
-                        <input
-                          type="radio"
-                          name={`after ${group}`}
-                          aria-label={trans.__('Compare to commit %1', commit.number)}
-                          checked={commit.number === after}
-                          onChange={() => {
-                            setEnds({ before, after: commit.number });
-                          }}
-                        />
-                      </td>
-                      <th scope="row">{commit.number}</th>
-                      <td>
-                        <Age at={commit.at} />
-                      </td>
-                      <td>
-                        {plain(commit.operation)}{' '}
-                        <span className="hops-figure hops-faint">
-                          {`+${whole(commit.rows_added)} ~${whole(commit.rows_changed)} −${whole(commit.rows_removed)}`}
-                        </span>
-                      </td>
-                      <td className="hops-number">{whole(commit.rows)}</td>
-                      <td>
-                        <Line text={commit.author} />
-                      </td>
-                      <td>
-                        {commit.run_id ? (
-                          <button
-                            type="button"
-                            className="hops-link"
-                            onClick={() => {
-                              open('run', commit.run_id);
-                            }}
-                          >
-                            {plain(commit.run_id, 12)}
-                          </button>
-                        ) : (
-                          <Line text={commit.source} />
-                        )}
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <DataTable
+              heads={[
+                trans.__('From'),
+                trans.__('To'),
+                trans.__('Commit'),
+                trans.__('When'),
+                trans.__('What'),
+                ofNumbers(trans.__('Rows')),
+                trans.__('Who'),
+                trans.__('Source')
+              ]}
+            >
+              {items.map(commit => (
+                <tr key={commit.number}>
+                  <td>
+                    <input
+                      type="radio"
+                      name={`before ${group}`}
+                      aria-label={trans.__('Compare from commit %1', commit.number)}
+                      checked={commit.number === before}
+                      onChange={() => {
+                        setEnds({ before: commit.number, after });
+                      }}
+                    />
+                  </td>
+                  <td>
+                    <input
+                      type="radio"
+                      name={`after ${group}`}
+                      aria-label={trans.__('Compare to commit %1', commit.number)}
+                      checked={commit.number === after}
+                      onChange={() => {
+                        setEnds({ before, after: commit.number });
+                      }}
+                    />
+                  </td>
+                  <th scope="row">{commit.number}</th>
+                  <td>
+                    <Age at={commit.at} />
+                  </td>
+                  <td>
+                    {plain(commit.operation)}{' '}
+                    <span className="hops-figure hops-faint">
+                      {`+${whole(commit.rows_added)} ~${whole(commit.rows_changed)} −${whole(commit.rows_removed)}`}
+                    </span>
+                  </td>
+                  <td className="hops-number">{whole(commit.rows)}</td>
+                  <td>
+                    <Line text={commit.author} />
+                  </td>
+                  <td>
+                    {commit.run_id ? (
+                      <button
+                        type="button"
+                        className="hops-link"
+                        onClick={() => {
+                          open('run', commit.run_id);
+                        }}
+                      >
+                        {plain(commit.run_id, 12)}
+                      </button>
+                    ) : (
+                      <Line text={commit.source} />
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </DataTable>
             {before !== null && after !== null && before < after ? (
               <>
                 <Difference group={group} before={before} after={after} />
@@ -164,42 +158,33 @@ function DriftTable({ group, before, after }: Between): ReactNode {
               {trans.__('Drift')}{' '}
               <span className={`hops-verdict hops-verdict-${plain(drift.verdict)}`}>{plain(drift.verdict)}</span>
             </h3>
-            <div className="hops-scroll">
-              <table className="hops-table">
-                <thead>
-                  <tr>
-                    <th scope="col">{trans.__('Feature')}</th>
-                    <th scope="col">{trans.__('Verdict')}</th>
-                    <th scope="col" className="hops-number">
-                      PSI
-                    </th>
-                    <th scope="col" className="hops-number">
-                      KS
-                    </th>
-                    <th scope="col">{trans.__('Before and after')}</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {drift.columns.map(column => (
-                    <tr key={column.name}>
-                      <th scope="row">
-                        <Line text={column.name} />
-                      </th>
-                      <td>
-                        <span className={`hops-verdict hops-verdict-${plain(column.verdict)}`}>
-                          {plain(column.verdict)}
-                        </span>
-                      </td>
-                      <td className="hops-number">{figure(column.psi)}</td>
-                      <td className="hops-number">{figure(column.ks)}</td>
-                      <td>
-                        <Pairs bins={column.bins} label={trans.__('Shares of %1 before and after', column.name)} />
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <DataTable
+              heads={[
+                trans.__('Feature'),
+                trans.__('Verdict'),
+                ofNumbers('PSI'),
+                ofNumbers('KS'),
+                trans.__('Before and after')
+              ]}
+            >
+              {drift.columns.map(column => (
+                <tr key={column.name}>
+                  <th scope="row">
+                    <Line text={column.name} />
+                  </th>
+                  <td>
+                    <span className={`hops-verdict hops-verdict-${plain(column.verdict)}`}>
+                      {plain(column.verdict)}
+                    </span>
+                  </td>
+                  <td className="hops-number">{figure(column.psi)}</td>
+                  <td className="hops-number">{figure(column.ks)}</td>
+                  <td>
+                    <Pairs bins={column.bins} label={trans.__('Shares of %1 before and after', column.name)} />
+                  </td>
+                </tr>
+              ))}
+            </DataTable>
           </section>
         ) : (
           <Empty title={trans.__('There is no feature to compare')} />
