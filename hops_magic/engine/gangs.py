@@ -18,7 +18,7 @@ class Slots:
         Identity of its machine: workers that share it share memory and local sockets.
     count : int
         Ranks that may run there at once.
-    gpus : tuple of int
+    gpus : tuple of str
         GPUs of the worker, one per slot; empty on CPUs.
     threads : int
         CPU threads of the worker, shared by its slots.
@@ -27,7 +27,7 @@ class Slots:
     worker: str
     host: str
     count: int
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
     threads: int = 1
 
 

@@ -145,7 +145,7 @@ class RankSpec:
     attempt: int
     rank: int
     threads: int
-    gpus: tuple[int, ...]
+    gpus: tuple[str, ...]
     addresses: tuple[Any, ...]
     token: bytes
     buffer_dir: str
@@ -157,7 +157,7 @@ class RankSpec:
         """Return the variables that a rank's process sets for itself and what it starts."""
         env = {"HOPS_RUN_ID": self.job.run_id, "HOPS_RANK": str(self.rank), "PYTHONUNBUFFERED": "1"}
         if self.gpus:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.gpus))
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         elif self.job.options.gpus_per_rank == 0:
             env["CUDA_VISIBLE_DEVICES"] = ""  # those that the rank's worker may use
         return env

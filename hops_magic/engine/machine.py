@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hops_magic.errors import OptionError
@@ -103,23 +105,42 @@ def check_gpus(gpus: tuple[str, ...], workers: int) -> None:
 
 def visible_gpus() -> tuple[str, ...]:
     """Return the NVIDIA GPUs of this process, without touching any of them; none without a driver."""
-    try:
+    with _driver() as is_there:
+        if not is_there:
+            return ()
         import pynvml
-    except ImportError:
-        return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        installed = range(pynvml.nvmlDeviceGetCount())
+
         chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
         if chosen is None:
-            return tuple(str(index) for index in installed)
+            return tuple(str(index) for index in range(pynvml.nvmlDeviceGetCount()))
         named = [part.strip() for part in chosen.split(",")]
         return tuple(_index(name) for name in named if name and name != "-1")
+
+
+def gpus_of_worker() -> tuple[str, ...]:
+    """Return the GPU of a Dask-CUDA worker, which has its own first in ``CUDA_VISIBLE_DEVICES``; none of other workers."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if not (first.isdigit() or first.startswith(("GPU-", "MIG-"))):
+        return ()
+    with _driver() as is_there:
+        return (_index(first) if is_there else first,)
+
+
+@contextlib.contextmanager
+def _driver() -> Iterator[bool]:
+    """Whether NVIDIA's library answers, in the time of the block."""
+    is_there = False
+    with contextlib.suppress(ImportError):
+        import pynvml
+
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlInit()
+            is_there = True
+    try:
+        yield is_there
     finally:
-        pynvml.nvmlShutdown()
+        if is_there:
+            pynvml.nvmlShutdown()
 
 
 def _index(name: str) -> str:

@@ -83,7 +83,7 @@ class Placement(SchedulerPlugin):
 
     # -- rank hosts ----------------------------------------------------------------------------------------------
 
-    def on_worker(self, address: str, host: str, slots: int, gpus: list[int], threads: int, node_dir: str) -> str:
+    def on_worker(self, address: str, host: str, slots: int, gpus: list[str], threads: int, node_dir: str) -> str:
         """Take note of what a worker offers, and which folder it keeps for its node."""
         self.nodes[address] = {"host": host, "node_dir": node_dir}
         del self._lost_at[:1]

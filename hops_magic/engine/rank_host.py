@@ -21,6 +21,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from hops_magic.engine.buffers import BufferStore, node_folder, node_identity
 from hops_magic.engine.job import Job, RankSpec
+from hops_magic.engine.machine import gpus_of_worker
 from hops_magic.engine.nursery import Nursery
 from hops_magic.engine.processes import end_leftovers
 from hops_magic.engine.rank_process import RankProcess
@@ -126,7 +127,7 @@ class RankHost(WorkerPlugin):
         folder = node_folder(Path(worker.local_directory))
         self.buffers = BufferStore(folder, self._fetch)
         self.host = node_identity(folder)
-        self.gpus = _gpus()
+        self.gpus = gpus_of_worker()
         slots = int(worker.state.total_resources.get("slot", 0)) or max(1, len(self.gpus))
         threads = str(max(1, worker.state.nthreads // slots))
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -336,12 +337,6 @@ def _needed_modules(job: Job) -> tuple[str, ...] | None:
     if job.trial is None or not job.program.frameworks.isdisjoint(KERAS_MODULES) or job.framework == "keras":
         return None
     return tuple(name for name in _SAFE_TO_PRELOAD if name in job.program.frameworks)
-
-
-def _gpus() -> tuple[int, ...]:
-    """The GPU of a Dask-CUDA worker: the first of ``CUDA_VISIBLE_DEVICES``, which Dask-CUDA rotates for each worker."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    return (int(first),) if first.isdigit() else ()
 
 
 def _on_gpus(folder: Path) -> dict[str, str]:

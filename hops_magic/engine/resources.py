@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _DISK_S = 60.0
 class ResourceSampler:
     """Samples the CPU and the private memory of a rank and of what it started; shared pages are not counted again."""
 
-    def __init__(self, pid: int, gpus: Sequence[int] = ()) -> None:
+    def __init__(self, pid: int, gpus: Sequence[str] = ()) -> None:
         self._gpus = _Gpus(gpus) if gpus else None
         self._pid = pid
         self._known: dict[int, psutil.Process] = {}
@@ -69,8 +69,8 @@ def _tree(pid: int) -> list[int]:
 class _Gpus:
     """The GPUs of a rank, as NVIDIA's library tells of them."""
 
-    def __init__(self, indices: Sequence[int]) -> None:
-        self._indices = indices
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
         self._handles: list[Any] | None = None
 
     def sample(self) -> tuple[float | None, int | None]:
@@ -79,15 +79,26 @@ class _Gpus:
             import pynvml
         except ModuleNotFoundError:
             return None, None
-        try:
-            if self._handles is None:
-                pynvml.nvmlInit()
-                self._handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in self._indices]
-            busy = [pynvml.nvmlDeviceGetUtilizationRates(handle).gpu for handle in self._handles]
-            used = [pynvml.nvmlDeviceGetMemoryInfo(handle).used for handle in self._handles]
-        except pynvml.NVMLError:
-            return None, None
-        return sum(busy) / len(busy), sum(used)
+
+        def told(ask: Callable[[Any], int]) -> list[int] | None:
+            try:
+                if self._handles is None:
+                    pynvml.nvmlInit()
+                    self._handles = [_handle(name) for name in self._names]
+                return [ask(handle) for handle in self._handles]
+            except pynvml.NVMLError:
+                return None
+
+        # each for itself: of a slice of a GPU (MIG) it tells the memory alone
+        busy = told(lambda handle: int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+        used = told(lambda handle: int(pynvml.nvmlDeviceGetMemoryInfo(handle).used))
+        return None if busy is None else sum(busy) / len(busy), None if used is None else sum(used)
+
+
+def _handle(name: str) -> Any:
+    import pynvml
+
+    return pynvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(name)
 
 
 class Liveness:

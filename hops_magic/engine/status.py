@@ -124,7 +124,7 @@ def _worker(address: str, described: Mapping[str, Any], state: Mapping[str, Any]
         threads=int(described.get("nthreads", 0)),
         slots=slots,
         slots_free=max(0, slots - taken),
-        gpus=tuple(str(gpu) for gpu in state.get("gpus", {}).get(address, ())),
+        gpus=tuple(state.get("gpus", {}).get(address, ())),
         cpu_percent=float(metrics.get("cpu", 0.0)),
         memory_bytes=int(metrics.get("memory", 0)),
         memory_limit_bytes=int(described.get("memory_limit") or 0),

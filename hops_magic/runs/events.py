@@ -57,7 +57,7 @@ class RankStarted(Event):
     pid: int
     worker: str
     host: str
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class RankView:
     pid: int | None = None
     worker: str = ""
     host: str = ""
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
     alive: bool = False
     phase: str = ""
     epoch: int = 0

@@ -43,7 +43,7 @@ export interface Rank {
   pid: number | null;
   worker: string;
   host: string;
-  gpus: number[];
+  gpus: string[];
   alive: boolean;
   phase: string;
   epoch: number;

@@ -65,7 +65,7 @@ SCHEDULER = {
 }
 STATE = {
     "slots": {"tls://a:1": 1, "tls://b:1": 2},
-    "gpus": {"tls://b:1": [0, 1]},
+    "gpus": {"tls://b:1": ["0", "1"]},
     "held": {"r1": [["tls://a:1"], ["tls://b:1"]]},
     "queue": [["r2", 3]],
     "runs": {

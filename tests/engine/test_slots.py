@@ -10,7 +10,7 @@ from hops_magic.runs.options import DistributedOptions
 def state(**slots):
     """Workers by name, whose first letter is their host."""
     nodes = {worker: {"host": worker[0]} for worker in slots}
-    return {"slots": slots, "nodes": nodes, "gpus": {worker: [0] for worker in slots}}
+    return {"slots": slots, "nodes": nodes, "gpus": {worker: ["0"] for worker in slots}}
 
 
 @pytest.mark.parametrize(

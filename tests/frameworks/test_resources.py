@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -89,3 +90,25 @@ def test_what_a_rank_started_counts_as_its_own(process):
 
 def test_kills_of_the_kernel_are_counted():
     assert oom_kills() >= 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "busy", "used"), [(("0", "1"), 30.0, 3000), (("MIG-a",), None, 500)], ids=["two GPUs", "a slice of one"]
+)
+def test_gpus_are_told_as_far_as_the_driver_tells_them(gpus, busy, used, monkeypatch):
+    import pynvml
+
+    percent, memory = {"0": 20, "1": 40}, {"0": 1000, "1": 2000, "MIG-a": 500}
+
+    def utilization(handle):
+        if handle not in percent:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(gpu=percent[handle])
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", str)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", str)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", utilization)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(used=memory[handle]))
+    found = ResourceSampler(os.getpid(), gpus).sample(0)
+    assert (found.gpu_percent, found.gpu_memory_bytes) == (busy, used)

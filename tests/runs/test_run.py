@@ -12,7 +12,7 @@ START = Run(run_id="r", world_size=2)
 SAMPLES = [
     ev.StateChanged(at=1.0, state=RunState.RUNNING, reason="why"),
     ev.Queued(at=1.0, position=2, needed=3, free=1),
-    ev.RankStarted(at=1.0, rank=1, attempt=0, pid=42, worker="tls://w", host="h", gpus=(3,)),
+    ev.RankStarted(at=1.0, rank=1, attempt=0, pid=42, worker="tls://w", host="h", gpus=("3",)),
     ev.RankExited(at=1.0, rank=1, attempt=0, code=-9, reason="was killed"),
     ev.Progress(at=1.0, rank=0, epoch=1, epochs=5, step=2, steps=9, examples_per_s=10.5),
     ev.Metrics(at=1.0, rank=0, step=3, scope="epoch", values={"loss": 0.5}),

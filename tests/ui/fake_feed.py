@@ -94,7 +94,7 @@ def failed() -> Run:
     events: list[ev.Event] = [ev.StateChanged(at=now - 4000, state=RunState.RUNNING)]
     for rank in range(12):
         events.append(
-            ev.RankStarted(rank=rank, attempt=0, pid=900 + rank, worker="", host=f"gpu-{rank // 4}", gpus=(rank % 4,))
+            ev.RankStarted(rank=rank, attempt=0, pid=900 + rank, worker="", host=f"gpu-{rank // 4}", gpus=(str(rank % 4),))
         )
         events.append(ev.Progress(rank=rank, epoch=2, epochs=5, step=61 - rank % 3, steps=200, examples_per_s=812.0 + rank))
         use = {"gpu_percent": 93.0 + rank % 5, "gpu_memory_bytes": 31 * 2**30}
