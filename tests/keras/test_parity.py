@@ -428,45 +428,42 @@ def test_variance_is_found_far_from_zero():
         assert distance(expected, ended.result) < 1e-3
 
 
-def test_numbers_of_64_bits_stay_what_they_are():
-    def case():
-        keras.config.set_floatx("float64")
-        model = keras.Sequential(
-            [
-                keras.Input((8, 8, 1)),
-                layers.Conv2D(4, 3, activation="relu"),
-                layers.BatchNormalization(),
-                layers.MaxPooling2D(),
-                layers.Flatten(),
-                layers.Dense(2),
-            ]
-        )
-        model.compile("adam", crossentropy(), metrics=["accuracy"])
-        return fitted(model, IMAGES.astype("float64"), Y, batch_size=29, epochs=4, verbose=0)
-
-    expected = plain(case)
-    assert expected["w0"].dtype == "float64"
-    for ended in ranks(case, 2):
-        assert distance(expected, ended.result) < 1e-12
-
-
 CASES = [value for name, value in list(globals().items()) if name.startswith("case_")]
-THREE = {
+# in 64 bits what remains is arithmetic done in another order: no mistake can hide in it. Three ranks share no batch evenly
+EXACT = {
+    "case_batchnorm",
     "case_batchnorm_uneven",
     "case_uneven_batches_and_an_empty_shard",
     "case_one_row_left",
     "case_a_rank_without_rows_counts_nothing",
     "case_a_rank_without_rows_visits_no_embedding",
     "case_sum_reduction",
+    "case_mean_with_sample_weight",
     "case_masks_in_a_sequence_model",
     "case_sample_weight",
+    "case_gradient_accumulation",
     "case_evaluate_and_predict",
+    "case_custom_loop_with_strategy",
 }
+
+
+def in_64_bits(case):
+    def body(strategy=None):
+        keras.config.set_floatx("float64")
+        return case(strategy) if case.__code__.co_argcount else case()
+
+    return body
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.removeprefix("case_"))
 def test_ranks_equal_one_process(case):
     expected = plain(case)
-    for world in (2, 3) if case.__name__ in THREE else (2,):
-        for ended in ranks(case, world):
-            assert distance(expected, ended.result) < 1e-5, (case.__name__, world)
+    for ended in ranks(case, 2):
+        assert distance(expected, ended.result) < 1e-5
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.__name__ in EXACT], ids=lambda case: case.__name__[5:])
+def test_three_ranks_equal_one_process_exactly(case):
+    expected = plain(in_64_bits(case))
+    for ended in ranks(in_64_bits(case), 3):
+        assert distance(expected, ended.result) < 1e-12
