@@ -152,3 +152,8 @@ def first_sentence(error: BaseException) -> str:
 def in_a_sentence(error: Exception) -> str:
     """Return one sentence for any error: our own say all, a library's is told with its type."""
     return str(error) if isinstance(error, HopsError) else f"{type(error).__name__}: {first_sentence(error)}"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number and what it counts: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

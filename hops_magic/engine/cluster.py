@@ -13,7 +13,7 @@ from hops_magic.engine import attach, embedded, plugins, versions
 from hops_magic.engine.connection import Connection, ConnectionFile
 from hops_magic.engine.security import given
 from hops_magic.engine.status import ClusterKind, ClusterStatus, status_from
-from hops_magic.errors import ClusterError, NotFoundError, OptionError, VersionMismatchError
+from hops_magic.errors import ClusterError, NotFoundError, OptionError, VersionMismatchError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,9 @@ class Cluster:
             try:
                 self.owner.scale(workers)
             except (ValueError, TypeError, RuntimeError) as error:
-                raise ClusterError(f"{type(self.owner).__name__} cannot have {workers} workers: {error}") from error
+                raise ClusterError(
+                    f"{type(self.owner).__name__} cannot have {counted(workers, 'worker')}: {error}"
+                ) from error
         else:
             raise ClusterError(f"the cluster at {self.address} was started elsewhere: add or remove workers there")
 
@@ -107,7 +109,7 @@ class Cluster:
         try:
             answer = self.client.sync(self.client.scheduler.hops_scale, workers=workers, callback_timeout=_SCALE_WITHIN_S)
         except (ClusterError, OSError, TimeoutError) as error:
-            raise ClusterError(f"the embedded cluster did not scale to {workers} workers: {error}") from error
+            raise ClusterError(f"the embedded cluster did not scale to {counted(workers, 'worker')}: {error}") from error
         if "refused" in answer:
             raise OptionError("workers", f"must be at most {answer['gpus']} (one per GPU of this machine)", workers)
 
@@ -180,8 +182,9 @@ class Clusters:
             have = cluster.status().workers
             if (workers and len(have) != workers) or (threads and any(worker.threads != threads for worker in have)):
                 raise ClusterError(
-                    f"the embedded cluster is running already with {len(have)} workers of {have[0].threads if have else 0} "
-                    "threads: change it with %cluster scale, or start anew after %cluster stop"
+                    f"the embedded cluster is running already with {counted(len(have), 'worker')} of "
+                    f"{counted(have[0].threads if have else 0, 'thread')}: change it with %cluster scale, or start anew "
+                    "after %cluster stop"
                 )
         return cluster
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.errors import counted
 from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import is_of_storage, rows_of, value_of
 from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, SchemaMismatchError, UnknownNameError
@@ -123,7 +124,8 @@ def check_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
         if count:
             what = "event time" if key == group.event_time else "key"
             raise KeyViolationError(
-                f"{what} {key} is null in {_rows(count)} of the data for {group.name}: give it a value, or leave them out"
+                f"{what} {key} is null in {counted(count, 'row')} of the data for {group.name}: give it a value, or leave "
+                "them out"
             )
     twice = f"SELECT {listed(keys)}, count(*) AS n FROM batch GROUP BY ALL HAVING n > 1"
     found = rows_of(connection, f"SELECT *, count(*) OVER () AS of_all FROM ({twice}) ORDER BY ALL LIMIT {_SHOWN}")
@@ -148,7 +150,7 @@ def check_not_stored(connection: duckdb.DuckDBPyConnection, group: Group) -> Non
     found = rows_of(connection, f"SELECT *, count(*) OVER () AS of_all FROM ({same}) ORDER BY ALL LIMIT {_SHOWN}")
     if found:
         raise KeyViolationError(
-            f"{_rows(found[0]['of_all'])} of the data {'is' if found[0]['of_all'] == 1 else 'are'} in "
+            f"{counted(found[0]['of_all'], 'row')} of the data {'is' if found[0]['of_all'] == 1 else 'are'} in "
             f"{group.full_name} already, "
             f"e.g. {_shown(found, group.row_key)}: say --mode upsert to replace them"
         )
@@ -168,7 +170,7 @@ def check_event_times(connection: duckdb.DuckDBPyConnection, group: Group, now: 
     count = int(value_of(connection, late))
     if count:
         raise FeatureError(
-            f"{_rows(count)} of the data for {group.name} have an event time that is still to come "
+            f"{counted(count, 'row')} of the data for {group.name} have an event time that is still to come "
             f"({group.event_time}, read as UTC "
             "where no zone is given): correct them, or say --allow-future"
         )
@@ -302,7 +304,3 @@ def _listed(value: object) -> str:
 
 def _shown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
     return "; ".join(", ".join(f"{key}={str(row[key])[:60]}" for key in keys) for row in rows)
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.errors import counted
 from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import rows_of, value_of
 from hops_magic.features.errors import FeatureError, UnknownNameError
@@ -59,7 +60,7 @@ class Result:
         if self.found:
             return f"{self.rule.name}: {self.found}"
         shown = "; ".join(", ".join(f"{key}={_shown(value)}" for key, value in row.items()) for row in self.samples[:3])
-        return f"{self.rule.name}: {_rows(self.failing)}, e.g. {shown}"
+        return f"{self.rule.name}: {counted(self.failing, 'row')}, e.g. {shown}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class Report:
         if not broken:
             return f"all {len(self.results)} rules are kept" if len(self.results) != 1 else "its rule is kept"
         total = f"{len(broken)} of {len(self.results)} rules {'is' if len(broken) == 1 else 'are'} broken"
-        rows = f" by {_rows(self.failing_rows)} of {self.rows:,}" if self.failing_rows else ""
+        rows = f" by {counted(self.failing_rows, 'row')} of {self.rows:,}" if self.failing_rows else ""
         more = f" | and {len(broken) - _RULES_SHOWN} more rules" if len(broken) > _RULES_SHOWN else ""
         return f"{total}{rows}: {' | '.join(result.sentence() for result in broken[:_RULES_SHOWN])}{more}"
 
@@ -173,15 +174,15 @@ def validate(
     fresh = next((rule for rule in rules if rule.kind is RuleKind.FRESH), None)
     if fresh:
         measures.append(f"max({quoted(asked.time_of(fresh))})::TIMESTAMPTZ AS newest")
-    counted = asked.scan(f"SELECT {', '.join(measures)} FROM {quoted(batch)}", rules)
-    failing = {name: counted.get(f"r{at}", 0) for at, name in enumerate(conditions)}
+    measured = asked.scan(f"SELECT {', '.join(measures)} FROM {quoted(batch)}", rules)
+    failing = {name: measured.get(f"r{at}", 0) for at, name in enumerate(conditions)}
     for rule in rules:
         if rule.kind is RuleKind.UNIQUE:
             conditions[rule.name], failing[rule.name] = asked.uniqueness(rule)
     broken = {name: part for name, part in conditions.items() if failing[name]}
     return Report(
-        results=tuple(asked.result(rule, counted, failing, conditions) for rule in rules),
-        rows=counted["n"],
+        results=tuple(asked.result(rule, measured, failing, conditions) for rule in rules),
+        rows=measured["n"],
         failing_rows=asked.count(_any(broken)) if len(broken) > 1 else sum(failing.values()),
         conditions=broken,
     )
@@ -288,15 +289,15 @@ class _Asked:
         return set(names) <= set(self.connection.sql(f"SELECT * FROM {quoted(self.stored)} LIMIT 0").columns)
 
     def result(
-        self, rule: Rule, counted: Mapping[str, Any], failing: Mapping[str, int], conditions: Mapping[str, str]
+        self, rule: Rule, measured: Mapping[str, Any], failing: Mapping[str, int], conditions: Mapping[str, str]
     ) -> Result:
         """Return what became of a rule."""
         if rule.kind is RuleKind.ROWS:
-            low, high = int(rule.low or 0), int(rule.high or counted["n"])
-            passed = low <= counted["n"] <= high
-            return Result(rule=rule, passed=passed, found="" if passed else f"the data has {_rows(counted['n'])}")
+            low, high = int(rule.low or 0), int(rule.high or measured["n"])
+            passed = low <= measured["n"] <= high
+            return Result(rule=rule, passed=passed, found="" if passed else f"the data has {counted(measured['n'], 'row')}")
         if rule.kind is RuleKind.FRESH:
-            newest = counted["newest"]
+            newest = measured["newest"]
             passed = newest is not None and newest >= self.now - rule.within
             found = f"the newest {self.event_time} is {newest:%Y-%m-%d %H:%M:%S} UTC" if newest else "there is no event"
             return Result(rule=rule, passed=passed, found="" if passed else found)
@@ -393,7 +394,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ")
     return "null" if value is None else str(value)[:_VALUE_CHARS]
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

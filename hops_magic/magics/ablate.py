@@ -8,7 +8,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import require_body
-from hops_magic.magics.commands import parse_options, say_detached
+from hops_magic.magics.commands import naming_flags, parse_options, say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown
 from hops_magic.tuning.ablation import AblateOptions, AblationStudy
@@ -32,6 +32,7 @@ class AblateMagics(Magics):
         self.session = session
 
     @cell_magic
+    @naming_flags(AblateOptions)
     def ablate(self, line: str, cell: str) -> Any:
         """Leave out one component of the cell at a time; ``%%ablate -h`` lists the options."""
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from hops_magic.engine.status import ClusterStatus, RunningRun, WorkerStatus
+from hops_magic.errors import counted
 
 _HEAD = ("worker", "host", "threads", "slots free", "GPUs", "CPU", "memory")
 
@@ -44,7 +45,8 @@ class ClusterTable:
         since = f", for {_duration(time.time() - status.started_at)}" if status.started_at else ""
         facts = [self.note] if self.note else []
         facts.append(f"{status.kind.value} cluster at {status.address}{since}")
-        facts.append(f"{len(status.workers)} workers, {status.slots_free} of {status.slots} slots free")
+        free = f"{status.slots_free} of {counted(status.slots, 'slot')} free"
+        facts.append(f"{counted(len(status.workers), 'worker')}, {free}")
         if link and status.dashboard:
             facts.append(f"dashboard {status.dashboard}")
         return facts
@@ -68,8 +70,8 @@ def _cells(worker: WorkerStatus) -> tuple[str, ...]:
 def _describe(run: RunningRun) -> str:
     name = run.run_id if run.name == run.run_id else f"{run.name} ({run.run_id})"
     if run.queue_position is not None:
-        return f"run {name} waits for {run.slots} slots, number {run.queue_position} in the queue"
-    return f"run {name} holds {run.slots} slots"
+        return f"run {name} waits for {counted(run.slots, 'slot')}, number {run.queue_position} in the queue"
+    return f"run {name} holds {counted(run.slots, 'slot')}"
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

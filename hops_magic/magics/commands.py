@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from hops_magic.errors import UsageError
-from hops_magic.options import HelpShown, MagicParser, parser_for
+from hops_magic.errors import OptionError, UsageError
+from hops_magic.options import HelpShown, MagicParser, flag_name, parser_for, spec_of
 
 Options = TypeVar("Options")
 Command = Callable[[list[str]], Any]
@@ -74,6 +76,17 @@ def parse_options(kind: type[Options], prog: str, line: str, about: str = "") ->
         raise UsageError(f"{prog}: {error} in {line!r}") from None
     make: Callable[..., Options] = kind
     return make(**vars(parser_for(kind, prog, about).parse_args(words)))
+
+
+@contextlib.contextmanager
+def naming_flags(kind: type) -> Iterator[None]:
+    """Let errors name options as a magic's line has them: ``--gpus-per-rank``, where a call has ``gpus_per_rank``."""
+    try:
+        yield
+    except OptionError as error:
+        if error.field not in {item.name for item in fields(kind) if not spec_of(item).hidden}:
+            raise
+        raise OptionError(flag_name(error.field), error.rule, error.value, error.remedy) from error.__cause__
 
 
 def say_detached(run_id: str, name: str) -> None:

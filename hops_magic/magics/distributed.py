@@ -9,7 +9,7 @@ from IPython.core.magic import Magics, magics_class
 
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import accept_without_body, require_body
-from hops_magic.magics.commands import Sentence, parse_options, say_detached
+from hops_magic.magics.commands import Sentence, naming_flags, parse_options, say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown
 from hops_magic.runs.options import DistributedOptions
@@ -48,6 +48,7 @@ class DistributedMagics(Magics):
             owner = getattr(other, "__module__", "another extension")
             sys.stderr.write(f"%%distributed belongs to {owner} here: use %%hops_distributed\n")
 
+    @naming_flags(DistributedOptions)
     def distributed(self, line: str, cell: str) -> Any:
         """Run the cell's body on the ranks of the cluster; ``%%distributed -h`` lists the options."""
         try:

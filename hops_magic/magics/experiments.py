@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_magic, magics_class
 
+from hops_magic.errors import counted
 from hops_magic.magics.commands import Sentence, parser, run_line
 from hops_magic.options import as_dict, check, option, parser_for
 from hops_magic.pruning import delete_runs
@@ -107,17 +108,13 @@ class ExperimentsMagics(Magics):
             names = ", ".join(f"{info.name} ({info.run_id})" for info in map(registry.run, chosen.runs))
             return Sentence(f"this would delete {names}: say so with --yes")
         gone = delete_runs(registry, chosen.runs)
-        return Sentence(f"deleted {_count(len(gone))}: %experiments restore brings them back")
+        return Sentence(f"deleted {counted(len(gone), 'run')}: %experiments restore brings them back")
 
     def _restore(self, words: list[str]) -> Sentence | Table:
         wanted = parser("%experiments restore", "Bring deleted runs back; without names, those that were deleted last.")
         wanted.add_argument("runs", nargs="*", help="ids, beginnings of ids, or names")
         back = self._session.registry.restore(wanted.parse_args(words).runs)
         return runs_table(back) if back else Sentence("there is nothing to restore")
-
-
-def _count(number: int) -> str:
-    return f"{number} run" if number == 1 else f"{number} runs"
 
 
 def _with_negative_sort(line: str) -> str:

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from hops_magic.errors import UsageError
 from hops_magic.magics.bodies import require_body
-from hops_magic.magics.commands import say_detached
+from hops_magic.magics.commands import naming_flags, say_detached
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import HelpShown, parser_for
 from hops_magic.tuning.inline import parse_assignment, split_line
@@ -44,6 +44,7 @@ class TuneMagics(Magics):
         self.session = session
 
     @cell_magic
+    @naming_flags(TuneOptions)
     def tune(self, line: str, cell: str) -> Any:
         """Run the cell as the trials of a study; ``%%tune -h`` lists the options."""
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.engine.attempt import AttemptEnd, Verdict
+from hops_magic.errors import counted
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Trial
@@ -111,7 +112,7 @@ class Live:
         elif end.verdict is Verdict.DONE:
             state, reason = TrialState.DONE, ""
         else:
-            again = f" (after {self.crashes} retries)" if self.crashes else ""
+            again = f" (after {counted(self.crashes, 'retry', 'retries')})" if self.crashes else ""
             state, reason = TrialState.FAILED, f"{end.reason}{again}"
             if causes := self._causes():
                 collapsed = collapse(causes, world_size=self.options.workers_per_trial)

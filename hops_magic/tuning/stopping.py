@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Protocol
 
-from hops_magic.errors import OptionError
+from hops_magic.errors import OptionError, counted
 from hops_magic.runs.states import TrialState
 
 Show = Callable[[float], str]
@@ -366,5 +366,6 @@ class Limits:
         if self.target is not None and best <= self.target:
             return f"the target of {self.show(self.target)} is reached"
         if self.patience is not None and since >= self.patience:
-            return f"{since} trials in a row were not better than {self.show(best)}"
+            were = "was" if since == 1 else "in a row were"
+            return f"{counted(since, 'trial')} {were} not better than {self.show(best)}"
         return ""

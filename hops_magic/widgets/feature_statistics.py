@@ -105,7 +105,7 @@ def statistics_page(group_title: str, statistics: Statistics, columns: Sequence[
     shown = statistics.columns[:MAX_COLUMNS]
     counted = statistics.sample_rows if statistics.is_sampled else statistics.rows
     facts = [
-        words.count(statistics.rows, "row") if statistics.rows < 1_000 else f"{statistics.rows:,} rows",
+        words.count(statistics.rows, "row"),
         words.count(len(statistics.columns), "column"),
     ]
     notes = []

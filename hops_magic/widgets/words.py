@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hops_magic.errors import counted
 from hops_magic.runs.events import RankError, is_number
 from hops_magic.runs.run import RankView, Run
 from hops_magic.runs.states import RunState
@@ -46,7 +47,7 @@ def amount(size_bytes: int | None) -> str:
 
 def count(number: int, noun: str) -> str:
     """``2, "rank"`` -> ``2 ranks``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return counted(number, noun)
 
 
 def ordinal(number: int) -> str:

@@ -86,7 +86,7 @@ def test_scales_up_and_down(clusters: Clusters, connection: Connection) -> None:
 
 def test_starting_again_with_other_sizes_says_what_to_do(clusters: Clusters) -> None:
     assert clusters.start() is clusters.start(2)
-    with pytest.raises(ClusterError, match="running already with 2 workers of 1 threads: change it with %cluster scale"):
+    with pytest.raises(ClusterError, match="running already with 2 workers of 1 thread: change it with %cluster scale"):
         clusters.start(4)
 
 

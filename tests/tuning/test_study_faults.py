@@ -34,7 +34,7 @@ def test_retries_have_an_end(tune):
     study = tune(source, {"x": grid([0.1, 0.9])}, trials=2, search="grid", retries=1)
     failed = study.summary.trials[1]
     assert (failed.state, failed.attempt) == (TrialState.FAILED, 1)
-    assert "SIGKILL (after 1 retries)" in failed.reason
+    assert "SIGKILL (after 1 retry)" in failed.reason
     assert study.best == {"x": 0.1}
 
 
