@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,10 @@ from nbclient import NotebookClient
 
 import hops_magic as hops
 from hops_magic.session import session
+
+
+# what TensorFlow logs about the machine at its start, whatever its log level
+_LOGGED = re.compile(r"^(WARNING: All log messages before absl|I0000 |E0000 .*failed call to cuInit).*\n?", re.MULTILINE)
 
 
 class Echo(NotebookClient):
@@ -27,7 +34,7 @@ class Echo(NotebookClient):
             head = content["code"].strip().splitlines()[0]
             print(f"\n\033[2mIn [{content['execution_count']}] {head}\033[0m", flush=True)
         elif kind == "stream":
-            print(content["text"], end="", flush=True)
+            print(_LOGGED.sub("", content["text"]), end="", flush=True)
         elif kind in ("execute_result", "display_data"):
             print(content["data"].get("text/plain", ""), flush=True)
         return super().process_message(msg, cell, cell_index)
@@ -43,7 +50,14 @@ def main() -> None:
     os.environ["HOPS_VIEW"] = "stream"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     client = Echo(notebook, timeout=600, resources={"metadata": {"path": str(arguments.notebook.parent)}})
-    client.execute(env={**os.environ, "JPY_SESSION_NAME": str(arguments.notebook.resolve())})
+    with tempfile.TemporaryFile("w+") as errors:
+        # the kernel writes there what it has told already, and what it cannot tell
+        try:
+            client.execute(env={**os.environ, "JPY_SESSION_NAME": str(arguments.notebook.resolve())}, stderr=errors)
+        except RuntimeError:  # it did not start, or died
+            errors.seek(0)
+            sys.stderr.write(errors.read())
+            raise
     if arguments.output:
         nbformat.write(notebook, arguments.output)
     last = next(run for run in hops.experiments.runs(limit=10) if run.metrics)
