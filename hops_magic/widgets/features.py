@@ -294,7 +294,8 @@ def _cell(value: Any) -> Cell:
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
-        return words.figure(value)
+        # a year or a number of something is read digit by digit
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
     if isinstance(value, datetime.datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
     return str(value)

@@ -182,6 +182,11 @@ def test_a_table_of_rows_shows_types_nulls_and_how_much_is_left_out():
     assert "no rows" in pages.rows_table(wide.slice(0, 0)).text()
 
 
+def test_numbers_of_rows_are_digits_without_commas():
+    years = pages.rows_table(pa.table({"built": [1999.0, 2000.5, 0.1 + 0.2, 1234567.0, 1e-9, float("nan")]}))
+    assert [cell.text for row in years.rows for cell in row] == ["1999", "2000.5", "0.3", "1234567", "1e-09", "nan"]
+
+
 def test_an_answer_without_rows_or_with_nested_values_is_shown():
     assert "no rows" in Answer(AnswerRows(rows().slice(0, 0))).__repr__()
     nested = pa.table({"a": [[1, 2]], "b": [{"x": HOSTILE}], "c": [b"\x00\xff"], "d": [datetime.date(2024, 1, 2)]})

@@ -55,7 +55,7 @@ export function Grid({ table, label, sort = '', onSort, below }: Props): ReactNo
             <tr key={index}>
               {row.map((cell, at) => (
                 <td key={at} className={typeof cell === 'number' ? 'hops-number' : ''}>
-                  {cell === null ? <span className="hops-faint">null</span> : <bdi>{shown(cell)}</bdi>}
+                  {cell === null ? <span className="hops-faint">null</span> : <bdi>{inRow(cell)}</bdi>}
                 </td>
               ))}
             </tr>
@@ -64,6 +64,11 @@ export function Grid({ table, label, sort = '', onSort, below }: Props): ReactNo
       </table>
     </div>
   );
+}
+
+/** A value among others of a row: with more digits than a figure that stands for many. */
+function inRow(cell: Cell): string {
+  return typeof cell === 'number' && !Number.isInteger(cell) ? String(Number(cell.toPrecision(6))) : shown(cell);
 }
 
 export function shown(cell: Cell): string {
