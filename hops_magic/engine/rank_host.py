@@ -132,8 +132,8 @@ class RankHost(WorkerPlugin):
         threads = str(max(1, worker.state.nthreads // slots))
         env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         # TensorFlow writes lines that look like errors: when it finds no GPU, and when it reads what XLA compiled before
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._env = {**quiet, **env, **(_on_gpus(Path(worker.local_directory)) if self.gpus else {})}
+        env["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        self._env = {**env, **(_on_gpus(Path(worker.local_directory)) if self.gpus else {})}
         self.nursery = Nursery((*_ALWAYS, *preload_modules()), self._env)
         self._light: dict[tuple[str, ...], Nursery] = {}
         self._standing_by: dict[str, Nursery] = {}

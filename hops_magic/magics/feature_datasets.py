@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import UsageError
+from hops_magic.errors import UsageError, counted
 from hops_magic.features.column_statistics import Statistics
 from hops_magic.features.dataset_files import FILE_FORMATS
 from hops_magic.features.readers import FORMS
@@ -12,7 +12,6 @@ from hops_magic.magics import feature_words as words_of
 from hops_magic.magics.commands import Command, Sentence, parser, run_words
 from hops_magic.magics.feature_reading import put, request_parser, requested
 from hops_magic.widgets import features as pages
-from hops_magic.widgets import words as said
 from hops_magic.widgets.feature_statistics import drift_page, statistics_page
 from hops_magic.widgets.tables import Page, Table
 
@@ -92,8 +91,8 @@ class DatasetCommands:
             description=chosen.describe,
             statistics=not chosen.no_stats,
         )
-        rows = ", ".join(f"{said.count(count, 'row')} {split}" for split, count in made.rows.items())
-        return Sentence(f"{made.full_name}: {rows}; {said.count(len(made.columns), 'column')}")
+        rows = ", ".join(f"{counted(count, 'row')} {split}" for split, count in made.rows.items())
+        return Sentence(f"{made.full_name}: {rows}; {counted(len(made.columns), 'column')}")
 
     def _read(self, words: list[str]) -> Sentence:
         wanted = parser("%features dataset read", "Put a split of a training dataset into a variable.")
@@ -127,7 +126,7 @@ class DatasetCommands:
         wanted = parser("%features dataset recreate", "Make the files of a training dataset anew, byte by byte the same.")
         wanted.add_argument("name", metavar="NAME[@VERSION]", help="the dataset")
         made = self._store.recreate_dataset(wanted.parse_args(words).name)
-        return Sentence(f"{made.full_name} has its {said.count(len(made.checksums), 'file')} again")
+        return Sentence(f"{made.full_name} has its {counted(len(made.checksums), 'file')} again")
 
     def _delete(self, words: list[str]) -> Sentence:
         wanted = parser("%features dataset delete", "Delete a version with its files; all versions if none is said.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import UsageError
+from hops_magic.errors import UsageError, counted
 from hops_magic.features.exchange import export_file, import_file
 from hops_magic.features.rules import Rule
 from hops_magic.features.store import FeatureStore, foreign_key
@@ -16,7 +16,6 @@ from hops_magic.magics.feature_reading import request_parser, requested
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import MagicParser, add_options
 from hops_magic.widgets import features as pages
-from hops_magic.widgets import words as said
 from hops_magic.widgets.tables import Table
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Writing:
         wanted.add_argument("--to", required=True, metavar="FILE", help="where to: FILE.csv or FILE.parquet")
         chosen = wanted.parse_args(words)
         rows = export_file(self._store.answer(requested(chosen, self._shell.user_ns), "tf"), chosen.to)
-        return Sentence(f"{chosen.to}: {said.count(rows, 'row')} of {', '.join(chosen.names)}")
+        return Sentence(f"{chosen.to}: {counted(rows, 'row')} of {', '.join(chosen.names)}")
 
     def _delete_rows(self, words: list[str]) -> Sentence:
         wanted = parser("%features delete-rows", "Delete rows by key or by a condition, in one atomic commit.")
@@ -155,7 +154,7 @@ class Writing:
         chosen = wanted.parse_args(words)
         group = self._store.group(chosen.group)
         gone = [group] if "@" in chosen.group else self._store.versions(group.name)
-        told = ", ".join(f"{each.full_name} ({said.count(each.rows, 'row')})" for each in gone)
+        told = ", ".join(f"{each.full_name} ({counted(each.rows, 'row')})" for each in gone)
         if not chosen.yes:
             return Sentence(f"this would delete {told} for good: say so with --yes")
         self._store.drop(chosen.group)
@@ -187,14 +186,12 @@ def _save_parser(prog: str, about: str) -> MagicParser:
 def _told(written: Written) -> Sentence:
     commit = written.commit
     changes = [
-        f"{said.count(count, 'row')} {what}"
+        f"{counted(count, 'row')} {what}"
         for count, what in ((commit.rows_added, "added"), (commit.rows_changed, "changed"), (commit.rows_removed, "removed"))
         if count
     ]
-    sentence = (
-        f"{written.group.full_name}: {', '.join(changes) or 'nothing changed'}; {said.count(commit.rows, 'row')} in all"
-    )
+    sentence = f"{written.group.full_name}: {', '.join(changes) or 'nothing changed'}; {counted(commit.rows, 'row')} in all"
     sentence += f", commit {commit.number}"
     if written.quarantined:
-        sentence += f"; {said.count(written.quarantined, 'row')} put aside: %features quarantined {written.group.name}"
+        sentence += f"; {counted(written.quarantined, 'row')} put aside: %features quarantined {written.group.name}"
     return Sentence("; ".join([sentence, *written.warnings]))

@@ -10,14 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from hops_magic.errors import counted
 from hops_magic.features.answers import AnswerRows
-from hops_magic.widgets import words
 from hops_magic.widgets.environment import Environment, detect
 from hops_magic.widgets.features import SHOWN_ROWS, rows_table
+from hops_magic.widgets.live_widget import WIDGET_TYPE, view_of
 from hops_magic.widgets.tables import FONT, Page, Part
 
 _SHOWN_ROWS_OF_TEXT = 20
-_WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 # the picture that a saved notebook keeps is not shown beside the live table, nor the note of a table that died beside it
 _LIVE = ".jp-OutputArea:has(.hops-answer) .hops-answer-saved"
 _DEAD = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .hops-answer-saved) .jupyter-widgets:not(:has(*))"
@@ -64,7 +64,7 @@ class Answer:
     def _page(self) -> Page:
         from hops_magic.widgets.feature_statistics import statistics_page
 
-        head = f"{words.count(len(self), 'row')} of {words.count(len(self._rows.schema.names), 'column')}"
+        head = f"{counted(len(self), 'row')} of {counted(len(self._rows.schema.names), 'column')}"
         first = rows_table(self._rows.page(limit=SHOWN_ROWS), title=f"{self._title}: {head}", total=len(self))
         parts: list[Part] = [first]
         if len(self):
@@ -81,8 +81,7 @@ class Answer:
             # then the picture is shown
             raise NotImplementedError
         self._widget = self._widget or self._make(self._rows, self._title)
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-        live = {_WIDGET_TYPE: view, "text/plain": repr(self)}
+        live = {WIDGET_TYPE: view_of(self._widget), "text/plain": repr(self)}
         if environment is Environment.VOILA:
             # its pages are not saved
             display(live, raw=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from hops_magic.errors import counted
 from hops_magic.widgets import feature_pictures as pictures
 from hops_magic.widgets import words
 from hops_magic.widgets.feature_pictures import percent
@@ -103,10 +104,10 @@ def statistics_page(group_title: str, statistics: Statistics, columns: Sequence[
     """
     described = {column.name: column.description for column in columns}
     shown = statistics.columns[:MAX_COLUMNS]
-    counted = statistics.sample_rows if statistics.is_sampled else statistics.rows
+    of_rows = statistics.sample_rows if statistics.is_sampled else statistics.rows
     facts = [
-        words.count(statistics.rows, "row"),
-        words.count(len(statistics.columns), "column"),
+        counted(statistics.rows, "row"),
+        counted(len(statistics.columns), "column"),
     ]
     notes = []
     if statistics.is_sampled:
@@ -119,7 +120,7 @@ def statistics_page(group_title: str, statistics: Statistics, columns: Sequence[
     empty = f"{one_line(group_title, 80)} has no columns to tell of"
     drawn = Table(
         columns=[Column(title="Column"), Column(title="Distribution"), *(_number(title) for title in _FIGURES)],
-        rows=[_drawn_row(column, described.get(column.name, ""), statistics.rows, counted) for column in shown],
+        rows=[_drawn_row(column, described.get(column.name, ""), statistics.rows, of_rows) for column in shown],
         limit=_MAX_NAME,
         title=title,
         note=note,
@@ -128,7 +129,7 @@ def statistics_page(group_title: str, statistics: Statistics, columns: Sequence[
     written = Table(
         columns=[Column(title="Column"), Column(title="Type"), Column(title="Distribution")]
         + [_number(title) for title in (*_FIGURES, "Min", "Max")],
-        rows=[_written_row(column, statistics.rows, counted) for column in shown],
+        rows=[_written_row(column, statistics.rows, of_rows) for column in shown],
         title=title,
         note=note,
         empty=empty,
@@ -176,23 +177,23 @@ def drift_page(drift: Drift) -> Page:
     return Page([table])
 
 
-def _drawn_row(column: ColumnStatistics, description: str, rows: int, counted: int) -> list[Cell]:
+def _drawn_row(column: ColumnStatistics, description: str, rows: int, of_rows: int) -> list[Cell]:
     nulls = column.nulls / rows if rows else 0.0
     below = " · ".join(filter(None, (one_line(column.type, _MAX_TYPE), description)))
     figures = _figures(column, rows)
     return [
         Drawn(column.name, is_strong=True, is_beside=True, below=below),
-        _distribution(column, counted),
+        _distribution(column, of_rows),
         Drawn(figures[0].text, picture=pictures.gauge(nulls) if nulls else "", is_beside=True),
         *figures[1:],
     ]
 
 
-def _written_row(column: ColumnStatistics, rows: int, counted: int) -> list[Cell]:
+def _written_row(column: ColumnStatistics, rows: int, of_rows: int) -> list[Cell]:
     return [
         Cell(column.name),
         Cell(one_line(column.type, _MAX_TYPE)),
-        _distribution(column, counted),
+        _distribution(column, of_rows),
         *_figures(column, rows),
         Cell(value(column.min)),
         Cell(value(column.max)),
@@ -216,7 +217,7 @@ def _number(title: str) -> Column:
     return Column(title=title, is_number=True)
 
 
-def _distribution(column: ColumnStatistics, counted: int) -> Cell:
+def _distribution(column: ColumnStatistics, of_rows: int) -> Cell:
     infinite = f"{column.infinite:,} infinite" if column.infinite else ""
     if column.histogram is not None:
         counts = column.histogram.counts
@@ -231,8 +232,8 @@ def _distribution(column: ColumnStatistics, counted: int) -> Cell:
             picture=pictures.histogram(counts, hints, f"histogram of {ends}"),
             below=" · ".join(filter(None, (ends, infinite))),
         )
-    if column.top and counted:
-        few = [(label(top.value), top.count / counted) for top in column.top[:_SHOWN_VALUES]]
+    if column.top and of_rows:
+        few = [(label(top.value), top.count / of_rows) for top in column.top[:_SHOWN_VALUES]]
         said = ", ".join(f"{name} {percent(share)}" for name, share in few)
         return Drawn(said, picture=pictures.shares(few, one_line(said)))
     return Cell(infinite)

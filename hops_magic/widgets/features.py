@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.widgets import words
+from hops_magic.errors import counted
 from hops_magic.widgets.plain import one_line
 from hops_magic.widgets.records import inputs_table, when
 from hops_magic.widgets.tables import Cell, Code, Column, Page, Part, Table
@@ -163,7 +163,7 @@ def explanation_page(told: Explanation) -> Page:
         [Cell(join.group.full_name, is_strong=True), Cell(_how(join, plan.event_time)), *_read(told, join.alias)]
         for join in plan.joins
     ]
-    note = f"{words.count(told.rows_before, 'row')} before the joins, {words.count(told.rows_after, 'row')} after"
+    note = f"{counted(told.rows_before, 'row')} before the joins, {counted(told.rows_after, 'row')} after"
     table = Table(columns=_columns("Source", "Joined", "Commit", "Rows", numbers=("Rows",)), rows=rows, note=note, limit=200)
     outputs = [
         [Cell(output.name, is_strong=True), Cell(f"{output.group.full_name}.{output.column.name}"), Cell(output.column.type)]
@@ -241,7 +241,7 @@ def dataset_page(dataset: Dataset) -> Page:
         "seed": str(recipe.seed) if len(recipe.shares) > 1 else "",
         "rows of": "a spine, kept with the dataset" if recipe.has_spine else "",
         "made": f"{_when(dataset.created_at)} by {dataset.author}",
-        "files": f"{words.count(len(dataset.checksums), 'file')} of {recipe.file_format} in {dataset.location}",
+        "files": f"{counted(len(dataset.checksums), 'file')} of {recipe.file_format} in {dataset.location}",
     }
     rows = [[Cell(name), Cell(fact)] for name, fact in facts.items() if fact]
     table = Table(columns=_columns("", ""), rows=rows, title=dataset.full_name, limit=160)
@@ -273,11 +273,11 @@ def rows_table(table: pa.Table, title: str = "", limit: int = SHOWN_ROWS, total:
 def shape_of(value: Any, kind: str) -> str:
     """``30 rows of 2 columns, pandas DataFrame``; without rows where they are not known yet."""
     if hasattr(value, "npartitions"):
-        return f"{words.count(len(value.columns), 'column')} in {words.count(value.npartitions, 'partition')}, {kind}"
+        return f"{counted(len(value.columns), 'column')} in {counted(value.npartitions, 'partition')}, {kind}"
     if hasattr(value, "num_rows"):
-        return f"{words.count(value.num_rows, 'row')} of {words.count(value.num_columns, 'column')}, {kind}"
+        return f"{counted(value.num_rows, 'row')} of {counted(value.num_columns, 'column')}, {kind}"
     rows, columns = value.shape
-    return f"{words.count(rows, 'row')} of {words.count(columns, 'column')}, {kind}"
+    return f"{counted(rows, 'row')} of {counted(columns, 'column')}, {kind}"
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ Picture = Callable[[Seen, bool], Mapping[str, str]]
 """The picture of a run or study as a notebook keeps it; the second argument says whether it is the last one."""
 
 
-class _Feed(Protocol):
+class _Resettable(Protocol):
     def reset(self) -> None: ...
+
+
+Feed = TypeVar("Feed", bound=_Resettable)
 
 
 class StaticPainter(Generic[Seen]):
@@ -46,7 +49,7 @@ class StaticPainter(Generic[Seen]):
         self._handle.update(self._picture(seen, True), raw=True)
 
 
-class WidgetPainter(ABC, Generic[Seen]):
+class WidgetPainter(ABC, Generic[Seen, Feed]):
     """Feeds a widget; what the browser already knows is not sent again.
 
     Parameters
@@ -72,7 +75,7 @@ class WidgetPainter(ABC, Generic[Seen]):
         seen: Seen,
         *,
         bundle: Path,
-        feed: _Feed,
+        feed: Feed,
         picture: Picture[Seen],
         on_stop: Callable[[], None],
         keeps_widget: bool,

@@ -51,12 +51,12 @@ def notebook_painter(
     )
 
 
-class RunPainter(WidgetPainter[Run]):
+class RunPainter(WidgetPainter[Run, Feed]):
     """Feeds the widget of a run."""
 
-    def __init__(self, run: Run, *, report_html: str, feed: Feed, **options: Any) -> None:
-        self._report_html, self._changes, self._pace = report_html, feed, words.Pace()
-        super().__init__(run, feed=feed, **options)
+    def __init__(self, run: Run, *, report_html: str, **options: Any) -> None:
+        self._report_html, self._pace = report_html, words.Pace()
+        super().__init__(run, **options)
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:
         run, now = self._seen, time.time()
@@ -66,6 +66,6 @@ class RunPainter(WidgetPainter[Run]):
             "is_stop_requested": self._is_stop_requested,
             "report_html": self._report_html,
         }
-        update = self._changes.next(run, now=now, extra=extra)
+        update = self._feed.next(run, now=now, extra=extra)
         if update is not None:
             yield update

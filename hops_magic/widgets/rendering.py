@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from hops_magic.errors import counted
 from hops_magic.runs.run import RankView, Run
 from hops_magic.runs.states import RunState
 from hops_magic.widgets import markup, words
@@ -44,7 +45,7 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
         markup.folded(f"Epochs ({max(map(len, table.values()))})", _epochs(run))
         if (table := words.epoch_table(run))
         else "",
-        markup.folded(words.count(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
+        markup.folded(counted(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
         *_displays(run),
         *_outputs(run),
         markup.folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
@@ -56,7 +57,7 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
 
 
 def _header(run: Run) -> str:
-    facts = [words.count(run.world_size, "rank"), words.queue(run), words.progress(run)]
+    facts = [counted(run.world_size, "rank"), words.queue(run), words.progress(run)]
     if run.elapsed_s is not None:
         facts.append(words.duration(run.elapsed_s))
     if run.checkpoint is not None and run.state is not RunState.DONE:

@@ -83,7 +83,7 @@ class Weigh:
         return self.shares
 
 
-class StudyPainter(WidgetPainter[Study]):
+class StudyPainter(WidgetPainter[Study, StudyFeed]):
     """Feeds the widget of a study, and shows the trials that its user opens."""
 
     def __init__(
@@ -94,13 +94,12 @@ class StudyPainter(WidgetPainter[Study]):
         fetch_trial: Callable[[int], Run | None],
         weigh: Weigh,
         report_html: str,
-        feed: StudyFeed,
         **options: Any,
     ) -> None:
         self._on_stop_trial, self._fetch_trial = on_stop_trial, fetch_trial
-        self._weigh, self._report_html, self._changes = weigh, report_html, feed
+        self._weigh, self._report_html = weigh, report_html
         self._opened: list[int] = []
-        super().__init__(study, feed=feed, **options)
+        super().__init__(study, **options)
 
     def paint(self, study: Study) -> None:
         """Send what changed, and the trials that the user opened."""
@@ -118,7 +117,7 @@ class StudyPainter(WidgetPainter[Study]):
             "report_html": self._report_html,
             "best_code": best_as_code(study),
         }
-        while (update := self._changes.next(study, now=time.time(), extra=extra)) is not None:
+        while (update := self._feed.next(study, now=time.time(), extra=extra)) is not None:
             yield update
             if len(update.get("trials", ())) < MAX_TRIALS_AT_ONCE:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hops_magic.errors import counted
 from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Study, Trial
 from hops_magic.tuning.ablation import effects_of, words_of
@@ -101,7 +102,7 @@ def _leaders(study: Study) -> str:
     names = list(study.names)[:_MAX_NAMES]
     head = ["trial", "state", study.metric, *names, "step", "seconds"]
     rows = [_row(trial, names) for trial in leaders]
-    title = f"The best {len(leaders)} of {words.count(len(study.trials), 'trial')}"
+    title = f"The best {len(leaders)} of {counted(len(study.trials), 'trial')}"
     return markup.folded(title, _table(head, rows), is_open=True)
 
 

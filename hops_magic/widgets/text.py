@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from hops_magic.errors import counted
 from hops_magic.runs.events import Displayed
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
@@ -162,7 +163,7 @@ class LinePainter:
     def _state_line(self, run: Run, state: str) -> str:
         line = f"{one_line(words.title(run), 60)}: {state}"
         if run.state is RunState.RUNNING:
-            line += f" on {words.count(run.world_size, 'rank')}"
+            line += f" on {counted(run.world_size, 'rank')}"
         if run.state.is_final and run.elapsed_s is not None:
             line += f" after {run.elapsed_s:.1f} s"
         reason = _reason(run)
@@ -234,4 +235,4 @@ def _details(run: Run, now: float, remaining_s: float | None) -> Iterator[str]:
     speed = words.throughput(run)
     if speed is not None and not run.state.is_final:
         yield f"{speed:,.0f} examples/s"
-    yield words.count(run.world_size, "rank")
+    yield counted(run.world_size, "rank")

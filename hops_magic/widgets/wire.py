@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
+from hops_magic.errors import counted
 from hops_magic.runs.events import Displayed, is_number
 from hops_magic.runs.run import Curve, CurveKey, RankView, Run
 from hops_magic.widgets import words
@@ -225,7 +226,7 @@ def display_of(shown: Displayed) -> dict[str, Any]:
         data = {kind: text for kind, text in data.items() if kind in (*_PICTURES, "text/plain")}
     if not data:
         # without any form it is a place that is filled later
-        unknown = f"<{words.count(len(shown.data), 'form')} of display that cannot be shown here>"
+        unknown = f"<{counted(len(shown.data), 'form')} of display that cannot be shown here>"
         data["text/plain"] = unknown if shown.data else ""
     return {"rank": shown.rank, "data": data}
 

@@ -45,11 +45,6 @@ def amount(size_bytes: int | None) -> str:
     return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
 
 
-def count(number: int, noun: str) -> str:
-    """``2, "rank"`` -> ``2 ranks``."""
-    return counted(number, noun)
-
-
 def ordinal(number: int) -> str:
     """``2`` -> ``2nd``."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
@@ -72,7 +67,7 @@ def queue(run: Run) -> str:
     """``waiting for 3 slots, 2 free, 2nd in the queue``; empty when the run does not wait for slots."""
     if run.state is not RunState.QUEUED or run.slots_needed is None:
         return ""
-    parts = [f"waiting for {count(run.slots_needed, 'slot')}", f"{run.slots_free or 0} free"]
+    parts = [f"waiting for {counted(run.slots_needed, 'slot')}", f"{run.slots_free or 0} free"]
     if run.queue_position is not None:
         parts.append("next in the queue" if run.queue_position == 1 else f"{ordinal(run.queue_position)} in the queue")
     return ", ".join(parts)

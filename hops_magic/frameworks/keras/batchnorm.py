@@ -26,18 +26,18 @@ def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollec
     import tensorflow as tf
 
     axes = layer._reduction_axes
-    values = tf.cast(inputs, _at_least(tf.float32, inputs.dtype))
-    along = [1] * len(values.shape)
-    along[layer.axis] = values.shape[layer.axis]
+    # of 32 bits at least: Keras widens them before it asks
+    along = [1] * len(inputs.shape)
+    along[layer.axis] = inputs.shape[layer.axis]
     if mask is not None:
-        chosen = tf.cast(tf.broadcast_to(tf.expand_dims(mask, -1), tf.shape(values)), values.dtype)
+        chosen = tf.cast(tf.broadcast_to(tf.expand_dims(mask, -1), tf.shape(inputs)), inputs.dtype)
         count = tf.reduce_sum(chosen, axes)
     else:
-        chosen = tf.ones([], values.dtype)
-        each = tf.cast(tf.reduce_prod([tf.shape(values)[axis] for axis in axes]), values.dtype)
+        chosen = tf.ones([], inputs.dtype)
+        each = tf.cast(tf.reduce_prod([tf.shape(inputs)[axis] for axis in axes]), inputs.dtype)
         count = tf.fill([along[layer.axis]], each)
-    center = tf.math.divide_no_nan(tf.reduce_sum(values * chosen, axes), count)
-    spread = tf.reduce_sum(tf.square(values - tf.reshape(center, along)) * chosen, axes)
+    center = tf.math.divide_no_nan(tf.reduce_sum(inputs * chosen, axes), count)
+    spread = tf.reduce_sum(tf.square(inputs - tf.reshape(center, along)) * chosen, axes)
     # a difference of squares loses digits where the mean is large: between ranks, there are enough of them
     count, center, spread = (tf.cast(number, tf.float64) for number in (tf.stop_gradient(count), center, spread))
     own = tf.stack([count, count * center, spread + count * tf.square(center)])
@@ -48,10 +48,6 @@ def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollec
     about = summed[2] - 2 * mean * summed[1] + tf.square(mean) * summed[0]
     variance = tf.maximum(tf.math.divide_no_nan(about, divisor), 0.0)
     return tf.cast(mean, inputs.dtype), tf.cast(variance, inputs.dtype)
-
-
-def _at_least(narrowest: Any, dtype: Any) -> Any:
-    return dtype if dtype.size > narrowest.size else narrowest
 
 
 def layer_epsilon() -> float:
