@@ -57,6 +57,7 @@ def ranks(
     strategy=None,
     stop=lambda: False,
     checkpoint_s=None,
+    check="auto",
     may_fail=False,
     before=lambda: None,
 ):
@@ -87,6 +88,7 @@ def ranks(
                 checkpoint_dir=checkpoints,
                 scratch_dir=Path(own) / "scratch",
                 checkpoint_s=checkpoint_s,
+                check=check,
                 collective=collective,
                 emit=events.append,
                 stop_requested=stop,

@@ -39,6 +39,10 @@ class MetricSync:
         """Take note of the states after a reset: what is added up is only what came since."""
         self._initial = {id(variable): _array(variable) for variable in metric_variables(model)}
 
+    def initial(self, variable: Any) -> Any:
+        """Return the value that a state had after the last reset; states that were made since began at zero."""
+        return self._initial.get(id(variable), np.zeros(variable.shape, variable.dtype))
+
     def merge(self, model: Any) -> None:
         """Give every rank the state that one process would have."""
         variables = metric_variables(model)
