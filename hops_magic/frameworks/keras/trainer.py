@@ -19,6 +19,7 @@ from hops_magic.frameworks.keras.metrics import (
     broadcast_variables,
     metric_variables,
     same_everywhere,
+    single_metrics,
 )
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.step import sharded
@@ -197,8 +198,7 @@ class _WatchedModel:
         """Surround the step; yields what is to be called with the logs that it returns."""
         sync = self._session.metric_sync
         assert sync is not None
-        metrics = [part for metric in self._model.metrics for part in (getattr(metric, "metrics", None) or [metric])]
-        with whole_batches(metrics, self._tensors, sync.replicated):
+        with whole_batches(single_metrics(self._model), self._tensors, sync.replicated):
             yield functools.partial(self._session.step_logs.note, self._model)
 
 
