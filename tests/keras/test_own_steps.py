@@ -217,6 +217,25 @@ def case_a_class_of_loss():
     return fitted(model)
 
 
+def case_a_loss_of_one_number_with_weights():
+    model = keras.Sequential(net())
+    model.compile("sgd", lambda y, p: tf.reduce_mean(tf.square(y - p)), weighted_metrics=["mae"])
+    return fitted(model, sample_weight=np.linspace(0.1, 2.0, 70))
+
+
+class Adding(layers.Layer):
+    def call(self, x):
+        self.add_loss(0.01 * tf.reduce_sum(tf.square(x)))
+        self.add_loss(0.01 * tf.reduce_mean(tf.abs(x)))
+        return x
+
+
+def case_losses_that_layers_add():
+    model = keras.Sequential(net(Adding()))
+    model.compile("sgd", "mse")
+    return fitted(model)
+
+
 def r_squared(y, p):
     return 1.0 - tf.reduce_sum((y - p) ** 2) / tf.reduce_sum((y - tf.reduce_mean(y)) ** 2)
 

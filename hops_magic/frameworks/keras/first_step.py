@@ -221,7 +221,7 @@ class _Trial:
         assert tensors is not None
         if not merged:
             return _numbers(model.get_metrics_result()), _numbers(logs)
-        results = session.step_logs.results(logs)
+        results = session.step_logs.results(logs, tensors.share, session.context.collective)
         with sync.merged(model) if metric_variables(model) else nullcontext():
             sync.merge(model)
             whole = session.step_logs.globalized(logs, results, tensors.share, session.context.collective) if logs else {}

@@ -35,15 +35,21 @@ class StepLogs:
             found = [metric for metric in metrics if any(id(each.value.handle) in read for each in metric.variables)]
             self._metrics[name] = sorted(found, key=lambda metric: metric.name != name)
 
-    def results(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """Return the logs that are a metric's result on this rank, each with the metric. To be asked before merging."""
-        found = {}
-        for name, value in logs.items():
-            for metric in self._metrics.get(name, ()):
-                if _same(metric.result(), value):
-                    found[name] = metric
-                    break
-        return found
+    def results(self, logs: dict[str, Any], share: float, collective: Collective) -> dict[str, Any]:
+        """Return the logs that are a metric's result, each with the metric. To be asked before merging.
+
+        A rank that had no rows has put its metrics back, so its logs are no result of theirs: it goes by what others see.
+        """
+        candidates = {name: self._metrics[name] for name in sorted(logs) if self._metrics.get(name)}
+        if not candidates:
+            return {}
+        mine = {}
+        for name, metrics in candidates.items():
+            same = (place for place, metric in enumerate(metrics) if _same(metric.result(), logs[name]))
+            mine[name] = next(same, None)
+        views = collective.all_gather_objects((share > 0, mine))
+        _, seen = next((view for view in views if view[0]), views[0])
+        return {name: candidates[name][place] for name, place in seen.items() if place is not None}
 
     def globalized(
         self, logs: dict[str, Any], results: dict[str, Any], share: float, collective: Collective

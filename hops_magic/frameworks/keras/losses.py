@@ -62,7 +62,8 @@ def install(patches: Patches, collective: TensorCollective) -> None:
             if rows is None:
                 return original(self, y_true, y_pred, sample_weight)
             compute = self.call
-            self.call = lambda y, p: _of_batch(self, compute, (y, p), rows, collective)
+            weighted = sample_weight is not None
+            self.call = lambda y, p: _of_batch(self, compute, (y, p), rows, collective, weighted=weighted)
             try:
                 return original(self, y_true, y_pred, sample_weight)
             finally:
@@ -70,13 +71,33 @@ def install(patches: Patches, collective: TensorCollective) -> None:
 
         return call
 
+    def make_add(original: Any) -> Any:
+        def add_loss(self: Any, loss: Any) -> None:
+            rows = current_rows()
+            if rows is not None:
+                loss = tf.nest.map_structure(lambda each: _as_mean(each, rows), loss)
+            original(self, loss)
+
+        import tensorflow as tf
+
+        return add_loss
+
+    from keras import layers
+
+    patches.wrap(layers.Layer, "add_loss", make_add)
     patches.wrap(loss_module.Loss, "__call__", make_call)
     patches.wrap(loss_module, "reduce_values", make_reduce)
     patches.wrap(loss_module, "apply_mask", make_mask)
 
 
-def _of_batch(loss: Any, compute: Any, given: tuple[Any, Any], rows: Rows, collective: TensorCollective) -> Any:
-    """Compute a loss on this rank's rows such that the weighted mean over ranks is that of the whole batch."""
+def _of_batch(
+    loss: Any, compute: Any, given: tuple[Any, Any], rows: Rows, collective: TensorCollective, *, weighted: bool
+) -> Any:
+    """Compute a loss on this rank's rows such that the weighted mean over ranks is that of the whole batch.
+
+    One number for a batch that is weighted by rows is multiplied by their weights' mean: of a product of two means the
+    ranks' parts tell nothing.
+    """
     import tensorflow as tf
 
     values = compute(*given)
@@ -88,9 +109,9 @@ def _of_batch(loss: Any, compute: Any, given: tuple[Any, Any], rows: Rows, colle
             return values
     else:
         scale = scale_of(values, bases)
-        if scale in (Scale.MEAN, Scale.ALIKE):
+        if scale is Scale.ALIKE or (scale is Scale.MEAN and not weighted):
             return values
-        if scale is Scale.SUM:
+        if scale is Scale.SUM and not weighted:
             return values * tf.cast(rows.inverse_weight, values.dtype)
     if not all(isinstance(base, tf.Tensor) and base.shape.rank for base in bases):
         return values
@@ -98,6 +119,15 @@ def _of_batch(loss: Any, compute: Any, given: tuple[Any, Any], rows: Rows, colle
     with whole_batch():
         whole = compute(*wholes)
     return whole[rows.first : rows.first + tf.shape(values)[0]] if has_rows(values) else whole
+
+
+def _as_mean(added: Any, rows: Rows) -> Any:
+    """Bring a loss that a layer adds to the scale of a mean over this rank's rows: Keras adds up several entries."""
+    import tensorflow as tf
+
+    if not tf.is_tensor(added) or not (has_rows(added) or scale_of(added) is Scale.SUM):
+        return added
+    return added * tf.cast(rows.inverse_weight, added.dtype)
 
 
 def _compares_rows(loss: Any, values: Any, bases: tuple[Any, ...]) -> bool:

@@ -214,11 +214,12 @@ def _resetting(original: Any, sync: MetricSync) -> Any:
 def _global_results(original: Any, sync: MetricSync, session: FitSession) -> Any:
     @functools.wraps(original)
     def get_metrics_result_or_logs(self: Any, logs: Any) -> Any:
-        results = session.step_logs.results(logs) if isinstance(logs, dict) else {}
+        share = session.tensors.share if session.tensors is not None else 1.0
+        are_own = isinstance(logs, dict) and logs and set(logs) != set(self.get_metrics_result())
+        results = session.step_logs.results(logs, share, session.context.collective) if are_own else {}
         sync.merge(self)
         result = original(self, logs)
-        if result is logs and isinstance(logs, dict) and logs:
-            share = session.tensors.share if session.tensors is not None else 1.0
+        if are_own:
             return session.step_logs.globalized(logs, results, share, session.context.collective)
         return result
 
