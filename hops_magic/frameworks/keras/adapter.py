@@ -57,8 +57,8 @@ class KerasFramework:
         from hops_magic.frameworks.keras import leaving_out, trainer
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession
         from hops_magic.frameworks.keras.patches import Patches
-        from hops_magic.frameworks.keras.step import TensorCollective
         from hops_magic.frameworks.keras.strategy import RankStrategy
+        from hops_magic.frameworks.keras.tensors import TensorCollective
 
         session, patches = FitSession(context), Patches()
         parallel = context.strategy == "collective" and context.world_size > 1
@@ -101,10 +101,10 @@ def _keep_generated_code(patches: Any, folder: Path) -> None:
 
 
 def _install_parallel(patches: Any, tensors: Any) -> None:
-    from hops_magic.frameworks.keras import batchnorm, gradients, losses, metrics, randomness, strategy
+    from hops_magic.frameworks.keras import batchnorm, gradients, losses, metric_updates, randomness, strategy
 
     gradients.install(patches, tensors)
-    metrics.install(patches)
+    metric_updates.install(patches, tensors)
     losses.install(patches, tensors)
     batchnorm.install(patches, tensors)
     randomness.install(patches, tensors)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import Rows, TensorCollective, current_rows, loop_rows
+from hops_magic.frameworks.keras.rows import Rows, current_rows, loop_rows
+from hops_magic.frameworks.keras.tensors import TensorCollective
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:
@@ -44,8 +45,10 @@ def _global_moments(layer: Any, inputs: Any, mask: Any, collective: TensorCollec
     summed = collective.differentiable_sum(own * tf.cast(rows.are_any, tf.float64), rows)
     divisor = summed[0] + (layer_epsilon() if mask is not None else 0.0)
     mean = tf.math.divide_no_nan(summed[1], divisor)
+    # Keras takes the mean for a constant here where there is no mask: gradients of gradients see it
+    middle = mean if mask is not None else tf.stop_gradient(mean)
     # about the mean, which is not that of the values where the divisor is not their number
-    about = summed[2] - 2 * mean * summed[1] + tf.square(mean) * summed[0]
+    about = summed[2] - 2 * middle * summed[1] + tf.square(middle) * summed[0]
     variance = tf.maximum(tf.math.divide_no_nan(about, divisor), 0.0)
     return tf.cast(mean, inputs.dtype), tf.cast(variance, inputs.dtype)
 

@@ -11,12 +11,13 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.agreement import differing_variables
 from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
+from hops_magic.frameworks.keras.logs import StepLogs
 from hops_magic.frameworks.keras.metrics import replaced_states
 from hops_magic.runs.events import Warned
 
 if TYPE_CHECKING:
     from hops_magic.frameworks.keras.metrics import MetricSync
-    from hops_magic.frameworks.keras.step import TensorCollective
+    from hops_magic.frameworks.keras.tensors import TensorCollective
 
 STOP, CHECKPOINT = 0, 1
 VOTES = 2
@@ -41,6 +42,7 @@ class FitSession:
         self.store = CheckpointStore(context)
         self.tensors: TensorCollective | None = None
         self.metric_sync: MetricSync | None = None
+        self.step_logs = StepLogs()
         self.iterator: Any = None
         self.number = 0
         self.initial_epoch = 0
@@ -200,7 +202,7 @@ class FitSession:
         """Say once which metrics keep states that cannot be added up over ranks."""
         compiled = (part for metric in model.metrics for part in getattr(metric, "metrics", [metric]))
         for metric in compiled if self.is_chief else ():
-            names = [] if id(metric) in self._judged else replaced_states(metric)
+            names = [] if id(metric) in self._judged or self._is_replicated(metric) else replaced_states(metric)
             self._judged.add(id(metric))
             if names:
                 self.context.emit(
@@ -209,3 +211,7 @@ class FitSession:
                         "the ranks' states are added up, so its value is wrong unless it is trained with -n 1"
                     )
                 )
+
+    def _is_replicated(self, metric: Any) -> bool:
+        replicated = self.metric_sync.replicated if self.metric_sync is not None else set()
+        return any(id(variable) in replicated for variable in metric.variables)

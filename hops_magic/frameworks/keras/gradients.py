@@ -1,38 +1,187 @@
-"""Gradients: one packed all-reduce a step, before clipping, accumulation and the optimizer's own arithmetic."""
+"""Gradients: made global where a tape makes them, so that whatever a step does with them sees the global batch.
+
+One packed all-reduce carries the gradients of a call of ``GradientTape.gradient``. The weighted mean over ranks is its own
+adjoint, so outer tapes go through it. What reaches an optimizer from elsewhere is made global there, if it may differ
+from rank to rank. Gradients with respect to anything but variables, such as those of penalties, stay a rank's own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from hops_magic.frameworks.keras.locality import is_local, mark_alike
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import TensorCollective, current_rows, loop_rows
+from hops_magic.frameworks.keras.rows import Rows, Seeking, current_rows, loop_rows, seeking
+from hops_magic.frameworks.keras.scaling import Scale, scale_of
+from hops_magic.frameworks.keras.tensors import TensorCollective
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:
-    """Make every optimizer apply the gradient of the global batch."""
+    """Make tapes give, and optimizers apply, the gradient of the global batch."""
     from keras.src.optimizers import base_optimizer, loss_scale_optimizer
+    from tensorflow.python.eager import backprop
+    from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
-    reducing: list[bool] = []
+    applying = _Nesting()
 
-    def make(original: Any) -> Any:
+    def make_apply(original: Any) -> Any:
         def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
-            if reducing:  # the optimizer inside another one, such as LossScaleOptimizer: reduced already
+            if applying.depth:  # the optimizer inside another one, such as LossScaleOptimizer: reduced already
                 return original(self, grads, trainable_variables)
-            reducing.append(True)
-            try:
-                return original(self, reduce_gradients(list(grads), collective), trainable_variables)
-            finally:
-                reducing.pop()
+            with applying.entered():
+                return original(self, _reduced_to_apply(list(grads), collective), trainable_variables)
 
         return apply
 
-    patches.wrap(base_optimizer.BaseOptimizer, "apply", make)
+    patches.wrap(base_optimizer.BaseOptimizer, "apply", make_apply)
     # decides by the gradients whether to apply them at all: it must see those that all ranks see
-    patches.wrap(loss_scale_optimizer.LossScaleOptimizer, "apply", make)
+    patches.wrap(loss_scale_optimizer.LossScaleOptimizer, "apply", make_apply)
+
+    by_parts = _Nesting()
+
+    def make_gradient(original: Any) -> Any:
+        def gradient(self: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+            rows = current_rows()
+            if rows is None or by_parts.depth or not _is_in_step(rows):
+                return original(self, target, sources, *args, **kwargs)
+            sought = _sought(target)
+            with seeking(sought):
+                found = original(self, target, sources, *args, **kwargs)
+            return _made_global(found, sources, sought, collective)
+
+        return gradient
+
+    def make_jacobian(original: Any) -> Any:
+        def jacobian(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with by_parts.entered():
+                return original(self, *args, **kwargs)
+
+        return jacobian
+
+    patches.wrap(backprop.GradientTape, "gradient", make_gradient)
+    patches.wrap(backprop.GradientTape, "jacobian", make_jacobian)
+    patches.wrap(backprop.GradientTape, "batch_jacobian", make_jacobian)
+    patches.wrap(polymorphic_function.Function, "__call__", _inlined)
 
 
-def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list[Any]:
-    """Return the gradients of the global mean from those of local means.
+class _Nesting:
+    """How deep a function is in calls of itself and its like."""
+
+    depth = 0
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+
+def _inlined(original: Any) -> Any:
+    """Trace the user's ``tf.function`` as part of the step.
+
+    A trace that is kept would hold the rows of another step's graph, and hide from the step what is reduced in it.
+    """
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        import tensorflow as tf
+        from tensorflow.python.autograph.core import ag_ctx
+        from tensorflow.python.autograph.impl import api
+
+        if current_rows() is None or tf.executing_eagerly():
+            return original(self, *args, **kwargs)
+        if self.input_signature is not None and not kwargs and len(args) == len(self.input_signature):
+            args = tuple(map(_as_declared, args, self.input_signature))
+        if not self._autograph:
+            return self.python_function(*args, **kwargs)
+        status = ag_ctx.ControlStatusCtx(ag_ctx.Status.ENABLED)
+        return api.tf_convert(self.python_function, status)(*args, **kwargs)
+
+    return call
+
+
+def _as_declared(value: Any, spec: Any) -> Any:
+    import tensorflow as tf
+
+    simple = isinstance(spec, tf.TensorSpec) and not tf.is_tensor(value)
+    return tf.convert_to_tensor(value, dtype=spec.dtype) if simple else value
+
+
+def _is_in_step(rows: Rows) -> bool:
+    """Whether the graph that is being traced is executed once a step: loops and branches may run otherwise on ranks."""
+    import tensorflow as tf
+
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None and graph is not rows.graph:
+        if type(graph).__name__ in ("WhileBodyFuncGraph", "WhileCondFuncGraph", "CondBranchFuncGraph"):
+            return False
+        graph = getattr(graph, "outer_graph", None)
+    return True
+
+
+def _sought(target: Any) -> Seeking:
+    """Whether the gradient of a target is that of a sum over rows: TensorFlow adds up what has several entries."""
+    import tensorflow as tf
+
+    targets = [each for each in tf.nest.flatten(target) if each is not None and is_local(each)]
+    sums = [_has_rows(each) or scale_of(each) is Scale.SUM for each in targets]
+    return Seeking.SUM if sums and all(sums) else Seeking.MEAN
+
+
+def _has_rows(tensor: Any) -> bool:
+    return tensor.shape.rank is None or (tensor.shape.rank > 0 and tensor.shape[0] is None)
+
+
+def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCollective) -> Any:
+    """Reduce those gradients that are with respect to variables and may differ from rank to rank."""
+    import tensorflow as tf
+
+    each_source, gradients = tf.nest.flatten(sources), _flattened(found, sources)
+    which = [
+        index
+        for index, (source, gradient) in enumerate(zip(each_source, gradients, strict=True))
+        if gradient is not None and _is_variable(source) and is_local(gradient)
+    ]
+    if not which:
+        return found
+    for index, whole in zip(which, reduce_gradients([gradients[i] for i in which], collective, sought), strict=True):
+        gradients[index] = whole
+    return tf.nest.pack_sequence_as(sources, gradients)
+
+
+def _flattened(found: Any, sources: Any) -> list[Any]:
+    if isinstance(sources, list | tuple):
+        return [each for part, source in zip(found, sources, strict=True) for each in _flattened(part, source)]
+    if isinstance(sources, dict):
+        return [each for key in sorted(sources) for each in _flattened(found[key], sources[key])]
+    return [found]
+
+
+def _is_variable(source: Any) -> bool:
+    import tensorflow as tf
+
+    return isinstance(getattr(source, "value", source), tf.Variable) or isinstance(source, tf.Variable)
+
+
+def _reduced_to_apply(gradients: list[Any], collective: TensorCollective) -> list[Any]:
+    """Return what an optimizer applies: in a step, only what no tape has made global is reduced."""
+    rows = current_rows()
+    if rows is None:
+        return reduce_gradients(gradients, collective)
+    which = [index for index, gradient in enumerate(gradients) if gradient is not None and is_local(gradient)]
+    if not which and rows.exchanges:
+        return gradients
+    # without any too: the votes travel here
+    for index, whole in zip(which, reduce_gradients([gradients[i] for i in which], collective), strict=True):
+        gradients[index] = whole
+    return gradients
+
+
+def reduce_gradients(gradients: list[Any], collective: TensorCollective, sought: Seeking = Seeking.MEAN) -> list[Any]:
+    """Return the gradients of the global mean, or sum, from those of the ranks' own.
 
     Inside a step a rank counts by its rows; in a loop of the user's own as :func:`loop_rows` says.
     """
@@ -40,26 +189,54 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective) -> list
 
     present = [index for index, gradient in enumerate(gradients) if gradient is not None]
     rows = current_rows()
-    weight = tf.convert_to_tensor((rows or loop_rows(collective.world_size)).weight, tf.float64)
+    share = tf.convert_to_tensor((rows or loop_rows(collective.world_size)).weight, tf.float64)
+    weight = share if sought is Seeking.MEAN else tf.cast(share > 0, tf.float64)
     reduced = list(gradients)
+    alike_rows: dict[int, Any] = {}
     for index in present:
-        if isinstance(gradients[index], tf.IndexedSlices):
-            reduced[index] = _gather_slices(gradients[index], weight, collective)
+        slices = gradients[index]
+        if not isinstance(slices, tf.IndexedSlices):
+            continue
+        if rows is not None and not is_local(slices.indices):
+            alike_rows[index] = slices  # of a lookup that does not depend on the data: contributions to the same entries
+        else:
+            reduced[index] = _gather_slices(slices, weight, collective)
     present = [index for index in present if reduced[index] is gradients[index]]
-    dense = [tf.convert_to_tensor(gradients[index]) for index in present]
+    dense = [
+        tf.convert_to_tensor(alike_rows[index].values if index in alike_rows else gradients[index]) for index in present
+    ]
     wide = tf.float64 if any(gradient.dtype == tf.float64 for gradient in dense) else tf.float32
     # without dense gradients too: the votes travel here
     flat = tf.concat([tf.zeros([0], wide), *(tf.reshape(tf.cast(gradient, wide), [-1]) for gradient in dense)], 0)
-    # what a rank without rows made of the one it borrowed counts as zero, be it NaN
-    flat = tf.where(weight > 0, flat * tf.cast(weight, wide), tf.zeros_like(flat))
-    summed = collective.all_reduce_voting(flat, None if rows is None else rows.fingerprint)
+    summed = _weighted_sum(flat, weight, None if rows is None else rows.fingerprint, collective)
+    if rows is not None:
+        rows.exchanges.append("gradients")
     if not dense:
         return reduced
     # not all shapes are known while the step is traced: of a dense layer on sequences in odd batches, for one
     parts = tf.split(summed, [tf.size(gradient) for gradient in dense], num=len(dense))
     for index, gradient, part in zip(present, dense, parts, strict=True):
-        reduced[index] = tf.ensure_shape(tf.cast(tf.reshape(part, tf.shape(gradient)), gradient.dtype), gradient.shape)
+        whole = tf.ensure_shape(tf.cast(tf.reshape(part, tf.shape(gradient)), gradient.dtype), gradient.shape)
+        mark_alike(whole)
+        if index in alike_rows:
+            whole = tf.IndexedSlices(whole, alike_rows[index].indices, alike_rows[index].dense_shape)
+        reduced[index] = whole
     return reduced
+
+
+def _weighted_sum(flat: Any, weight: Any, fingerprint: Any, collective: TensorCollective) -> Any:
+    """Sum a vector over the ranks, each with its weight; its own adjoint, so outer tapes go through it."""
+    import tensorflow as tf
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def total(x: Any) -> Any:
+        # what a rank without rows made of the one it borrowed counts as zero, be it NaN
+        mine = tf.where(weight > 0, x * tf.cast(weight, x.dtype), tf.zeros_like(x))
+        return collective.all_reduce_voting(mine, fingerprint), lambda up: _weighted_sum(up, weight, fingerprint, collective)
+
+    result = total(flat)
+    mark_alike(result)
+    return result
 
 
 def _gather_slices(slices: Any, weight: Any, collective: TensorCollective) -> Any:

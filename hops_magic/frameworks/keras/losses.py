@@ -1,33 +1,25 @@
 """Losses: local means whose sum, weighted by rows, is the global loss, whatever the reduction, weights and masks.
 
 Where Keras divides by rows nothing need be done. A sum is brought to the scale of a mean over the rank's rows; denominators
-that depend on the data (sample weights, masks) are added up over the ranks first.
+that depend on the data (sample weights, masks) are added up over the ranks first. A loss that compares the rows of a batch
+with each other, or that is no mean of theirs, is computed on the rows of all ranks, and its gradient flows back to each.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.keras.metric_updates import has_rows
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import TensorCollective, current_rows
+from hops_magic.frameworks.keras.rows import Rows, current_rows, whole_batch
+from hops_magic.frameworks.keras.scaling import Scale, mark_mean, mixes_rows, scale_of
+from hops_magic.frameworks.keras.tensors import TensorCollective
 
 _BY_ROWS = ("sum_over_batch_size", "mean")
 
 
-def refuse_mixing_rows(name: str, shape: tuple[Any, ...]) -> None:
-    """Refuse Keras's losses that compare the rows of a batch with each other: of its own part a rank makes another loss."""
-    if name == "circle" or (name in ("dice", "tversky") and shape == ()):
-        remedy = (
-            "" if name == "circle" else f"give {name.capitalize()} an axis without the first, such as axis=(1, 2, 3), or "
-        )
-        raise UnsupportedError(
-            f"the loss {name} mixes the rows of a batch, which several ranks hold in parts: {remedy}train with -n 1"
-        )
-
-
 def install(patches: Patches, collective: TensorCollective) -> None:
-    """Replace the two functions in which Keras reduces losses."""
+    """Replace the functions in which Keras computes and reduces losses."""
     from keras.src.losses import loss as loss_module
 
     def make_reduce(original: Any) -> Any:
@@ -39,12 +31,13 @@ def install(patches: Patches, collective: TensorCollective) -> None:
                 return original(values, sample_weight, reduction)
             scale = tf.cast(rows.inverse_weight, values.dtype)
             if reduction == "sum":
-                return tf.reduce_sum(values) * scale
+                return mark_mean(tf.reduce_sum(values) * scale)
             if reduction == "mean_with_sample_weight" and sample_weight is not None:
                 here = tf.reduce_sum(tf.cast(sample_weight, values.dtype)) * tf.cast(rows.are_any, values.dtype)
                 divisor = collective.all_reduce(here)
-                return tf.math.divide_no_nan(tf.reduce_sum(values), tf.stop_gradient(divisor)) * scale
-            return original(values, sample_weight, reduction)
+                return mark_mean(tf.math.divide_no_nan(tf.reduce_sum(values), tf.stop_gradient(divisor)) * scale)
+            reduced = original(values, sample_weight, reduction)
+            return mark_mean(reduced) if reduction in (*_BY_ROWS, "mean_with_sample_weight") else reduced
 
         return reduce_values
 
@@ -64,16 +57,52 @@ def install(patches: Patches, collective: TensorCollective) -> None:
         return apply_mask
 
     def make_call(original: Any) -> Any:
-        def call(self: Any, y_true: Any, y_pred: Any) -> Any:
-            values = original(self, y_true, y_pred)
-            if current_rows() is not None:
-                refuse_mixing_rows(getattr(self.fn, "__name__", ""), tuple(values.shape))
-            return values
+        def call(self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            rows = current_rows()
+            if rows is None:
+                return original(self, y_true, y_pred, sample_weight)
+            compute = self.call
+            self.call = lambda y, p: _of_batch(self, compute, (y, p), rows, collective)
+            try:
+                return original(self, y_true, y_pred, sample_weight)
+            finally:
+                del self.call
 
         return call
 
-    from keras.src.losses.losses import LossFunctionWrapper
-
-    patches.wrap(LossFunctionWrapper, "call", make_call)
+    patches.wrap(loss_module.Loss, "__call__", make_call)
     patches.wrap(loss_module, "reduce_values", make_reduce)
     patches.wrap(loss_module, "apply_mask", make_mask)
+
+
+def _of_batch(loss: Any, compute: Any, given: tuple[Any, Any], rows: Rows, collective: TensorCollective) -> Any:
+    """Compute a loss on this rank's rows such that the weighted mean over ranks is that of the whole batch."""
+    import tensorflow as tf
+
+    values = compute(*given)
+    bases = tuple(leaf for leaf in tf.nest.flatten(given) if tf.is_tensor(leaf))
+    if not tf.is_tensor(values):
+        return values
+    if has_rows(values):
+        if not _compares_rows(loss, values, bases):
+            return values
+    else:
+        scale = scale_of(values, bases)
+        if scale in (Scale.MEAN, Scale.ALIKE):
+            return values
+        if scale is Scale.SUM:
+            return values * tf.cast(rows.inverse_weight, values.dtype)
+    if not all(isinstance(base, tf.Tensor) and base.shape.rank for base in bases):
+        return values
+    wholes = tf.nest.map_structure(lambda leaf: collective.gather_rows(leaf, rows), given)
+    with whole_batch():
+        whole = compute(*wholes)
+    return whole[rows.first : rows.first + tf.shape(values)[0]] if has_rows(values) else whole
+
+
+def _compares_rows(loss: Any, values: Any, bases: tuple[Any, ...]) -> bool:
+    function = getattr(loss, "fn", loss)
+    module = getattr(function, "__module__", None) or type(function).__module__
+    if module.split(".")[0] == "keras":
+        return getattr(function, "__name__", "") == "circle"
+    return mixes_rows(values, bases)

@@ -1,4 +1,7 @@
-"""Metrics: the states of all ranks are added up before a result is read."""
+"""Metrics: the states of all ranks are added up before a result is read.
+
+What the ranks count in a step so that it can be added up is the matter of :mod:`metric_updates`.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,6 @@ import numpy as np
 
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.agreement import all_alike, refuse_other_rows
-from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import current_rows
-
-
-def install(patches: Patches) -> None:
-    """Make means of numbers that already stand for all rows of a rank, such as a step's loss, weigh them by its rows."""
-    from keras.metrics import Mean
-
-    def make(original: Any) -> Any:
-        def update_state(self: Any, values: Any, sample_weight: Any = None) -> Any:
-            import tensorflow as tf
-
-            rows = current_rows()
-            if rows is None or len(np.shape(values) if not hasattr(values, "shape") else values.shape):
-                return original(self, values, sample_weight)
-            # what a rank without rows made of the one it borrowed may be NaN
-            values = tf.where(rows.local > 0, values, tf.zeros_like(values))
-            return original(self, values, rows.weight if sample_weight is None else sample_weight)
-
-        return update_state
-
-    patches.wrap(Mean, "update_state", make)
 
 
 def metric_variables(model: Any) -> list[Any]:
@@ -51,6 +32,8 @@ class MetricSync:
         self._collective, self._fed = collective, fed
         self._initial: dict[int, Any] = {}
         self._before_merge: dict[int, Any] = {}
+        self.replicated: set[int] = set()
+        """Ids of states that every rank keeps for all rows: the chief's count."""
 
     def begin(self, model: Any) -> None:
         """Take note of the states after a reset: what is added up is only what came since."""
@@ -62,7 +45,10 @@ class MetricSync:
         if not variables:
             return
         values = [_array(variable) for variable in variables]
-        only_first = [getattr(variable, "aggregation", "sum") == "only_first_replica" for variable in variables]
+        only_first = [
+            id(variable) in self.replicated or getattr(variable, "aggregation", "sum") == "only_first_replica"
+            for variable in variables
+        ]
         packed = np.concatenate([np.ravel(value).astype(np.float64) for value in values])
         begun = [
             self._initial.get(id(variable), np.zeros_like(value)) for variable, value in zip(variables, values, strict=True)
@@ -81,7 +67,7 @@ class MetricSync:
         for variable, value in zip(variables, values, strict=True):
             part = summed[place : place + value.size].reshape(value.shape)
             place += value.size
-            if getattr(variable, "aggregation", "sum") == "mean":
+            if getattr(variable, "aggregation", "sum") == "mean" and id(variable) not in self.replicated:
                 part = part / self._collective.world_size
             variable.assign(part.astype(value.dtype))
         self._before_merge, self._initial = self._initial, {id(v): _array(v) for v in variables}
@@ -103,14 +89,6 @@ class MetricSync:
 
 def _array(variable: Any) -> Any:
     return np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable.value)
-
-
-def mean_logs(logs: dict[str, Any], collective: Collective) -> dict[str, Any]:
-    """Average what a custom step returned, where it is not the model's metrics."""
-    names = sorted(logs)
-    values = np.array([float(logs[name]) for name in names], np.float64)
-    averaged = collective.all_reduce(values, "mean")
-    return dict(zip(names, averaged.tolist(), strict=True))
 
 
 def state_digest(variables: list[Any]) -> str:

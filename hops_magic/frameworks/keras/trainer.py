@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
+from hops_magic.frameworks.keras.metric_updates import whole_batches
 from hops_magic.frameworks.keras.metrics import (
     MetricSync,
     broadcast_variables,
-    mean_logs,
     metric_variables,
     same_everywhere,
 )
 from hops_magic.frameworks.keras.patches import Patches
-from hops_magic.frameworks.keras.step import TensorCollective, sharded
+from hops_magic.frameworks.keras.step import sharded
+from hops_magic.frameworks.keras.tensors import TensorCollective
 
 _KERAS_BATCH_SIZE = 32
 
@@ -133,8 +136,8 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
     @functools.wraps(original)
     def make_function(self: Any, step_function: Any) -> Any:
         if tensors is not None:
-            states = functools.partial(metric_variables, self)
-            step_function = sharded(step_function, tensors, states, trains=step_function == self.train_step)
+            watched = _WatchedModel(self, session, tensors)
+            step_function = sharded(step_function, tensors, watched, trains=step_function == self.train_step)
         function = original(self, step_function)
 
         def skipping(iterator: Any) -> Any:
@@ -156,6 +159,27 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
     return make_function
 
 
+class _WatchedModel:
+    """What a step needs to know of its model while it is traced."""
+
+    def __init__(self, model: Any, session: FitSession, tensors: TensorCollective) -> None:
+        self._model, self._session, self._tensors = model, session, tensors
+
+    def states(self) -> list[Any]:
+        """Return the variables that count this rank's rows: those of metrics, but such as count those of all ranks."""
+        replicated = self._session.metric_sync.replicated if self._session.metric_sync is not None else set()
+        return [variable for variable in metric_variables(self._model) if id(variable) not in replicated]
+
+    @contextmanager
+    def traced(self) -> Iterator[Any]:
+        """Surround the step; yields what is to be called with the logs that it returns."""
+        sync = self._session.metric_sync
+        assert sync is not None
+        metrics = [part for metric in self._model.metrics for part in (getattr(metric, "metrics", None) or [metric])]
+        with whole_batches(metrics, self._tensors, sync.replicated):
+            yield functools.partial(self._session.step_logs.note, self._model)
+
+
 def _resetting(original: Any, sync: MetricSync) -> Any:
     @functools.wraps(original)
     def reset_metrics(self: Any) -> None:
@@ -168,10 +192,12 @@ def _resetting(original: Any, sync: MetricSync) -> Any:
 def _global_results(original: Any, sync: MetricSync, session: FitSession) -> Any:
     @functools.wraps(original)
     def get_metrics_result_or_logs(self: Any, logs: Any) -> Any:
+        results = session.step_logs.results(logs) if isinstance(logs, dict) else {}
         sync.merge(self)
         result = original(self, logs)
         if result is logs and isinstance(logs, dict) and logs:
-            return mean_logs(logs, session.context.collective)
+            share = session.tensors.share if session.tensors is not None else 1.0
+            return session.step_logs.globalized(logs, results, share, session.context.collective)
         return result
 
     return get_metrics_result_or_logs

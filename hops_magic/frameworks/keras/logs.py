@@ -1,0 +1,93 @@
+"""What a step of the user's own returns beside, or instead of, the model's metrics, made global as one process has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hops_magic.frameworks.collective import Collective
+from hops_magic.frameworks.keras.locality import variables_read
+from hops_magic.frameworks.keras.scaling import Scale, scale_of
+
+_BY_SUM = (Scale.SUM, Scale.COUNT)
+
+
+class StepLogs:
+    """How each log of a step is made global: as a metric's result, or as a number that scales with rows."""
+
+    def __init__(self) -> None:
+        self._scales: dict[str, Scale] = {}
+        self._metrics: dict[str, list[Any]] = {}
+
+    def note(self, model: Any, logs: Any) -> None:
+        """Look at the logs that a step returns while it is traced."""
+        import tensorflow as tf
+
+        if not isinstance(logs, dict):
+            return
+        metrics = _single_metrics(model)
+        for name, value in logs.items():
+            if not tf.is_tensor(value) or isinstance(value, tf.RaggedTensor | tf.SparseTensor):
+                continue
+            self._scales[name] = scale_of(value)
+            read = variables_read(value)
+            found = [metric for metric in metrics if any(id(each.value.handle) in read for each in metric.variables)]
+            self._metrics[name] = sorted(found, key=lambda metric: metric.name != name)
+
+    def results(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return the logs that are a metric's result on this rank, each with the metric. To be asked before merging."""
+        found = {}
+        for name, value in logs.items():
+            for metric in self._metrics.get(name, ()):
+                if _same(metric.result(), value):
+                    found[name] = metric
+                    break
+        return found
+
+    def globalized(
+        self, logs: dict[str, Any], results: dict[str, Any], share: float, collective: Collective
+    ) -> dict[str, Any]:
+        """Return the logs of all ranks' rows. To be asked after merging.
+
+        Parameters
+        ----------
+        share
+            This rank's part of the rows of the last step.
+        """
+        whole = {name: _array(metric.result()) for name, metric in results.items()}
+        for scales, op in (((Scale.MAX,), "max"), ((Scale.MIN,), "min"), ((), "sum")):
+            names = [name for name in sorted(logs) if name not in whole and (not scales or self._scales.get(name) in scales)]
+            whole |= self._reduced(names, logs, op, share, collective)
+        return {name: float(whole[name]) if np.ndim(whole[name]) == 0 else whole[name] for name in logs}
+
+    def _reduced(
+        self, names: list[str], logs: dict[str, Any], op: str, share: float, collective: Collective
+    ) -> dict[str, Any]:
+        if not names:
+            return {}
+        values = [_array(logs[name]).astype(np.float64) for name in names]
+        if op == "sum":
+            values = [
+                np.zeros_like(value) if share == 0 else value if self._scales.get(name) in _BY_SUM else value * share
+                for name, value in zip(names, values, strict=True)
+            ]
+        packed = collective.all_reduce(np.concatenate([value.ravel() for value in values]), op, what=" ".join(names))
+        parts = np.split(packed, np.cumsum([value.size for value in values])[:-1])
+        return {name: part.reshape(value.shape) for name, value, part in zip(names, values, parts, strict=True)}
+
+
+def _single_metrics(model: Any) -> list[Any]:
+    """Return a model's metrics, those that Keras keeps for ``compile`` one by one."""
+    return [part for metric in model.metrics for part in (getattr(metric, "metrics", None) or [metric])]
+
+
+def _array(value: Any) -> Any:
+    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+
+
+def _same(result: Any, value: Any) -> bool:
+    if isinstance(result, dict):
+        return False
+    mine, theirs = _array(result), _array(value)
+    return mine.shape == theirs.shape and bool(np.allclose(mine, theirs, rtol=1e-6, atol=0, equal_nan=True))

@@ -1,0 +1,188 @@
+"""Collectives on tensors, inside TensorFlow's graphs too."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hops_magic.errors import CollectiveError, UnsupportedError
+from hops_magic.frameworks.collective import Collective
+from hops_magic.frameworks.keras.agreement import FINGERPRINT_SIZE, all_alike
+from hops_magic.frameworks.keras.locality import is_local, mark_alike
+from hops_magic.frameworks.keras.rows import Rows, Seeking, current_rows, sought
+
+
+class TensorCollective:
+    """Collectives on tensors, inside graphs too, over a transport for arrays.
+
+    Each all-reduce carries the ranks' votes along, so that they agree on a step at no cost of its own.
+    """
+
+    def __init__(self, collective: Collective, vote: Callable[[], tuple[float, ...]], votes: int) -> None:
+        self._collective, self._vote = collective, vote
+        self.votes = np.zeros(votes, np.float32)
+        self.rows_are_alike = True
+        self.fed = 0
+        self.share = 1.0 / collective.world_size
+        """This rank's part of the rows of the last step."""
+        self.failure: CollectiveError | UnsupportedError | None = None
+
+    @property
+    def rank(self) -> int:
+        """This rank's number."""
+        return self._collective.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks there are."""
+        return self._collective.world_size
+
+    def all_reduce(self, tensor: Any, op: str = "sum") -> Any:
+        """Reduce a tensor over the ranks: its ``sum``, ``max`` or ``min``."""
+        import tensorflow as tf
+
+        reduced = tf.numpy_function(lambda array: self._reduce(array, op), [tensor], tensor.dtype, stateful=True)
+        reduced.set_shape(tensor.shape)
+        mark_alike(reduced)
+        return reduced
+
+    def all_reduce_voting(self, flat: Any, fingerprint: Any = None) -> Any:
+        """Sum a vector over the ranks.
+
+        Afterwards :attr:`votes` holds the sums of their votes, and :attr:`rows_are_alike` whether their fingerprints agree.
+        """
+        import tensorflow as tf
+
+        def reduce(array: Any, mine: Any, share: Any) -> Any:
+            self.share = float(share)
+            ballot = np.concatenate([self._vote(), mine, mine**2]).astype(array.dtype)
+            together = self._reduce(np.concatenate([array, ballot]))
+            counted = together[array.size :].astype(np.float64)
+            self.votes = counted[: self.votes.size].astype(np.float32)
+            sums, squares = np.split(counted[self.votes.size :], 2)
+            self.rows_are_alike = all_alike(sums, squares, self.world_size)
+            return together[: array.size]
+
+        mine = tf.zeros(FINGERPRINT_SIZE) if fingerprint is None else fingerprint
+        rows = current_rows()
+        share = tf.constant(1.0 / self.world_size, tf.float64) if rows is None else rows.weight
+        reduced = tf.numpy_function(reduce, [flat, mine, share], flat.dtype, stateful=True)
+        reduced.set_shape(flat.shape)
+        mark_alike(reduced)
+        return reduced
+
+    def note_fed(self, rows: Rows) -> None:
+        """Fold a batch's fingerprint into :attr:`fed`, which ranks compare when they add up their metrics."""
+        import tensorflow as tf
+
+        def note(numbers: Any, share: Any) -> None:
+            self.share = float(share)
+            self.fed = zlib.crc32(np.asarray(numbers).tobytes(), self.fed) % (1 << 20)
+
+        tf.numpy_function(note, [rows.fingerprint, rows.weight], [], stateful=True)
+
+    def refuse_other_lengths(self, names: list[str], lengths: list[Any]) -> None:
+        """Let a step fail whose parts do not have as many rows as one another: a rank could not take its part of each."""
+        import tensorflow as tf
+
+        def compare(found: Any) -> None:
+            if len(set(found.tolist())) > 1:
+                self.failure = other_lengths(names, found.tolist())
+                raise self.failure
+
+        known = [tf.get_static_value(length) for length in lengths]
+        if None not in known:
+            if len({int(length) for length in known}) > 1:
+                raise other_lengths(names, [int(length) for length in known])
+            return
+        tf.numpy_function(compare, [tf.stack(lengths)], [], stateful=True)
+
+    def _reduce(self, array: Any, op: str = "sum") -> Any:
+        try:
+            return self._collective.all_reduce(array, op)
+        except CollectiveError as error:
+            self.failure = error  # TensorFlow would turn it into an error of its own, and a long one
+            raise
+
+    def concatenate(self, *tensors: Any) -> list[Any]:
+        """Join tensors of the ranks along their first axis, in the order of ranks; lengths may differ."""
+        import tensorflow as tf
+
+        def join(*arrays: Any) -> list[Any]:
+            try:
+                parts = self._collective.all_gather_objects(arrays)
+            except CollectiveError as error:
+                self.failure = error
+                raise
+            return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+        joined = tf.numpy_function(join, tensors, [tensor.dtype for tensor in tensors], stateful=True)
+        joined = joined if isinstance(joined, list | tuple) else [joined]
+        for result, tensor in zip(joined, tensors, strict=True):
+            result.set_shape([None, *tensor.shape[1:]])
+        mark_alike(*joined)
+        return list(joined)
+
+    def differentiable_sum(self, tensor: Any, rows: Rows) -> Any:
+        """Sum a tensor over the ranks; gradients, of any order, flow back to every rank that contributed.
+
+        Gradients of means are weighted by the ranks' rows only later, so what comes from others is brought to this rank's
+        scale; gradients of sums over rows are not.
+        """
+        import tensorflow as tf
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def summed(x: Any) -> Any:
+            def backward(upstream: Any) -> Any:
+                if sought() is Seeking.SUM:
+                    return self.differentiable_sum(upstream, rows)
+                together = self.differentiable_sum(upstream * tf.cast(rows.weight, upstream.dtype), rows)
+                return together * tf.cast(rows.inverse_weight, upstream.dtype)
+
+            return self.all_reduce(x), backward
+
+        result = summed(tensor)
+        mark_alike(result)
+        return result
+
+    def gather_rows(self, tensor: Any, rows: Rows) -> Any:
+        """Join the ranks' rows of a tensor; the gradient of what is made of them flows back to the ranks that have them.
+
+        Gradients of means are brought to this rank's scale: they are weighted by the ranks' rows later.
+        """
+        import tensorflow as tf
+
+        kept = tf.where(rows.local > 0, tf.shape(tensor)[0], 0)
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def gathered(x: Any) -> Any:
+            joined, lengths = self.concatenate(x[:kept], tf.reshape(kept, [1]))
+            start = tf.reduce_sum(lengths[: self.rank])
+
+            def backward(upstream: Any) -> Any:
+                of_sum = sought() is Seeking.SUM
+                if is_local(upstream):  # each rank made another part of the result of all rows
+                    weight = 1.0 if of_sum else tf.cast(rows.weight, upstream.dtype)
+                    upstream = self.all_reduce(upstream * weight)
+                mine = upstream[start : start + kept]
+                mine = mine if of_sum else mine * tf.cast(rows.inverse_weight, upstream.dtype)
+                return tf.concat([mine, tf.zeros_like(x[kept:])], 0)
+
+            return joined, backward
+
+        result = gathered(tensor)
+        result.set_shape([None, *tensor.shape[1:]])
+        mark_alike(result)
+        return result
+
+
+def other_lengths(names: list[str], lengths: list[int]) -> UnsupportedError:
+    """Return the error for a batch whose parts have other numbers of rows."""
+    found = ", ".join(f"{name} has {length}" for name, length in zip(names, lengths, strict=True))
+    return UnsupportedError(
+        f"the parts of a batch differ in their first axis ({found}): ranks take the same rows of each part; "
+        "make them equally long, give what belongs to the whole batch to the model in another way, or train with -n 1"
+    )
