@@ -13,6 +13,7 @@ TARGETS = {
         "each", 'outputs = layers.Dense(3, activation="softmax")(h)', "Y = rng.integers(0, 3, size=(ROWS, h.shape[1]))"
     ),
 }
+OF_BATCH = ("mean_of_squares", "OwnLossOfMean")
 NUMBERS = ("value", "values", "count")
 
 

@@ -46,7 +46,9 @@ class Recipe:
     @property
     def told(self) -> list[Part]:
         """The pieces for which ranks may refuse or warn."""
-        return [part for part in self.parts() if part.told]
+        # one number for a batch times the weights of its rows
+        product = [self.loss] if self.loss.name in judging.OF_BATCH and self.weighting.name != "none" else []
+        return product + [part for part in self.parts() if part.told]
 
 
 TELLING = ("blocks", "loss", "metrics", "weighted", "step")

@@ -6,7 +6,7 @@ from keras import layers
 
 real = np.random.default_rng(3).normal(size=(18, 6))
 discriminator = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.LeakyReLU(negative_slope=0.2), layers.Dense(1)])
-generator = keras.Sequential([keras.Input((3,)), layers.Dense(8), layers.BatchNormalization(), layers.ReLU(), layers.Dense(6)])
+generator = keras.Sequential([keras.Input((3,)), layers.Dense(8), layers.LeakyReLU(), layers.Dense(6)])
 
 
 class GAN(keras.Model):
