@@ -1,8 +1,8 @@
 """Programs in the manner of public examples, unchanged on two ranks: equal to one process, or refused or warned of by name.
 
 The first line of each program says what is expected of it: ``equal``, ``equal within 2e-2``, ``equal, with neutral random
-numbers`` (ranks draw other numbers than one process, so that all draw a constant here), or ``refused`` or ``told`` (refused or
-named in a warning) with words of which the sentence must hold one.
+numbers`` (ranks draw other numbers than one process, so that all draw a constant here), or ``refused`` or ``told`` (refused
+or named in a warning) with words of which the sentence must hold one.
 """
 
 import re
@@ -42,9 +42,7 @@ def test_a_public_program_is_equal_or_refused_or_named(path):
             keras.config.set_floatx("float64")  # what remains is rounding in another order: no mistake can hide in it
 
     names = tuple((words or "").split(", "))
-    verdict = judge(
-        text, 2, told=expected != "equal", names=names, tolerance=float(tolerance or TOLERANCE), before=before
-    )
+    verdict = judge(text, 2, told=expected != "equal", names=names, tolerance=float(tolerance or TOLERANCE), before=before)
     if expected == "equal":
         assert verdict.kind == "equal", verdict
         return

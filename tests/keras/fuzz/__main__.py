@@ -91,13 +91,13 @@ def _summary(done: dict[int, dict], shrinks: int) -> int:
     symptoms = Counter(line["symptom"] for line in failures.values())
     for symptom, count in symptoms.most_common(shrinks):
         seed = first[symptom]
-        say_line(f"\n--- {count} × {symptom}")
+        say_line(f"\n--- {count} times: {symptom}")
         verdict = judged(draw(seed))
         if verdict.failed:
             say_program(seed, write(shrunk(draw(seed), verdict)))
     for kind in ("refused", "discarded"):
         for why, count in Counter(line["why"][:110] for line in done.values() if line["kind"] == kind).most_common(12):
-            say_line(f"{kind:>10} {count:4d} × {why}")
+            say_line(f"{kind:>10} {count:4d} times: {why}")
     counts = Counter(line["kind"] for line in done.values())
     say_line("\n" + "  ".join(f"{kind} {counts[kind]}" for kind in ("equal", "refused", "named", "discarded")))
     say_line(f"failed {len(failures)} (" + ", ".join(f"{k} {counts[k]}" for k in ("silent", "crash", "needless")) + ")")

@@ -160,14 +160,19 @@ OWN_LAYERS = [
 
 ANY = [
     Part("dense", 'h = layers.Dense({{4|7}}, activation="{{relu|tanh|gelu|silu|linear}}")(h)'),
-    Part("regularized", 'h = layers.Dense(5, kernel_regularizer="l{{1|2}}", {{bias_regularizer|activity_regularizer}}="l2")(h)'),
+    Part(
+        "regularized",
+        'h = layers.Dense(5, kernel_regularizer="l{{1|2}}", {{bias_regularizer|activity_regularizer}}="l2")(h)',
+    ),
     Part("constrained", 'h = layers.Dense(4, kernel_constraint=keras.constraints.MaxNorm(1.0), activation="selu")(h)'),
     Part("no_dropout", "h = layers.{{Dropout|GaussianDropout|GaussianNoise|AlphaDropout}}(0.0)(h)"),
     Part("batch_norm", "h = layers.BatchNormalization({{momentum=0.8|scale=False|center=False}})(h)"),
     Part("layer_norm", "h = layers.{{LayerNormalization|RMSNormalization|UnitNormalization}}()(h)"),
     Part("spectral", "h = layers.SpectralNormalization(layers.Dense(4))(h)"),
     Part("residual", 'h = layers.Add()([h, layers.Dense(h.shape[-1], activation="tanh")(h)])'),
-    Part("shared", 'shared = layers.Dense(h.shape[-1], activation="tanh")\nh = layers.Add()([shared(h), shared(shared(h))])'),
+    Part(
+        "shared", 'shared = layers.Dense(h.shape[-1], activation="tanh")\nh = layers.Add()([shared(h), shared(shared(h))])'
+    ),
     Part("gated", 'h = layers.Multiply()([h, layers.Dense(h.shape[-1], activation="sigmoid")(h)])'),
     Part("leaky", "h = layers.{{LeakyReLU|ELU|Softmax|ReLU}}()(h)"),
     Part("prelu", "h = layers.PReLU()(h)"),
@@ -181,11 +186,15 @@ VECTOR = [
     *ANY,
     Part(
         "nested",
-        "h = keras.Sequential([layers.Dense(5), layers.{{BatchNormalization()|LayerNormalization()|Activation('relu')}}])(h)",
+        "last = layers.{{BatchNormalization()|LayerNormalization()|Activation('relu')}}\n"
+        "h = keras.Sequential([layers.Dense(5), last])(h)",
     ),
     Part("group_norm", "h = layers.GroupNormalization({{1|2}})(layers.Dense(4)(h))"),
     Part("maxout", "h = layers.Maximum()([layers.Dense(4)(h), layers.Dense(4)(h)])"),
-    Part("adapted", "normalizer = layers.Normalization()\nnormalizer.adapt(rng.normal(size=(20, h.shape[-1])))\nh = normalizer(h)"),
+    Part(
+        "adapted",
+        "normalizer = layers.Normalization()\nnormalizer.adapt(rng.normal(size=(20, h.shape[-1])))\nh = normalizer(h)",
+    ),
     Part("as_series", "h = layers.Flatten()(layers.{{GRU|SimpleRNN|LSTM}}(3)(layers.Reshape((h.shape[-1], 1))(h)))"),
 ]
 IMAGE = [
@@ -198,7 +207,11 @@ IMAGE = [
     Part("padded", "h = layers.Cropping2D(1)(layers.ZeroPadding2D(1)(h))"),
     Part("group_norm", "h = layers.GroupNormalization(2)(layers.Conv2D(4, 1)(h))"),
     Part("spatial_dropout", "h = layers.SpatialDropout2D(0.0)(h)"),
-    Part("squeeze", 'h = layers.Multiply()([h, layers.Dense(h.shape[-1], activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(h))])'),
+    Part(
+        "squeeze",
+        'gate = layers.Dense(h.shape[-1], activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(h))\n'
+        "h = layers.Multiply()([h, gate])",
+    ),
 ]
 SERIES = [
     *ANY,

@@ -8,7 +8,11 @@ FEEDS = [
     Part("arrays_in_order", "X, Y, batch_size=BATCH, shuffle=False"),
     Part("batched", "data", f"data = {_ARRAYS}.batch(BATCH)"),
     Part("shuffled", "data", f"data = {_ARRAYS}.shuffle({{{{16|100}}}}{{{{, seed=3|}}}}).batch(BATCH)"),
-    Part("shuffled_once", "data", f"data = {_ARRAYS}.shuffle(16, seed=3, reshuffle_each_iteration=False).batch(BATCH).prefetch(1)"),
+    Part(
+        "shuffled_once",
+        "data",
+        f"data = {_ARRAYS}.shuffle(16, seed=3, reshuffle_each_iteration=False).batch(BATCH).prefetch(1)",
+    ),
     Part("whole_batches", "data", f"data = {_ARRAYS}.batch(BATCH, drop_remainder=True)"),
     Part("mapped", "data", f"data = {_ARRAYS}.map(lambda x, *rest: (x, *rest)).shuffle(9, seed=1).batch(BATCH)"),
     Part(
@@ -28,14 +32,16 @@ FEEDS = [
     Part(
         "augmented",
         "data",
-        f"data = {_ARRAYS}.map(lambda x, *rest: (x + 0.1 * tf.random.stateless_normal(tf.shape(x), [1, 2], tf.float64), *rest)"
+        "noisy = lambda x: x + 0.1 * tf.random.stateless_normal(tf.shape(x), [1, 2], tf.float64)\n"
+        f"data = {_ARRAYS}.map(lambda x, *rest: (noisy(x), *rest)"
         "{{|, num_parallel_calls=2}}).batch(BATCH)",
         only=("vector", "image", "series"),
     ),
     Part(
         "augmented_at_random",
         "data",
-        f"data = {_ARRAYS}.map(lambda x, *rest: (x + 0.1 * tf.random.normal(tf.shape(x), dtype=tf.float64), *rest)).batch(BATCH)",
+        "noisy = lambda x: x + 0.1 * tf.random.normal(tf.shape(x), dtype=tf.float64)\n"
+        f"data = {_ARRAYS}.map(lambda x, *rest: (noisy(x), *rest)).batch(BATCH)",
         only=("vector", "image", "series"),
     ),
     Part(
@@ -104,8 +110,15 @@ BEGINNINGS = [Part("first"), Part("later", "initial_epoch=1")]
 AFTERWARDS = [
     Part("scores", "scores = model.evaluate(X, Y, batch_size={{5|9}}, verbose=0, return_dict=True)"),
     Part("predicted", "predicted = model.predict(X, batch_size=7, verbose=0)"),
-    Part("on_batch", "scores = model.train_on_batch(tf.nest.map_structure(lambda part: part[:{{1|5}}], X), Y[:{{1|5}}], return_dict=True)"),
-    Part("test_on_batch", "scores = model.test_on_batch(tf.nest.map_structure(lambda part: part[:3], X), Y[:3], return_dict=True)"),
+    Part(
+        "on_batch",
+        "few = tf.nest.map_structure(lambda part: part[:{{1|5}}], X)\n"
+        "scores = model.train_on_batch(few, Y[:{{1|5}}], return_dict=True)",
+    ),
+    Part(
+        "test_on_batch",
+        "scores = model.test_on_batch(tf.nest.map_structure(lambda part: part[:3], X), Y[:3], return_dict=True)",
+    ),
     Part("again", "model.fit(X, Y, batch_size=BATCH, epochs=1, verbose=0)"),
     Part("thawed", 'model.compile("sgd", model.loss)\nmodel.fit(X, Y, batch_size=BATCH, epochs=1, verbose=0)'),
 ]

@@ -55,7 +55,10 @@ TELLING = ("blocks", "loss", "metrics", "weighted", "step")
 
 
 def draw(seed: int) -> Recipe:
-    """Draw a program; three in five are made of exact pieces alone, the others have told ones in one place, so that causes stay apart."""
+    """Draw a program.
+
+    Three in five are made of exact pieces alone, the others have told ones in one place, so that causes stay apart.
+    """
     telling = stream(seed, "telling")
     place = telling.choice(TELLING) if telling.random() < 0.4 else ""
 

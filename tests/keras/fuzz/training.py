@@ -31,12 +31,15 @@ OPTIMIZERS = [
         "class OwnApply(keras.optimizers.SGD):\n"
         "    def apply(self, grads, trainable_variables=None):\n"
         "        grads = [tf.convert_to_tensor(g) for g in grads]\n"
-        "        return super().apply([{{tf.tanh(20.0 * g)|g / (tf.norm(g) + 0.1)|g - tf.reduce_mean(g)}} for g in grads], trainable_variables)",
+        "        grads = [{{tf.tanh(20.0 * g)|g / (tf.norm(g) + 0.1)|g - tf.reduce_mean(g)}} for g in grads]\n"
+        "        return super().apply(grads, trainable_variables)",
     ),
 ]
 
 
-def _step(name: str, between: str = "", logs: str = "", *, loss: str = "self.compute_loss(x, y, predicted, weight)", **kwargs) -> Part:
+def _step(
+    name: str, between: str = "", logs: str = "", *, loss: str = "self.compute_loss(x, y, predicted, weight)", **kwargs
+) -> Part:
     """A step in the manner of keras.io's guides; ``between`` is what it does to its gradients, ``logs`` what it adds."""
     lines = [
         "class Stepping(keras.Model):",
@@ -65,8 +68,14 @@ def _text(text: str) -> str:
 STEPS = [
     _step("plain"),
     _step("clips", "gradients, norm = tf.clip_by_global_norm(gradients, 0.05)"),
-    _step("clips_each", "gradients = [tf.clip_by_{{norm(g, 0.02)|value(tf.convert_to_tensor(g), -0.01, 0.01)}} for g in gradients]"),
-    _step("normalises", "gradients = [tf.convert_to_tensor(g) for g in gradients]\ngradients = [g / (tf.norm(g) + 0.1) for g in gradients]"),
+    _step(
+        "clips_each",
+        "gradients = [tf.clip_by_{{norm(g, 0.02)|value(tf.convert_to_tensor(g), -0.01, 0.01)}} for g in gradients]",
+    ),
+    _step(
+        "normalises",
+        "gradients = [tf.convert_to_tensor(g) for g in gradients]\ngradients = [g / (tf.norm(g) + 0.1) for g in gradients]",
+    ),
     _step("logs_norm", logs='logs["norm"] = tf.linalg.global_norm(gradients)', names=("norm",)),
     _step("logs_rate", logs='logs["rate"] = tf.cast(self.optimizer.learning_rate, "float64")'),
     _step("logs_spread", logs='logs["deviation"] = tf.math.reduce_std(predicted)', told=True, names=("deviation",)),
@@ -75,7 +84,8 @@ STEPS = [
     _step("logs_rows", logs='logs["rows"] = tf.cast(tf.shape(predicted)[0], "float64")', told=True, names=("rows",)),
     _step(
         "own_weights",
-        loss="self.compute_loss(x, y, predicted, weight) + 0.01 * tf.add_n([tf.reduce_sum(tf.square(v)) for v in self.trainable_variables])",
+        loss="self.compute_loss(x, y, predicted, weight)"
+        " + 0.01 * tf.add_n([tf.reduce_sum(tf.square(v)) for v in self.trainable_variables])",
     ),
     _step("own_loss", loss="tf.reduce_mean(tf.square(predicted - 0.3))"),
     _step("own_loss_per_row", loss="tf.square(predicted - 0.3)", told=True, names=("loss", "train_step", "gradient")),
@@ -262,7 +272,8 @@ class Stepping(keras.Model):
 class Stepping(keras.Model):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.critic = keras.Sequential([layers.Dense(4, activation="tanh"){{|, layers.BatchNormalization()}}, layers.Dense(1)])
+        hidden = [layers.Dense(4, activation="tanh"){{|, layers.BatchNormalization()}}]
+        self.critic = keras.Sequential([*hidden, layers.Dense(1)])
         self.critic.build((None, *self.output_shape[1:]))
         self.critic_optimizer = keras.optimizers.Adam(0.01, epsilon=1e-3)
         self.critic_loss = keras.metrics.Mean(name="critic_loss")
@@ -279,7 +290,8 @@ class Stepping(keras.Model):
         self.critic_loss.update_state(loss)
         with tf.GradientTape() as tape:
             made = self(x, training=True)
-            own = self.compute_loss(x, y, made, weight) + 0.1 * tf.reduce_mean(tf.nn.softplus(-self.critic(made, training=True)))
+            fooled = tf.reduce_mean(tf.nn.softplus(-self.critic(made, training=True)))
+            own = self.compute_loss(x, y, made, weight) + 0.1 * fooled
         mine = [v for v in self.trainable_variables if not any(v is w for w in weights)]
         self.optimizer.apply(tape.gradient(own, mine), mine)
         return {"critic_loss": self.critic_loss.result(), **self.compute_metrics(x, y, made, weight)}
@@ -309,12 +321,18 @@ class Stepping(keras.Model):
 ]
 
 CALLBACKS = [
-    Part("early", 'keras.callbacks.EarlyStopping("loss", patience=0, min_delta={{0.0|10.0}}, restore_best_weights={{True|False}})'),
+    Part(
+        "early",
+        'keras.callbacks.EarlyStopping("loss", patience=0, min_delta={{0.0|10.0}}, restore_best_weights={{True|False}})',
+    ),
     Part("schedule", "keras.callbacks.LearningRateScheduler(lambda epoch, rate: float(rate) * 0.5)", only=("0.05",)),
     Part("plateau", 'keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10.0)', only=("0.05",)),
     Part("nan", "keras.callbacks.TerminateOnNaN()"),
     Part("csv", 'keras.callbacks.CSVLogger(tempfile.mkdtemp() + "/log.csv")'),
-    Part("checkpoint", 'keras.callbacks.ModelCheckpoint(tempfile.mkdtemp() + "/best.weights.h5", monitor="loss", save_weights_only=True)'),
+    Part(
+        "checkpoint",
+        'keras.callbacks.ModelCheckpoint(tempfile.mkdtemp() + "/best.weights.h5", monitor="loss", save_weights_only=True)',
+    ),
     Part(
         "watching",
         "Watching()",
@@ -348,5 +366,7 @@ CALLBACKS = [
         "        SCORES.append({{self.model.predict(examined, verbose=0)|np.asarray(self.model(examined))"
         "|np.ravel(self.model.evaluate(examined, Y[:5], verbose=0))}})",
     ),
-    Part("lambda", "keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(doubled=2.0 * logs['loss']))"),
+    Part(
+        "lambda", "keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(doubled=2.0 * logs['loss']))"
+    ),
 ]

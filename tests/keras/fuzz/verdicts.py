@@ -24,8 +24,8 @@ GOOD = ("equal", "refused", "named", "discarded")
 class Verdict:
     """How ranks compare with one process.
 
-    ``kind`` is equal, refused, named (in a warning) or discarded (the program does not run, or magnifies rounding); else it is
-    silent (another result without a word), crash, or needless (refused or warned although all of its pieces are exact).
+    ``kind`` is equal, refused, named (in a warning) or discarded (the program does not run, or magnifies rounding); else it
+    is silent (another result without a word), crash, or needless (refused or warned although all of its pieces are exact).
     """
 
     kind: str

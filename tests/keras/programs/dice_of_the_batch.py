@@ -1,4 +1,4 @@
-# told (dice_coef, loss): a Dice loss summed over the whole batch, as many segmentation notebooks have it
+# equal: a Dice loss summed over the whole batch, as many segmentation notebooks have it
 import keras
 import numpy as np
 from keras import layers, ops
@@ -16,6 +16,8 @@ def dice_coef_loss(y_true, y_pred):
     return 1.0 - dice_coef(y_true, y_pred)
 
 
-model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(4, 3, padding="same"), layers.Conv2D(1, 1, activation="sigmoid")])
+model = keras.Sequential(
+    [keras.Input((6, 6, 1)), layers.Conv2D(4, 3, padding="same"), layers.Conv2D(1, 1, activation="sigmoid")]
+)
 model.compile(keras.optimizers.Adam(1e-2), loss=dice_coef_loss, metrics=[dice_coef])
 history = model.fit(images, masks, epochs=2, batch_size=6, verbose=0)

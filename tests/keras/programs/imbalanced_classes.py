@@ -17,6 +17,4 @@ metrics = [
 model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="binary_crossentropy", metrics=metrics)
 frauds = int(targets.sum())
 class_weight = {0: 1.0 / (44 - frauds), 1: 1.0 / frauds}
-history = model.fit(
-    features, targets, batch_size=16, epochs=2, verbose=0, class_weight=class_weight, validation_split=0.2
-)
+history = model.fit(features, targets, batch_size=16, epochs=2, verbose=0, class_weight=class_weight, validation_split=0.2)

@@ -1,4 +1,4 @@
-# told (loss, gradient): the step takes the gradient of the losses of all words, which adds up rows instead of averaging them
+# equal: words hidden from a transformer; its step takes the gradient of the losses of all words, unreduced
 import keras
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,4 @@
-# told (loss): rows of a batch are each other's negatives in a retrieval model
+# told (loss, gradient): rows of a batch are each other's negatives in a retrieval model
 import keras
 import numpy as np
 from keras import layers, ops

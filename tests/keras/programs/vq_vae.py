@@ -16,7 +16,9 @@ class VectorQuantizer(layers.Layer):
 
     def call(self, x):
         flattened = ops.reshape(x, [-1, self.embedding_dim])
-        distances = ops.sum(flattened**2, axis=1, keepdims=True) + ops.sum(self.table**2, axis=0) - 2 * flattened @ self.table
+        distances = (
+            ops.sum(flattened**2, axis=1, keepdims=True) + ops.sum(self.table**2, axis=0) - 2 * flattened @ self.table
+        )
         encodings = ops.one_hot(ops.argmin(distances, axis=1), self.num_embeddings, dtype=x.dtype)
         quantized = ops.reshape(encodings @ ops.transpose(self.table), ops.shape(x))
         commitment_loss = ops.mean((ops.stop_gradient(quantized) - x) ** 2)
