@@ -112,12 +112,12 @@ AFTERWARDS = [
     Part("predicted", "predicted = model.predict(X, batch_size=7, verbose=0)"),
     Part(
         "on_batch",
-        "few = tf.nest.map_structure(lambda part: part[:{{1|5}}], X)\n"
-        "scores = model.train_on_batch(few, Y[:{{1|5}}], return_dict=True)",
+        "few = tf.nest.map_structure(lambda part: part[:{{1|5}}], (X, Y))\n"
+        "scores = model.train_on_batch(*few, return_dict=True)",
     ),
     Part(
         "test_on_batch",
-        "scores = model.test_on_batch(tf.nest.map_structure(lambda part: part[:3], X), Y[:3], return_dict=True)",
+        "few = tf.nest.map_structure(lambda part: part[:3], (X, Y))\nscores = model.test_on_batch(*few, return_dict=True)",
     ),
     Part("again", "model.fit(X, Y, batch_size=BATCH, epochs=1, verbose=0)"),
     Part("thawed", 'model.compile("sgd", model.loss)\nmodel.fit(X, Y, batch_size=BATCH, epochs=1, verbose=0)'),

@@ -18,6 +18,11 @@ TARGETS = {
     "each": Part(
         "each", 'outputs = layers.Dense(3, activation="softmax")(h)', "Y = rng.integers(0, 3, size=(ROWS, h.shape[1]))"
     ),
+    "both": Part(
+        "both",
+        'outputs = {"first": layers.Dense(1, name="first")(h), "second": layers.Dense(3, name="second")(h)}',
+        'Y = {"first": rng.normal(size=(ROWS, 1)), "second": rng.integers(0, 3, size=ROWS)}',
+    ),
 }
 OF_BATCH = ("mean_of_squares", "OwnLossOfMean")
 NUMBERS = ("value", "values", "count")
@@ -37,6 +42,14 @@ LOSSES = [
     _loss(f"MeanAbsoluteError({_REDUCTION})", *NUMBERS),
     _loss(f"Huber({_REDUCTION})", *NUMBERS),
     _loss("LogCosh()", *NUMBERS),
+    Part(
+        "of_each_output",
+        'OF_EACH, loss_weights={"first": 1.0, "second": 0.3}, metrics={"second": "accuracy", "first": ["mae"]}',
+        'OF_EACH = {\n    "first": {{"mse"|keras.losses.Huber(reduction="sum")}},\n'
+        '    "second": keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='
+        '"{{sum_over_batch_size|mean_with_sample_weight}}"),\n}',
+        only=("both",),
+    ),
     _loss("CosineSimilarity()", "values", "onehot"),
     _loss(f"Poisson({_REDUCTION})", "count"),
     _loss("MeanSquaredLogarithmicError()", "count"),

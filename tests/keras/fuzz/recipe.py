@@ -104,8 +104,9 @@ def draw(seed: int) -> Recipe:
         target=target,
         wrapping=one("wrapping", blocks.WRAPPINGS, often=0.7),
         loss=one("loss", judging.LOSSES, target.name),
-        metrics=some("metrics", judging.METRICS, 2, target.name),
-        weighted=some("weighted", judging.METRICS, 1, target.name),
+        # one list of metrics is not for two outputs
+        metrics=() if target.name == "both" else some("metrics", judging.METRICS, 2, target.name),
+        weighted=() if target.name == "both" else some("weighted", judging.METRICS, 1, target.name),
         optimizer=optimizer,
         step=one("step", [NONE, *training.STEPS], source.name, often=0.4),
         weighting=one("weighting", feeding.WEIGHTINGS, target.name, often=0.5),
@@ -203,9 +204,16 @@ def simpler(recipe: Recipe) -> Iterator[Recipe]:
     for name, part in SIMPLEST.items():
         if getattr(recipe, name) != part:
             yield replace(recipe, **{name: part})
-    simple_loss = {"value": "mse", "values": "mse", "count": "mse", "binary": "binary_crossentropy", "onehot": "mse"}
+    simple_loss = {
+        "both": recipe.loss.use.strip('"'),
+        "value": "mse",
+        "values": "mse",
+        "count": "mse",
+        "binary": "binary_crossentropy",
+        "onehot": "mse",
+    }
     loss = simple_loss.get(recipe.target.name, "sparse_categorical_crossentropy")
-    if recipe.loss.use != f'"{loss}"':
+    if recipe.loss.use.strip('"') != loss:
         yield replace(recipe, loss=Part(loss, f'"{loss}"'))
     if recipe.source.name != "vector" and not recipe.blocks:
         target = judging.TARGETS["value"] if recipe.target.name == "each" else recipe.target

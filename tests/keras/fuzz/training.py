@@ -362,9 +362,9 @@ CALLBACKS = [
         "SCORES = []\n"
         "class Examining(keras.callbacks.Callback):\n"
         "    def on_epoch_end(self, epoch, logs=None):\n"
-        "        examined = tf.nest.map_structure(lambda part: part[:5], X)\n"
-        "        SCORES.append({{self.model.predict(examined, verbose=0)|np.asarray(self.model(examined))"
-        "|np.ravel(self.model.evaluate(examined, Y[:5], verbose=0))}})",
+        "        examined, wanted = tf.nest.map_structure(lambda part: part[:5], (X, Y))\n"
+        "        SCORES.append({{tf.nest.flatten(self.model.predict(examined, verbose=0))[-1]|np.asarray(tf.nest.flatten(self.model(examined))[-1])"
+        "|np.ravel(self.model.evaluate(examined, wanted, verbose=0, return_dict=True)['loss'])}})",
     ),
     Part(
         "lambda", "keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(doubled=2.0 * logs['loss']))"

@@ -7,7 +7,13 @@ from keras import layers
 real = np.random.default_rng(3).normal(size=(18, 6))
 critic = keras.Sequential([keras.Input((6,)), layers.Dense(8, activation="tanh"), layers.Dense(1)])
 generator = keras.Sequential(
-    [keras.Input((3,)), layers.Dense(8), layers.BatchNormalization(), layers.Activation("tanh"), layers.Dense(6)]
+    [
+        keras.Input((3,)),
+        layers.Dense(8, use_bias=False),
+        layers.BatchNormalization(),
+        layers.Activation("tanh"),
+        layers.Dense(6),
+    ]
 )
 
 
