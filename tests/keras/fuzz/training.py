@@ -363,8 +363,9 @@ CALLBACKS = [
         "class Examining(keras.callbacks.Callback):\n"
         "    def on_epoch_end(self, epoch, logs=None):\n"
         "        examined, wanted = tf.nest.map_structure(lambda part: part[:5], (X, Y))\n"
-        "        SCORES.append({{tf.nest.flatten(self.model.predict(examined, verbose=0))[-1]|np.asarray(tf.nest.flatten(self.model(examined))[-1])"
-        "|np.ravel(self.model.evaluate(examined, wanted, verbose=0, return_dict=True)['loss'])}})",
+        "        found = {{self.model.predict(examined, verbose=0)|self.model(examined)"
+        "|self.model.evaluate(examined, wanted, verbose=0, return_dict=True)['loss']}}\n"
+        "        SCORES.append(np.asarray(tf.nest.flatten(found)[-1]))",
     ),
     Part(
         "lambda", "keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(doubled=2.0 * logs['loss']))"
