@@ -33,6 +33,8 @@ class RankContext:
         ``collective``, ``mirrored``, ``parameter-server`` or ``none``; never ``auto``.
     batch : str
         ``global`` or ``per-rank``: what a ``batch_size`` in the cell means.
+    check : str
+        ``auto``, ``always``, ``strict`` or ``never``: whether the first step is compared with that of one process.
     checkpoint_dir : Path
         Shared by all attempts of the run. What lies in it is the framework's, except ``user/``.
     scratch_dir : Path
@@ -61,6 +63,7 @@ class RankContext:
     collective: Collective
     emit: Callable[[Event], None]
     stop_requested: Callable[[], bool]
+    check: str = "auto"
     keeps_model: bool = True
     """Whether rank 0 leaves the trained model for the record."""
 

@@ -174,6 +174,14 @@ class Warned(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noted(Event):
+    """One sentence on how the run is carried out, which the user may want to know."""
+
+    kind: ClassVar[str] = "note"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankError(Event):
     """An exception left the user's code on a rank.
 

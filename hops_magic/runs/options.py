@@ -30,6 +30,11 @@ class DistributedOptions:
     batch: str = option(
         "global", "what batch_size means: rows of a step over all ranks, or per rank", choices=("global", "per-rank")
     )
+    check: str = option(
+        "auto",
+        "compare the first step with one process: auto where code is your own; strict refuses what differs",
+        choices=("auto", "always", "strict", "never"),
+    )
     restarts: int = option(2, "times the run may start again from its last checkpoint", at_least=0)
     timeout: float | None = option(None, "seconds after which the run is ended", at_least=0.1, metavar="SECONDS")
     checkpoint_s: float | None = option(

@@ -96,6 +96,7 @@ class Run:
     latest: Mapping[str, float] = field(default_factory=dict)
     displays: tuple[ev.Displayed, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     errors: tuple[ev.RankError, ...] = ()
     checkpoint: ev.Checkpointed | None = None
     result: ev.ResultReady | None = None
@@ -266,6 +267,11 @@ def _(event: ev.Restarted, run: Run) -> Run:
 @_advance.register
 def _(event: ev.Warned, run: Run) -> Run:
     return run if event.message in run.warnings else replace(run, warnings=(*run.warnings, event.message))
+
+
+@_advance.register
+def _(event: ev.Noted, run: Run) -> Run:
+    return run if event.message in run.notes else replace(run, notes=(*run.notes, event.message))
 
 
 @_advance.register

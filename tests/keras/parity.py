@@ -63,6 +63,7 @@ def ranks(
     strategy=None,
     stop=lambda: False,
     checkpoint_s=None,
+    check="auto",
     may_fail=False,
     before=lambda: None,
 ):
@@ -93,6 +94,7 @@ def ranks(
                 checkpoint_dir=checkpoints,
                 scratch_dir=Path(own) / "scratch",
                 checkpoint_s=checkpoint_s,
+                check=check,
                 collective=collective,
                 emit=events.append,
                 stop_requested=stop,

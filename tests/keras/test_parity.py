@@ -114,6 +114,13 @@ def case_a_rank_without_rows_counts_nothing():
     return fitted(model, *data[:2], sample_weight=data[2], batch_size=30, epochs=4, validation_data=data, verbose=0)
 
 
+def case_metric_objects_alone_where_a_rank_has_no_rows():
+    # Keras tells nothing of metrics that were all given as objects before their first update
+    model = mlp(1)
+    model.compile("sgd", "mse", metrics=[keras.metrics.RootMeanSquaredError(), keras.metrics.R2Score()])
+    return fitted(model, X[:121], TARGET[:121], batch_size=30, epochs=1, verbose=0)
+
+
 def case_a_rank_without_rows_visits_no_embedding():
     model = keras.Sequential(
         [layers.Embedding(40, 6, mask_zero=True), layers.LSTM(5, return_sequences=True), layers.Dense(3)]

@@ -55,6 +55,7 @@ class KerasFramework:
         keras.utils.set_random_seed(context.seed % 2**31)
 
         from hops_magic.frameworks.keras import leaving_out, trainer
+        from hops_magic.frameworks.keras.first_step import FirstStepCheck
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession
         from hops_magic.frameworks.keras.patches import Patches
         from hops_magic.frameworks.keras.strategy import RankStrategy
@@ -72,6 +73,7 @@ class KerasFramework:
                 trainer.install(patches, session, tensors)
             if tensors is not None:
                 _install_parallel(patches, tensors)
+                session.first_step = FirstStepCheck(session, patches)
             _keep_generated_code(patches, context.scratch_dir)
             if (ablation := current_ablation()) is not None and ablation.spec.layers:
                 leaving_out.install(patches, ablation)

@@ -27,6 +27,16 @@ def custom_objects(model: Any) -> Iterator[tuple[str, Any]]:
             yield registered, kind
 
 
+def has_own_parts(model: Any) -> bool:
+    """Whether anything that a model's step runs is not Keras's own, or is used in a way that joins rows."""
+    if any(True for _ in custom_objects(model)):
+        return True
+    layers = layers_of(model)
+    if any(not hasattr(operation, "compute_dtype") for operation in getattr(model, "operations", ())):
+        return True  # operations on tensors between the layers of a functional model
+    return any(type(layer).__name__ in ("Lambda", "TFSMLayer") or getattr(layer, "axis", None) == 0 for layer in layers)
+
+
 def _parts(value: Any) -> Iterator[Any]:
     yield value
     for layer in layers_of(value) or [value]:

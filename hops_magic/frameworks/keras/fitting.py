@@ -16,6 +16,7 @@ from hops_magic.frameworks.keras.metrics import replaced_states
 from hops_magic.runs.events import Warned
 
 if TYPE_CHECKING:
+    from hops_magic.frameworks.keras.first_step import FirstStepCheck
     from hops_magic.frameworks.keras.metrics import MetricSync
     from hops_magic.frameworks.keras.tensors import TensorCollective
 
@@ -43,9 +44,11 @@ class FitSession:
         self.tensors: TensorCollective | None = None
         self.metric_sync: MetricSync | None = None
         self.step_logs = StepLogs()
+        self.first_step: FirstStepCheck | None = None
         self.iterator: Any = None
         self.number = 0
         self.initial_epoch = 0
+        self.epochs = 1
         self.starts_unbuilt = False
         self.fit_callbacks: list[Any] = []
         self._judged: set[int] = set()

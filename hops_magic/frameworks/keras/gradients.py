@@ -7,8 +7,9 @@ from rank to rank. Gradients with respect to anything but variables, such as tho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from hops_magic.frameworks.keras.locality import is_local, mark_alike
@@ -24,14 +25,15 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     from tensorflow.python.eager import backprop
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
-    applying = _Nesting()
+    applying = Nesting()
 
     def make_apply(original: Any) -> Any:
         def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
             if applying.depth:  # the optimizer inside another one, such as LossScaleOptimizer: reduced already
                 return original(self, grads, trainable_variables)
             with applying.entered():
-                return original(self, _reduced_to_apply(list(grads), collective), trainable_variables)
+                take = _taking.get() or original
+                return take(self, _reduced_to_apply(list(grads), collective), trainable_variables)
 
         return apply
 
@@ -39,7 +41,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     # decides by the gradients whether to apply them at all: it must see those that all ranks see
     patches.wrap(loss_scale_optimizer.LossScaleOptimizer, "apply", make_apply)
 
-    by_parts = _Nesting()
+    by_parts = Nesting()
 
     def make_gradient(original: Any) -> Any:
         def gradient(self: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
@@ -66,7 +68,33 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     patches.wrap(polymorphic_function.Function, "__call__", _inlined)
 
 
-class _Nesting:
+_taking: ContextVar[Callable[[Any, Any, Any], None] | None] = ContextVar("hops_taking", default=None)
+
+
+@contextmanager
+def taken_by(take: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    """Hand the gradients of the global batch to a function, with their optimizer and variables, instead of applying them."""
+    token = _taking.set(take)
+    try:
+        yield
+    finally:
+        _taking.reset(token)
+
+
+@contextmanager
+def inlined_always() -> Iterator[None]:
+    """Trace functions of the user's as part of whatever calls them; to be used where no step of ranks is traced."""
+    from tensorflow.python.eager.polymorphic_function import polymorphic_function
+
+    patches = Patches()
+    patches.wrap(polymorphic_function.Function, "__call__", lambda original: _inlined(original, always=True))
+    try:
+        yield
+    finally:
+        patches.undo()
+
+
+class Nesting:
     """How deep a function is in calls of itself and its like."""
 
     depth = 0
@@ -80,7 +108,7 @@ class _Nesting:
             self.depth -= 1
 
 
-def _inlined(original: Any) -> Any:
+def _inlined(original: Any, *, always: bool = False) -> Any:
     """Trace the user's ``tf.function`` as part of the step.
 
     A trace that is kept would hold the rows of another step's graph, and hide from the step what is reduced in it.
@@ -91,7 +119,7 @@ def _inlined(original: Any) -> Any:
         from tensorflow.python.autograph.core import ag_ctx
         from tensorflow.python.autograph.impl import api
 
-        if current_rows() is None or tf.executing_eagerly():
+        if (current_rows() is None and not always) or tf.executing_eagerly():
             return original(self, *args, **kwargs)
         if self.input_signature is not None and not kwargs and len(args) == len(self.input_signature):
             args = tuple(map(_as_declared, args, self.input_signature))

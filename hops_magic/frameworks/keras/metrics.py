@@ -19,9 +19,28 @@ from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.agreement import all_alike, refuse_other_rows
 
 
+def single_metrics(model: Any) -> list[Any]:
+    """Return a model's metrics, those that Keras keeps for ``compile`` one by one."""
+    found = []
+    for metric in model.metrics:
+        if hasattr(metric, "_user_metrics"):
+            found += list(metric.metrics) if metric.built else _given_metrics(metric)
+        else:
+            found.append(metric)
+    return found
+
+
+def _given_metrics(compiled: Any) -> list[Any]:
+    """Return the metrics that were given as objects: Keras does not tell them, or their states, before the first update."""
+    import keras
+
+    given = keras.tree.flatten([compiled._user_metrics, compiled._user_weighted_metrics])
+    return [metric for metric in given if isinstance(metric, keras.Metric)]
+
+
 def metric_variables(model: Any) -> list[Any]:
     """Return the state of a model's metrics, each variable once."""
-    variables = (variable for metric in model.metrics for variable in metric.variables)
+    variables = (variable for metric in single_metrics(model) for variable in metric.variables)
     return list({id(variable): variable for variable in variables}.values())
 
 
@@ -38,6 +57,10 @@ class MetricSync:
     def begin(self, model: Any) -> None:
         """Take note of the states after a reset: what is added up is only what came since."""
         self._initial = {id(variable): _array(variable) for variable in metric_variables(model)}
+
+    def initial(self, variable: Any) -> Any:
+        """Return the value that a state had after the last reset; states that were made since began at zero."""
+        return self._initial.get(id(variable), np.zeros(variable.shape, variable.dtype))
 
     def merge(self, model: Any) -> None:
         """Give every rank the state that one process would have."""

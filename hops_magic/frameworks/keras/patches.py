@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
@@ -34,6 +35,18 @@ class Patches:
             )
         self._replaced.append((owner, name, original))
         setattr(owner, name, make(original))
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Bring the originals back for a while."""
+        now = [(owner, name, getattr(owner, name)) for owner, name, _ in self._replaced]
+        for owner, name, original in reversed(self._replaced):
+            setattr(owner, name, original)
+        try:
+            yield
+        finally:
+            for each in now:
+                setattr(*each)
 
     def undo(self) -> None:
         """Restore what was there before."""

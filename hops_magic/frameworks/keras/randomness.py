@@ -7,6 +7,7 @@ weight with which two halves are mixed) must be the same on every rank. Which of
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -55,6 +56,7 @@ def _drawing(original: Any, own: int, seed: str) -> Any:
     names = list(inspect.signature(original).parameters)
     rows = _ROWS_IN.get(original.__name__, "shape")
 
+    @functools.wraps(original)
     def draw(*args: Any, **kwargs: Any) -> Any:
         if current_rows() is None or not own:
             return original(*args, **kwargs)
@@ -64,7 +66,6 @@ def _drawing(original: Any, own: int, seed: str) -> Any:
         given[seed] = _mixed(given.get(seed), own)
         return original(**given)
 
-    draw.__name__ = original.__name__
     return draw
 
 

@@ -103,6 +103,13 @@ def part_of(data: Any, total: Any, rank: int, world_size: int) -> Any:
     return tf.nest.map_structure(lambda leaf: _part(leaf, first, last) if has_length(leaf) else leaf, data)
 
 
+def first_rows(leaf: Any, most: int) -> Any:
+    """Return the first rows of a part of a batch, all if there are no more."""
+    import tensorflow as tf
+
+    return _part(leaf, 0, tf.minimum(length_of(leaf), most)) if has_length(leaf) else leaf
+
+
 def has_length(leaf: Any) -> bool:
     """Whether a part of a batch has rows; a number that comes with it has none, and is the same for all."""
     return leaf is not None and leaf.shape.rank != 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from hops_magic.frameworks.keras.metrics import (
     broadcast_variables,
     metric_variables,
     same_everywhere,
+    single_metrics,
 )
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.step import sharded
@@ -85,6 +87,7 @@ def _fit(original: Any, session: FitSession) -> Any:
         kwargs["callbacks"] = session.callbacks(kwargs.get("callbacks"))
         kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         session.initial_epoch = int(kwargs.get("initial_epoch", 0))
+        session.epochs = int(kwargs.get("epochs", 1)) - session.initial_epoch
         with session.fitting(self, int(kwargs.get("epochs", 1))) as done:
             if done is not None:
                 return done
@@ -135,14 +138,18 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
 
     @functools.wraps(original)
     def make_function(self: Any, step_function: Any) -> Any:
+        whole_step = None
         if tensors is not None:
             watched = _WatchedModel(self, session, tensors)
+            whole_step = step_function
             step_function = sharded(step_function, tensors, watched, trains=step_function == self.train_step)
         function = original(self, step_function)
 
         def skipping(iterator: Any) -> Any:
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
+            if whole_step is not None:
+                iterator = _checked(self, whole_step, step_function, iterator, session)
             try:
                 logs = function(iterator)
             except tf.errors.OpError:
@@ -157,6 +164,22 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
         return skipping
 
     return make_function
+
+
+def _checked(model: Any, step: Any, on_ranks: Any, iterator: Any, session: FitSession) -> Any:
+    """Check the step with the next batch, if it is due; return an iterator that begins with that batch."""
+    check = session.first_step
+    steps = getattr(session.iterator, "num_batches", None)
+    only_one = steps == 1 and session.epochs == 1
+    if check is None or not check.is_due(model, step, only_one=only_one):
+        return iterator
+    iterator = iter(iterator)
+    try:
+        batch = next(iterator)
+    except StopIteration:
+        return iterator
+    check.check(model, step, on_ranks, batch)
+    return itertools.chain([batch], iterator)
 
 
 class _WatchedModel:
@@ -175,8 +198,7 @@ class _WatchedModel:
         """Surround the step; yields what is to be called with the logs that it returns."""
         sync = self._session.metric_sync
         assert sync is not None
-        metrics = [part for metric in self._model.metrics for part in (getattr(metric, "metrics", None) or [metric])]
-        with whole_batches(metrics, self._tensors, sync.replicated):
+        with whole_batches(single_metrics(self._model), self._tensors, sync.replicated):
             yield functools.partial(self._session.step_logs.note, self._model)
 
 
