@@ -84,4 +84,10 @@ test-cells: check
 test-keras: .venv/.ready
 	.venv/bin/pytest tests/keras
 
-.PHONY: help demo lab bench lock front front-check wheel check test test-cells test-keras
+SEED ?= 1
+N ?= 1000
+JOBS ?= 1
+fuzz: .venv/.ready  ## random Keras programs, ranks against one process: SEED=1 N=1000 JOBS=1; goes on where it stopped
+	cd tests/keras && PYTHONPATH=$(CURDIR) $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
+
+.PHONY: help demo lab bench lock front front-check wheel check test test-cells test-keras fuzz
