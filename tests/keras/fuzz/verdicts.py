@@ -82,7 +82,7 @@ def judge(
     differing = differences(expected.result, [each.result for each in ended], tolerance)
     if not differing:
         return Verdict("needless" if warned and not told else "equal", " ".join(warned)[:200], warned=warned)
-    if unnamed := {name: by for name, by in differing.items() if not _is_named(name, warned, names)}:
+    if unnamed := _unnamed(differing, warned, names):
         nudged = alone(lambda: (before(), run(text, nudge=1e-13))[1])
         if all(by < 1e4 * noise(expected.result, nudged.result, name) for name, by in unnamed.items()):
             return Verdict("discarded", "it magnifies rounding", differing)
@@ -176,6 +176,13 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
 def noise(a: dict, b: dict, name: str) -> float:
     """Return what a change in the last digits makes of a value."""
     return apart(a[name], b[name]) if name in a and name in b else 0.0
+
+
+def _unnamed(differing: dict[str, float], warned: list[str], names: tuple[str, ...]) -> dict[str, float]:
+    """Return what differs without a word; whatever else other weights lead to is named with one of them."""
+    if any(name.startswith("weights:") and _is_named(name, warned, names) for name in differing):
+        return {name: by for name, by in differing.items() if name.startswith("DRAWN:")}
+    return {name: by for name, by in differing.items() if not _is_named(name, warned, names)}
 
 
 def _is_named(what: str, warned: list[str], names: tuple[str, ...]) -> bool:
