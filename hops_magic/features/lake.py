@@ -142,9 +142,9 @@ class LakeTable:
 
     def register(self, connection: duckdb.DuckDBPyConnection, view: str) -> None:
         """Make the table readable in an engine under a name."""
-        from hops_magic.features.sql import literal, quoted
+        from hops_magic.features.sql import parquet, quoted
 
-        files = [_local_path(uri) for uri in self._delta.file_uris()]
+        files = [_local_file(uri) for uri in self._delta.file_uris()]
         missing = next((path for path in files if path and not Path(path).exists()), None)
         if missing:
             raise StoreError(
@@ -152,8 +152,7 @@ class LakeTable:
             )
         if files and not self._delta.metadata().partition_columns and all(files):
             # the engine's own reader: about twice as fast as any other, and prunes by bloom filters
-            paths = ", ".join(literal(path) for path in files)
-            connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT * FROM read_parquet([{paths}])")
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT * FROM {parquet(filter(None, files))}")
         else:
             with _told(self.location):
                 connection.register(view, self._delta.to_pyarrow_dataset())
@@ -304,6 +303,12 @@ def _writer(schema: pa.Schema, keys: Sequence[str]) -> WriterProperties:
 
 def _escaped(name: str) -> str:
     return name.replace('"', '""')
+
+
+def _local_file(uri: str) -> str | None:
+    """Path of a data file; the lake escapes what is in it, without a scheme too."""
+    path = _local_path(uri)
+    return unquote(path) if path is not None and "://" not in uri else path
 
 
 def _local_path(uri: str) -> str | None:

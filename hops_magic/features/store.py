@@ -13,6 +13,7 @@ from hops_magic.features.comparing import Difference, difference
 from hops_magic.features.datasets import Datasets
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
+from hops_magic.features.folders import check_place
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
@@ -54,6 +55,7 @@ class FeatureStore(Datasets):
 
     def __init__(self, settings: FeatureSettings | None = None, *, clock: Callable[[], datetime.datetime] = _now) -> None:
         settings = settings or FeatureSettings.from_environment()
+        check_place(settings)
         catalog = Catalog(settings.catalog)
         super().__init__(settings, catalog, Reader(settings, catalog, self.opened), clock)
         self._writer = Writer(settings, catalog, clock, self.opened)
