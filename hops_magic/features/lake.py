@@ -144,7 +144,7 @@ class LakeTable:
         """Make the table readable in an engine under a name."""
         from hops_magic.features.sql import parquet, quoted
 
-        files = [_local_file(uri) for uri in self._delta.file_uris()]
+        files = self._local_files()
         missing = next((path for path in files if path and not Path(path).exists()), None)
         if missing:
             raise StoreError(
@@ -156,6 +156,13 @@ class LakeTable:
         else:
             with _told(self.location):
                 connection.register(view, self._delta.to_pyarrow_dataset())
+
+    def _local_files(self) -> list[str | None]:
+        """Paths of the data files; None for those that are elsewhere."""
+        folder = _local_path(self.location)
+        # the lake escapes letters of the table's own place, not of what is in it
+        place = self._delta.table_uri.removeprefix("file://").rstrip("/") + "/"
+        return [folder and f"{folder}/{uri.removeprefix('file://').removeprefix(place)}" for uri in self._delta.file_uris()]
 
     def append(self, rows: pa.RecordBatchReader, note: Note, *, keys: Sequence[str]) -> None:
         """Add rows in one commit."""
@@ -303,12 +310,6 @@ def _writer(schema: pa.Schema, keys: Sequence[str]) -> WriterProperties:
 
 def _escaped(name: str) -> str:
     return name.replace('"', '""')
-
-
-def _local_file(uri: str) -> str | None:
-    """Path of a data file; the lake escapes what is in it, without a scheme too."""
-    path = _local_path(uri)
-    return unquote(path) if path is not None and "://" not in uri else path
 
 
 def _local_path(uri: str) -> str | None:

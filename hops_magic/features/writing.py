@@ -169,8 +169,7 @@ class Writer:
     def _target(self, name: GroupName, options: SaveOptions) -> Group | None:
         """Return the group to change; None if one is to be made."""
         existing = self._catalog.group(name.name, name.version)
-        latest = self._catalog.group(name.name)
-        following = (latest.version if latest else 0) + 1
+        following = self._catalog.next_version(name.name)
         is_new = options.mode == "version" or existing is None
         if options.mode == "create" and existing is not None:
             raise ConflictError(f"{existing.full_name} exists: say --mode append or upsert to add to it, or --mode version")
@@ -190,7 +189,7 @@ class Writer:
             raise FeatureError(
                 f"a new group needs its primary key: say --key COLUMN; the columns are {', '.join(schema.names[:30])}"
             )
-        version = (latest.version if latest else 0) + 1
+        version = self._catalog.next_version(name.name)
         now = self._clock()
         place = f"{self._settings.lake}/{name.name}"
         group = Group(
