@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import counted
 from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import is_of_storage, rows_of, value_of
-from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, SchemaMismatchError, UnknownNameError
+from hops_magic.features.errors import (
+    ConflictError,
+    FeatureError,
+    KeyViolationError,
+    RejectedError,
+    SchemaMismatchError,
+    UnknownNameError,
+)
 from hops_magic.features.key_types import KeyColumn, comparable
 from hops_magic.features.model import COMMITTED_AT, ForeignKey, Group
-from hops_magic.features.names import DATASETS, nearest
+from hops_magic.features.names import DATASETS, folded, nearest
 from hops_magic.features.sql import listed, literal, quoted
 
 if TYPE_CHECKING:
@@ -66,6 +73,19 @@ def check_new_group(group: Group) -> None:
         raise FeatureError(
             f"--event-time {group.event_time} must hold timestamps or dates, got {column.type}: convert it first"
         )
+
+
+def check_case(name: str, known: Iterable[str]) -> None:
+    """Refuse a group whose name SQL could not tell from another's.
+
+    Raises
+    ------
+    ConflictError
+        With the other name.
+    """
+    same = next((other for other in known if folded(other) == folded(name) and other != name), None)
+    if same is not None:
+        raise ConflictError(f"there is a group {same}, and {name} differs from it only in case: choose another name")
 
 
 def check_foreign_keys(keys: Sequence[ForeignKey], group: Group, catalog: Catalog) -> None:

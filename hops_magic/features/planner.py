@@ -7,15 +7,16 @@ tells the rules to users.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
 from hops_magic.features.key_types import family_of
 from hops_magic.features.model import Column, Group
-from hops_magic.features.names import FeatureName, nearest, parse_feature
+from hops_magic.features.names import FeatureName, folded, nearest, parse_feature
 
 SPINE = "spine"
 
@@ -91,10 +92,17 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Spine:
-    """Rows that features are asked for: their columns and their event time, if they have one."""
+    """Rows that features are asked for: their columns and their event time, if they have one.
+
+    Attributes
+    ----------
+    types : mapping
+        Text of the type of each column.
+    """
 
     columns: tuple[str, ...]
     event_time: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +128,13 @@ class Plan:
         """Groups by their name in the query."""
         own = {"g0": self.base} if self.base is not None else {}
         return own | {join.alias: join.group for join in self.joins}
+
+    def type_of(self, source: str, column: str) -> str:
+        """Return the text of the type of a source's column; empty if it is not known."""
+        if source == SPINE:
+            return self.spine.types.get(column, "") if self.spine else ""
+        found = self.groups[source].column(column)
+        return found.type if found else ""
 
     @property
     def event_time(self) -> str | None:
@@ -157,6 +172,12 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
     )
     if spine:
         outputs = _beside_spine(outputs, spine)
+    twice = _several([*(spine.columns if spine else ()), *(output.name for output in outputs)])
+    if twice:
+        raise FeatureError(
+            f"the answer would have several columns named {_and(sorted(twice))}: ask for fewer features at once, or rename "
+            + ("a column of the spine" if spine else "a column")
+        )
     return replace(joined, outputs=outputs)
 
 
@@ -216,13 +237,13 @@ def _from_base(used: Sequence[Group], allow_fanout: bool) -> Plan:
     """Take as base the first asked group to which all others can be joined without multiplying rows."""
     attempts = []
     for base in used:
-        keys = {key: ("g0", key) for key in base.primary_key}
+        keys = {folded(key): ("g0", key) for key in base.primary_key}
         joins, left = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], False)
         if not left:
             return Plan(base=base, spine=None, joins=tuple(joins), outputs=(), keys=base.row_key)
         attempts.append((base, left))
     base, left = min(attempts, key=lambda attempt: len(attempt[1]))
-    keys = {key: ("g0", key) for key in base.primary_key}
+    keys = {folded(key): ("g0", key) for key in base.primary_key}
     joins, apart = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], True)
     if apart:
         raise NoJoinPathError(_no_path(base, apart[0]))
@@ -232,11 +253,11 @@ def _from_base(used: Sequence[Group], allow_fanout: bool) -> Plan:
 
 
 def _from_spine(spine: Spine, used: Sequence[Group], allow_fanout: bool) -> Plan:
-    keys = {column: (SPINE, column) for column in spine.columns}
+    keys = {folded(column): (SPINE, column) for column in spine.columns}
     joins, left = _attach([], keys, spine.event_time, list(used), allow_fanout)
     if left:
         group = left[0]
-        missing = [key for key in group.primary_key if key not in spine.columns]
+        missing = [key for key in group.primary_key if folded(key) not in keys]
         if len(missing) < len(group.primary_key):
             raise FanoutError(
                 f"the spine has no {_and(missing)}, a key of {group.full_name}: its rows would be multiplied; "
@@ -281,7 +302,7 @@ def _attach(
         pending.remove(group)
         sources.append((alias, group))
         for key in group.primary_key:
-            keys.setdefault(key, (alias, key))
+            keys.setdefault(folded(key), (alias, key))
     return joins, []
 
 
@@ -297,7 +318,8 @@ def _pairs(group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, t
                 )
                 if _clash(group, on, known) is None:
                     return on
-    on = tuple(Pair(source=keys[key][0], left=keys[key][1], right=key) for key in group.primary_key if key in keys)
+    shared = [(keys[folded(key)], key) for key in group.primary_key if folded(key) in keys]
+    on = tuple(Pair(source=source, left=left, right=key) for (source, left), key in shared)
     return on if _clash(group, on, known) is None else ()
 
 
@@ -318,17 +340,16 @@ def _covers(group: Group, on: Sequence[Pair]) -> bool:
 
 def _named(outputs: Sequence[Output]) -> tuple[Output, ...]:
     """Give columns of one name from several groups their group's name as a prefix."""
-    names = [output.name for output in outputs]
-    clashing = {name for name in names if names.count(name) > 1}
+    clashing = _several(output.name for output in outputs)
     renamed = tuple(
-        replace(output, name=f"{output.group.name}_{output.name}") if output.name in clashing else output
+        replace(output, name=f"{output.group.name}_{output.name}") if folded(output.name) in clashing else output
         for output in outputs
     )
-    if len({output.name for output in renamed}) < len(renamed):
+    if _several(output.name for output in renamed):
         # two versions of one group
         renamed = tuple(
             replace(output, name=f"{output.group.name}_{output.group.version}_{output.column.name}")
-            if output.column.name in clashing
+            if folded(output.column.name) in clashing
             else output
             for output in outputs
         )
@@ -337,13 +358,19 @@ def _named(outputs: Sequence[Output]) -> tuple[Output, ...]:
 
 def _beside_spine(outputs: Sequence[Output], spine: Spine) -> tuple[Output, ...]:
     """Leave out keys that the spine has; a feature named like one of its columns gets its group's name as a prefix."""
+    own = {folded(name) for name in spine.columns}
     kept = [
-        output for output in outputs if not (output.name in spine.columns and output.column.name in output.group.primary_key)
+        output for output in outputs if not (folded(output.name) in own and output.column.name in output.group.primary_key)
     ]
     return tuple(
-        replace(output, name=f"{output.group.name}_{output.name}") if output.name in spine.columns else output
+        replace(output, name=f"{output.group.name}_{output.name}") if folded(output.name) in own else output
         for output in kept
     )
+
+
+def _several(names: Iterable[str]) -> set[str]:
+    """Return the names, as the engine compares them, that are there several times."""
+    return {name for name, count in Counter(map(folded, names)).items() if count > 1}
 
 
 def _no_path(base: Group, other: Group) -> str:
@@ -369,7 +396,8 @@ def _said_keys(base: Group, other: Group) -> list[tuple[Column, Column]]:
         if key.group == other.name
         for pair in zip(key.columns, key.references, strict=True)
     ]
-    shared = [(key, key) for key in other.primary_key if key in base.primary_key]
+    own = {folded(key): key for key in base.primary_key}
+    shared = [(own[folded(key)], key) for key in other.primary_key if folded(key) in own]
     found = [(base.column(left), other.column(right)) for left, right in foreign or shared]
     return [(left, right) for left, right in found if left is not None and right is not None]
 

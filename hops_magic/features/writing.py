@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "create", "append", "upsert", "version")
 ON_FAIL = ("reject", "quarantine", "warn")
+# the lake's merge holds rows in memory, several times over
 _MOST_MERGED_BYTES = 64 * 2**20
+_WIDE_COLUMNS, _ROWS_PER_COLUMN = 100, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,8 @@ class Writer:
             raise FeatureError(
                 f"a new group needs its primary key: say --key COLUMN; the columns are {', '.join(schema.names[:30])}"
             )
+        if latest is None:
+            checking.check_case(name.name, self._catalog.group_names())
         version = self._catalog.next_version(name.name)
         now = self._clock()
         place = f"{self._settings.lake}/{name.name}"
@@ -259,8 +263,7 @@ class Writer:
             checking.check_not_stored(connection, group)
         if wanted.columns != group.columns:
             self._rewrite(connection, wanted, group, table, replace(note, operation=Operation.EVOLVE), now)
-        elif note.operation is Operation.UPSERT and rows.nbytes > _MOST_MERGED_BYTES:
-            # the lake's merge holds them in memory, several times over
+        elif note.operation is Operation.UPSERT and (rows.nbytes > _MOST_MERGED_BYTES or _is_merged_slowly(group)):
             self._rewrite(connection, wanted, group, table, note, now)
         elif note.operation is Operation.APPEND:
             table.append(self._as_stored(connection, wanted, now), note, keys=group.row_key)
@@ -351,6 +354,11 @@ class Writer:
         if (options.on_fail or group.on_fail) == "quarantine":
             return Written(group=group, commit=commit, quarantined=report.failing_rows)
         return Written(group=group, commit=commit, warnings=(report.sentence(),))
+
+
+def _is_merged_slowly(group: Group) -> bool:
+    """Whether the lake takes longer to plan a merge, by the square of the columns, than to write the table anew."""
+    return len(group.columns) > _WIDE_COLUMNS and group.rows <= _ROWS_PER_COLUMN * len(group.columns)
 
 
 def existing_group(catalog: Catalog, name: GroupName) -> Group:

@@ -1,0 +1,95 @@
+"""Rows that users brought, as they brought them: features are put beside their own columns, types and index."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hops_magic.features.readers import as_form
+from hops_magic.features.sources import table_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Rows as their user has them: a DataFrame of pandas or polars, or what Arrow makes of any other table.
+
+    Parameters
+    ----------
+    rows
+        Read once: a reader, or a table of Dask, is no more than that.
+    """
+
+    rows: Any
+
+    @classmethod
+    def of(cls, data: Any, name: str) -> Brought:
+        """Take rows of any table."""
+        return cls(data if _is_of(data, "pandas") or _is_of(data, "polars") else table_of(data, name))
+
+    def beside(self, features: pa.Table, numbers: pa.ChunkedArray, form: str, read: Collection[str]) -> Any:
+        """Return the rows with features beside them.
+
+        Parameters
+        ----------
+        features
+            Columns of the answer: those of the rows as the engine has them, then the features.
+        numbers
+            Number of the brought row that each row of the answer is of.
+        form
+            ``df``, ``polars`` or ``arrow``.
+        read
+            Columns that were read as another type, such as text as numbers: they come as the engine has them.
+        """
+        if form == "df" and _is_of(self.rows, "pandas"):
+            return self._of_pandas(features, numbers, read)
+        if form == "polars" and _is_of(self.rows, "polars"):
+            return self._of_polars(features, numbers, read)
+        own = table_of(self.rows, "the spine")
+        own = own if _is_whole(numbers, own.num_rows) else own.take(numbers)
+        for name in own.column_names:
+            if name not in read:
+                at = features.schema.get_field_index(name)
+                features = features.set_column(at, own.schema.field(name), own.column(name))
+        return as_form(features, form)
+
+    def _of_pandas(self, features: pa.Table, numbers: pa.ChunkedArray, read: Collection[str]) -> Any:
+        import pandas as pd
+
+        own = self.rows.iloc[numbers.to_numpy()]
+        index = own.index
+        levels = {str(level) for level in index.names if level is not None}
+        shown = [name for name in features.column_names if name not in levels]
+        found = features.select(shown).to_pandas()
+        kept = [at for at, name in enumerate(own.columns) if str(name) not in read]
+        there = {str(own.columns[at]): at for at in kept}
+        parts = [own.iloc[:, there[name]].reset_index(drop=True) if name in there else found[name] for name in shown]
+        answer = pd.concat(parts, axis=1, keys=None) if parts else found
+        answer.index = index
+        return answer
+
+    def _of_polars(self, features: pa.Table, numbers: pa.ChunkedArray, read: Collection[str]) -> Any:
+        import polars
+
+        frame = self.rows.collect() if isinstance(self.rows, polars.LazyFrame) else self.rows
+        own = frame[numbers.to_pylist()] if not _is_whole(numbers, frame.height) else frame
+        return polars.from_arrow(features).with_columns(
+            own.get_column(name) for name in frame.columns if name not in read
+        )
+
+
+def _is_of(data: Any, library: str) -> bool:
+    """Whether data is a DataFrame of a library, which is not imported for that."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(data, module.DataFrame)
+
+
+def _is_whole(numbers: pa.ChunkedArray, rows: int) -> bool:
+    """Whether each row is there once, in its order."""
+    import numpy as np
+
+    return len(numbers) == rows and bool(np.array_equal(numbers.to_numpy(), np.arange(rows)))
