@@ -61,25 +61,23 @@ class Brought:
         import pandas as pd
 
         own = self.rows.iloc[numbers.to_numpy()]
-        index = own.index
-        levels = {str(level) for level in index.names if level is not None}
-        shown = [name for name in features.column_names if name not in levels]
-        found = features.select(shown).to_pandas()
-        kept = [at for at, name in enumerate(own.columns) if str(name) not in read]
-        there = {str(own.columns[at]): at for at in kept}
-        parts = [own.iloc[:, there[name]].reset_index(drop=True) if name in there else found[name] for name in shown]
-        answer = pd.concat(parts, axis=1, keys=None) if parts else found
+        index, own = own.index, own.reset_index(drop=True)
+        # a named index is a column of the rows as the engine has them
+        there = {*map(str, own.columns), *(str(level) for level in index.names if level is not None)}
+        found = features.to_pandas()
+        for name in own.columns:
+            if str(name) in read:
+                own[name] = found[str(name)]
+        answer = pd.concat([own, found[[name for name in features.column_names if name not in there]]], axis=1)
         answer.index = index
         return answer
 
     def _of_polars(self, features: pa.Table, numbers: pa.ChunkedArray, read: Collection[str]) -> Any:
         import polars
 
-        frame = self.rows.collect() if isinstance(self.rows, polars.LazyFrame) else self.rows
-        own = frame[numbers.to_pylist()] if not _is_whole(numbers, frame.height) else frame
-        return polars.from_arrow(features).with_columns(
-            own.get_column(name) for name in frame.columns if name not in read
-        )
+        own = self.rows if _is_whole(numbers, self.rows.height) else self.rows[numbers.to_numpy()]
+        found: Any = polars.from_arrow(features)
+        return found.with_columns(own.get_column(name) for name in own.columns if name not in read)
 
 
 def _is_of(data: Any, library: str) -> bool:

@@ -79,13 +79,20 @@ class Terms:
             )
 
 
-def statement(plan: Plan, terms: Terms | None = None) -> str:
-    """Return the SQL that answers a plan, over views named like the plan's sources."""
+def statement(plan: Plan, terms: Terms | None = None, *, numbered: bool = False) -> str:
+    """Return the SQL that answers a plan, over views named like the plan's sources.
+
+    Parameters
+    ----------
+    numbered
+        Answer also the number of the spine's row, in the last column.
+    """
     terms = terms or Terms()
     sources = [f"{quoted(name)} AS (\n  {part}\n)" for join in plan.joins for name, part in _parts(join, plan, terms)]
     left = SPINE if plan.spine else "g0"
     lines = [f"WITH {', '.join(sources)}"] if sources else []
-    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms)))
+    number = [f"{quoted(SPINE)}.{quoted(ROW)}"] if numbered else []
+    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms) + number))
     lines.append(f"FROM {quoted(left)}")
     lines += _joins(plan, terms)
     order = [f"{left}.{quoted(ROW)}"] if plan.spine else []

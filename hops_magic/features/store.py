@@ -263,9 +263,9 @@ class FeatureStore(Datasets):
             rows, plan, sources = self._reader.streamed(request)
             self._note(reads_of(plan, sources))
             return as_streamed(rows, form)
-        table, plan, sources = self._reader.table(request)
+        answer, plan, sources = self._reader.answer(request, form)
         self._note(reads_of(plan, sources))
-        return as_form(table, form)
+        return answer
 
     def take_reads(self) -> tuple[FeatureInput, ...]:
         """Return what has been read since this was last asked."""
