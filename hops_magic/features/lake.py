@@ -154,8 +154,21 @@ class LakeTable:
             # the engine's own reader: about twice as fast as any other, and prunes by bloom filters
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT * FROM {parquet(filter(None, files))}")
         else:
-            with _told(self.location):
-                connection.register(view, self._delta.to_pyarrow_dataset())
+            self._register_dataset(connection, view)
+
+    def _register_dataset(self, connection: duckdb.DuckDBPyConnection, view: str) -> None:
+        from hops_magic.features.sql import quoted
+
+        parts = set(self._delta.metadata().partition_columns)
+        with _told(self.location):
+            connection.register(f"{view} files", self._delta.to_pyarrow_dataset())
+        columns = [
+            quoted(item.name) if item.name in parts else f"{_kept(quoted(item.name), item.type)} AS {quoted(item.name)}"
+            for item in self.schema
+        ]
+        connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {', '.join(columns)} FROM {quoted(f'{view} files')}"
+        )
 
     def _local_files(self) -> list[str | None]:
         """Paths of the data files; None for those that are elsewhere."""
@@ -306,6 +319,20 @@ def _writer(schema: pa.Schema, keys: Sequence[str]) -> WriterProperties:
         for name in unlike.union(keys[:2])
     }
     return WriterProperties(max_row_group_size=_ROW_GROUP, column_properties=columns)
+
+
+def _kept(column: str, kind: pa.DataType) -> str:
+    """Return an expression with a column's own values that the engine does not hand to Arrow as a condition.
+
+    A merge writes texts and bytes as views, which Arrow fails to compare.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view":
+        return f"substring({column}, 1)"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or str(kind) == "binary_view":
+        return f"from_hex(hex({column}))"
+    return column
 
 
 def _escaped(name: str) -> str:

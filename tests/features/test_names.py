@@ -52,14 +52,14 @@ def test_a_store_in_a_folder_of_any_name_reads_what_it_wrote(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a[1]", "a#b", "a?b", "a%20b", "a|b", "a^b", "a\\b", "a\nb"])
 def test_a_folder_that_the_lake_cannot_name_is_refused_before_anything_is_written(tmp_path, name):
-    with pytest.raises(UsageError, match="the lake cannot name a folder with .*: set HOPS_FEATURES to another place"):
+    with pytest.raises(UsageError, match=r"the lake cannot name a folder with .*: set HOPS_FEATURES to another place"):
         store_in(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_home_with_a_question_mark_does_not_write_its_catalog_elsewhere(tmp_path):
     environment = {"HOPS_HOME": str(tmp_path / "a?b"), "HOPS_FEATURES": str(tmp_path / "lake")}
-    with pytest.raises(UsageError, match="what follows a '\\?' would be taken as an option"):
+    with pytest.raises(UsageError, match=r"what follows a '\?' would be taken as an option"):
         FeatureStore(FeatureSettings.from_environment(environment))
     assert list(tmp_path.iterdir()) == []
 
@@ -108,9 +108,7 @@ def test_what_the_lake_cannot_hold_is_refused_before_anything_is_written(store, 
 def test_names_that_differ_only_in_case_are_one_name(store):
     store.save({"id": [1, 2], "town": ["A", "B"]}, "teams", key="id", statistics=False)
     with pytest.raises(SchemaMismatchError, match="column TOWN of the data and town of teams@1 differ only in case"):
-        store.save({"id": [1], "town": ["A"], "TOWN": ["C"]}, "teams2", key="id", statistics=False) if False else store.save(
-            {"id": [1], "TOWN": ["C"]}, "teams", evolve=True, statistics=False
-        )
+        store.save({"id": [1], "TOWN": ["C"]}, "teams", evolve=True, statistics=False)
     with pytest.raises(ConflictError, match="there is a group teams, and Teams differs from it only in case"):
         store.save({"id": [1]}, "Teams", key="id", statistics=False)
     # as the engine compares them, ID is the key, and TOWN stays the spine's own
