@@ -7,8 +7,7 @@ tells the rules to users.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -17,6 +16,7 @@ from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureE
 from hops_magic.features.key_types import family_of
 from hops_magic.features.model import Column, Group
 from hops_magic.features.names import FeatureName, folded, nearest, parse_feature
+from hops_magic.features.naming import named
 
 SPINE = "spine"
 
@@ -167,17 +167,10 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
     joined = _from_spine(spine, used, allow_fanout) if spine else _from_base(used, allow_fanout)
     by_group = {group.full_name: alias for alias, group in joined.groups.items()}
     wanted = dict.fromkeys(_key_column(each, joined) if isinstance(each, str) else each for each in found)
-    outputs = _named(
-        [Output(source=by_group[group.full_name], column=column, name=column.name, group=group) for group, column in wanted]
+    outputs = named(
+        [Output(source=by_group[group.full_name], column=column, name=column.name, group=group) for group, column in wanted],
+        spine,
     )
-    if spine:
-        outputs = _beside_spine(outputs, spine)
-    twice = _several([*(spine.columns if spine else ()), *(output.name for output in outputs)])
-    if twice:
-        raise FeatureError(
-            f"the answer would have several columns named {_and(sorted(twice))}: ask for fewer features at once, or rename "
-            + ("a column of the spine" if spine else "a column")
-        )
     return replace(joined, outputs=outputs)
 
 
@@ -336,41 +329,6 @@ def _is_comparable(pair: Pair, group: Group, sources: Mapping[str, Group]) -> bo
 
 def _covers(group: Group, on: Sequence[Pair]) -> bool:
     return {pair.right for pair in on} >= set(group.primary_key)
-
-
-def _named(outputs: Sequence[Output]) -> tuple[Output, ...]:
-    """Give columns of one name from several groups their group's name as a prefix."""
-    clashing = _several(output.name for output in outputs)
-    renamed = tuple(
-        replace(output, name=f"{output.group.name}_{output.name}") if folded(output.name) in clashing else output
-        for output in outputs
-    )
-    if _several(output.name for output in renamed):
-        # two versions of one group
-        renamed = tuple(
-            replace(output, name=f"{output.group.name}_{output.group.version}_{output.column.name}")
-            if folded(output.column.name) in clashing
-            else output
-            for output in outputs
-        )
-    return renamed
-
-
-def _beside_spine(outputs: Sequence[Output], spine: Spine) -> tuple[Output, ...]:
-    """Leave out keys that the spine has; a feature named like one of its columns gets its group's name as a prefix."""
-    own = {folded(name) for name in spine.columns}
-    kept = [
-        output for output in outputs if not (folded(output.name) in own and output.column.name in output.group.primary_key)
-    ]
-    return tuple(
-        replace(output, name=f"{output.group.name}_{output.name}") if folded(output.name) in own else output
-        for output in kept
-    )
-
-
-def _several(names: Iterable[str]) -> set[str]:
-    """Return the names, as the engine compares them, that are there several times."""
-    return {name for name, count in Counter(map(folded, names)).items() if count > 1}
 
 
 def _no_path(base: Group, other: Group) -> str:

@@ -54,8 +54,7 @@ class FeatureStore(Datasets):
     """
 
     def __init__(self, settings: FeatureSettings | None = None, *, clock: Callable[[], datetime.datetime] = _now) -> None:
-        settings = settings or FeatureSettings.from_environment()
-        check_place(settings)
+        check_place(settings := settings or FeatureSettings.from_environment())
         catalog = Catalog(settings.catalog)
         super().__init__(settings, catalog, Reader(settings, catalog, self.opened), clock)
         self._writer = Writer(settings, catalog, clock, self.opened)
