@@ -10,7 +10,7 @@ from hops_magic.features import column_statistics, engine
 from hops_magic.features.errors import UnknownNameError
 from hops_magic.features.model import Column
 from hops_magic.features.names import nearest
-from hops_magic.features.sql import literal, quoted
+from hops_magic.features.sql import parquet, quoted
 from hops_magic.features.streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ class AnswerRows:
 
     def _register(self, connection: duckdb.DuckDBPyConnection) -> None:
         if isinstance(self._rows, StreamedRows):
-            files = ", ".join(literal(file) for file in self._rows.files)
-            connection.execute(f"CREATE TEMP VIEW answer AS SELECT * FROM read_parquet([{files}])")
+            connection.execute(f"CREATE TEMP VIEW answer AS SELECT * FROM {parquet(self._rows.files)}")
         else:
             connection.register("answer", self._rows)

@@ -14,6 +14,7 @@ from hops_magic.features import catalog_tables as t
 from hops_magic.features.dataset_catalog import DatasetCatalog
 from hops_magic.features.errors import ConflictError, StoreError
 from hops_magic.features.model import Column, Commit, ForeignKey, Group, Operation
+from hops_magic.features.version_numbers import Numbered, next_number, note_deleted
 from hops_magic.settings import redacted
 
 if TYPE_CHECKING:
@@ -89,6 +90,12 @@ class Catalog:
             for table in (t.columns, t.tags, t.commits, t.statistics):
                 db.execute(table.delete().where(table.c.version_id == version_id))
             db.execute(t.versions.delete().where(t.versions.c.id == version_id))
+            note_deleted(db, Numbered.GROUP, group.name, group.version)
+
+    def next_version(self, name: str) -> int:
+        """Return the number of a group's next version; no number is given twice."""
+        with self._reading() as db:
+            return next_number(db, Numbered.GROUP, name)
 
     def group(self, name: str, version: int | None = None) -> Group | None:
         """Return a version of a group, the latest if none is said."""

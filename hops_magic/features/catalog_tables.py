@@ -56,6 +56,15 @@ versions = Table(
 
 _VERSION: dict[str, Any] = {"primary_key": True, "autoincrement": False}
 
+# the highest number of a version that was deleted
+numbers = Table(
+    "hops_version_numbers",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
 columns = Table(
     "hops_columns",
     metadata,

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from hops_magic.errors import counted
 from hops_magic.features.conditions import check_condition, first_line
 from hops_magic.features.engine import is_of_storage, rows_of, value_of
-from hops_magic.features.errors import FeatureError, KeyViolationError, RejectedError, SchemaMismatchError, UnknownNameError
+from hops_magic.features.errors import (
+    ConflictError,
+    FeatureError,
+    KeyViolationError,
+    RejectedError,
+    SchemaMismatchError,
+    UnknownNameError,
+)
 from hops_magic.features.key_types import KeyColumn, comparable
 from hops_magic.features.model import COMMITTED_AT, ForeignKey, Group
-from hops_magic.features.names import DATASETS, nearest
+from hops_magic.features.names import DATASETS, folded, nearest
 from hops_magic.features.sql import listed, literal, quoted
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 # clocks of two machines differ by that much
 _TOLERANCE = datetime.timedelta(minutes=5)
 _SHOWN = 3
+_LONGEST_FOLDER = 255
 
 
 def check_new_group(group: Group) -> None:
@@ -66,6 +75,19 @@ def check_new_group(group: Group) -> None:
         raise FeatureError(
             f"--event-time {group.event_time} must hold timestamps or dates, got {column.type}: convert it first"
         )
+
+
+def check_case(name: str, known: Iterable[str]) -> None:
+    """Refuse a group whose name SQL could not tell from another's.
+
+    Raises
+    ------
+    ConflictError
+        With the other name.
+    """
+    same = next((other for other in known if folded(other) == folded(name) and other != name), None)
+    if same is not None:
+        raise ConflictError(f"there is a group {same}, and {name} differs from it only in case: choose another name")
 
 
 def check_foreign_keys(keys: Sequence[ForeignKey], group: Group, catalog: Catalog) -> None:
@@ -135,6 +157,33 @@ def check_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
             f"several rows of the data for {group.name} have the same {', '.join(keys)}: {_shown(found, keys)}{more}; "
             "keep one row of each" + ("" if group.event_time else ", or say which column is the --event-time")
         )
+
+
+def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
+    """Refuse columns and values after which no folder can be named.
+
+    Raises
+    ------
+    SchemaMismatchError
+        With the column, or the value.
+    """
+    for name in group.partition_by:
+        if ":" in name:
+            raise SchemaMismatchError(
+                f"column {name} cannot be a partition, since the lake would take what is before its ':' for the scheme of a "
+                "URI: rename it"
+            )
+        # a folder is named COLUMN=VALUE, escaped as in a URI
+        room = _LONGEST_FOLDER - len(quote(name, safe="")) - 1
+        text = f"CAST({quoted(name)} AS VARCHAR)"
+        size = f"strlen(url_encode({text}))"
+        query = f"SELECT {text} AS value, {size} AS size FROM batch WHERE {size} > {room} ORDER BY size DESC LIMIT 1"
+        for row in rows_of(connection, query):
+            raise SchemaMismatchError(
+                f"column {name} of the data for {group.name} is a partition, and a folder cannot be named after its value "
+                f"{row['value'][:40]!r}, which takes {row['size']:,} characters (at most {room}): shorten it, or keep the "
+                "group without this partition"
+            )
 
 
 def check_not_stored(connection: duckdb.DuckDBPyConnection, group: Group) -> None:

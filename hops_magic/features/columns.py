@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hops_magic.features.engine import rows_of
 from hops_magic.features.errors import SchemaMismatchError, UnknownNameError
 from hops_magic.features.model import Column, Group
+from hops_magic.features.names import folded
 from hops_magic.features.sql import literal, quoted
 from hops_magic.features.types import check_types
 
@@ -57,6 +58,7 @@ def evolved(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, group: Gro
     SchemaMismatchError
         If the rows do not have the group's columns, with the difference.
     """
+    _check_case(schema.names, group)
     change = check_types(schema, group.columns)
     if change.fits:
         return group
@@ -68,7 +70,37 @@ def evolved(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, group: Gro
     if not accept or not change.is_possible:
         hint = ": say --evolve to accept that" if change.is_possible else ": begin a new version with --mode version"
         raise SchemaMismatchError(f"{told}{hint}")
-    return replace(group, columns=change.columns)
+    wanted = replace(group, columns=change.columns)
+    _check_widened(connection, wanted, group)
+    return wanted
+
+
+def _check_case(names: Sequence[str], group: Group) -> None:
+    """Refuse names that the engine would take for another column of the group."""
+    own = {folded(name): name for name in group.column_names}
+    for name in names:
+        known = own.get(folded(name), name)
+        if known != name:
+            raise SchemaMismatchError(
+                f"column {name} of the data and {known} of {group.full_name} differ only in case: rename it to {known}"
+            )
+
+
+def _check_widened(connection: duckdb.DuckDBPyConnection, wanted: Group, group: Group) -> None:
+    """Refuse a wider type that would round stored values: not every whole number is a double."""
+    for column in wanted.columns:
+        before = group.column(column.name)
+        if before is None or (before.type, column.type) != ("int64", "double"):
+            continue
+        name = quoted(column.name)
+        lost = f"FROM stored WHERE TRY_CAST(CAST({name} AS DOUBLE) AS BIGINT) IS DISTINCT FROM {name}"
+        found = rows_of(connection, f"SELECT {name} AS value, count(*) OVER () AS n {lost} ORDER BY 1 LIMIT {_SHOWN}")
+        if found:
+            shown = ", ".join(str(row["value"]) for row in found)
+            raise SchemaMismatchError(
+                f"column {column.name} of {group.full_name} cannot become double, which would round {found[0]['n']:,} of "
+                f"its stored values ({shown}): write whole numbers, or begin a new version with --mode version"
+            )
 
 
 def _clashes(schema: pa.Schema, group: Group, name: str) -> bool:

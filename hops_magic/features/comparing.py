@@ -50,12 +50,17 @@ def difference(group: Group, before: int, after: int, limit: int) -> Difference:
     if limit < 0:
         raise FeatureError(f"--limit must be at least 0, got {limit}")
     earlier, later = LakeTable(group.location, before), LakeTable(group.location, after)
-    known = set(earlier.schema.names) & set(later.schema.names)
-    shared = [name for name in group.column_names if name in known and name not in group.row_key]
+    then, now = set(earlier.schema.names), set(later.schema.names)
+    features = [name for name in group.column_names if name in then | now and name not in group.row_key]
     match = " AND ".join(f"a.{quoted(key)} = b.{quoted(key)}" for key in group.row_key)
-    differs = " OR ".join(f"a.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}" for name in shared) or "FALSE"
+    # a column that one of them lacks is null there
+    values_of = {
+        name: (f"a.{quoted(name)}" if name in then else "NULL", f"b.{quoted(name)}" if name in now else "NULL")
+        for name in features
+    }
+    differs = " OR ".join(f"{old} IS DISTINCT FROM {new}" for old, new in values_of.values()) or "FALSE"
     both = [
-        f"a.{quoted(name)} AS {quoted(name + ' before')}, b.{quoted(name)} AS {quoted(name + ' after')}" for name in shared
+        f"{old} AS {quoted(name + ' before')}, {new} AS {quoted(name + ' after')}" for name, (old, new) in values_of.items()
     ]
     values = ", ".join([listed(group.row_key, "b."), *both])
     hidden = f"EXCLUDE ({quoted(COMMITTED_AT)})"

@@ -14,6 +14,7 @@ from hops_magic.features import catalog_tables as t
 from hops_magic.features.dataset import Dataset, Recipe
 from hops_magic.features.errors import ConflictError
 from hops_magic.features.model import Column
+from hops_magic.features.version_numbers import Numbered, next_number, note_deleted
 from hops_magic.runs.inputs import FeatureInput, InputKind
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ class DatasetCatalog:
         same = (t.datasets.c.name == dataset.name) & (t.datasets.c.version == dataset.version)
         with self._begin() as db:
             db.execute(t.datasets.delete().where(same))
+            note_deleted(db, Numbered.DATASET, dataset.name, dataset.version)
+
+    def next_version(self, name: str) -> int:
+        """Return the number of a dataset's next version; no number is given twice."""
+        with self._reading() as db:
+            return next_number(db, Numbered.DATASET, name)
 
     def get(self, name: str, version: int | None = None) -> Dataset | None:
         """Return a version, the latest if none is said."""

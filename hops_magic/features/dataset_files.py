@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.dataset import Dataset
 from hops_magic.features.errors import FeatureError, StoreError
+from hops_magic.features.folders import file_system
 from hops_magic.features.model import Column
 from hops_magic.features.readers import as_form
 from hops_magic.features.streaming import StreamedRows, write_parts
@@ -30,13 +31,8 @@ class DatasetFolder:
     """The folder of one version of a dataset; ``location`` is a path or a URI."""
 
     def __init__(self, location: str) -> None:
-        from pyarrow.fs import FileSystem, LocalFileSystem
-
         self.location = location
-        if "://" in location:
-            self._system, self._root = FileSystem.from_uri(location)
-        else:
-            self._system, self._root = LocalFileSystem(), location
+        self._system, self._root = file_system(location)
 
     def put(self, folder: Path, inside: str) -> dict[str, str]:
         """Copy files into the dataset; returns their checksums by path."""

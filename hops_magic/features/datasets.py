@@ -233,8 +233,7 @@ class Datasets:
         tell_run(reads)
 
     def _next_version(self, wanted: GroupName) -> int:
-        latest = self.catalog.datasets.get(wanted.name)
-        following = (latest.version if latest else 0) + 1
+        following = self.catalog.datasets.next_version(wanted.name)
         if wanted.version is not None and wanted.version != following:
             if self.catalog.datasets.get(wanted.name, wanted.version) is not None:
                 raise ConflictError(f"{wanted} exists, and training datasets never change: the next version is {following}")

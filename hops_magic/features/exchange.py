@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hops_magic.features import default_store, engine
 from hops_magic.features.errors import FeatureError
-from hops_magic.features.sql import listed, literal, quoted
+from hops_magic.features.sql import listed, literal, parquet, quoted
 from hops_magic.features.streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def export_file(rows: pa.Table | StreamedRows, place: str) -> int:
     try:
         with engine.connect() as connection:
             if isinstance(rows, StreamedRows):
-                files = ", ".join(literal(file) for file in rows.files)
-                connection.execute(f"CREATE TEMP VIEW answer AS SELECT * FROM read_parquet([{files}])")
+                connection.execute(f"CREATE TEMP VIEW answer AS SELECT * FROM {parquet(rows.files)}")
             else:
                 connection.register("answer", rows)
             connection.execute("SET preserve_insertion_order=true")

@@ -6,9 +6,53 @@ import contextlib
 import re
 import secrets
 from collections.abc import Collection
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from hops_magic.errors import UsageError
+from hops_magic.settings import FeatureSettings, redacted
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 _QUARANTINE = "-quarantine"
 _AGAIN = "-again-"
+# what the lake's library fails at, or takes as another path
+_UNUSABLE = re.compile(r"[\[\]|^\\?#\x00-\x1f\x7f]")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_OF_URIS = "%/:@!$&'()*+,;=~-._"
+
+
+def check_place(settings: FeatureSettings) -> None:
+    """Refuse a folder or URI in which tables could not be written, or would be written elsewhere.
+
+    Raises
+    ------
+    UsageError
+        With what is wrong in it.
+    """
+    lake = settings.lake
+    found = _UNUSABLE.search(lake) or (None if "://" in lake else _ESCAPE.search(lake))
+    if found is not None:
+        raise UsageError(
+            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since the lake cannot name a folder with "
+            f"{found[0]!r}: set HOPS_FEATURES to another place"
+        )
+    if settings.catalog == f"sqlite:///{settings.home / 'features.db'}" and "?" in str(settings.home):
+        raise UsageError(
+            f"the catalog of features cannot be kept in {str(settings.home)[:200]!r}, since what follows a '?' would be "
+            "taken as an option: set HOPS_HOME to another folder, or HOPS_CATALOG to another database"
+        )
+
+
+def file_system(place: str) -> tuple[FileSystem, str]:
+    """Return the file system of a folder, which is a path or a URI, and its path there."""
+    from pyarrow.fs import FileSystem, LocalFileSystem
+
+    if "://" not in place:
+        return LocalFileSystem(), place
+    system, root = FileSystem.from_uri(quote(place, safe=_OF_URIS))
+    return system, root
 
 
 def new_folder(parent: str, version: int, catalog_id: str) -> str:
@@ -36,9 +80,9 @@ def sweep(parent: str, catalog_id: str, kept: Collection[str]) -> None:
     kept
         Locations that the catalog names. Folders of other catalogs and of other programs stay.
     """
-    from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
+    from pyarrow.fs import FileSelector, FileType
 
-    system, root = FileSystem.from_uri(parent) if "://" in parent else (LocalFileSystem(), parent)
+    system, root = file_system(parent)
     names = {location.rstrip("/").rsplit("/", 1)[-1] for location in kept}
     ours = re.compile(rf"(\d+-{re.escape(catalog_id)}-[0-9a-f]{{8}})({_QUARANTINE}|{_AGAIN}[0-9a-f]{{8}})?")
     # what is wrong with the place is told by the write that follows

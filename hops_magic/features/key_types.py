@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,6 +37,21 @@ _FAMILIES = {
     Family.BOOLEAN: ("bool",),
     Family.BYTES: ("binary", "large_binary", "fixed_size_binary"),
 }
+
+
+# names of numbers in the engine
+ENGINE_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
+_ENGINE_NUMBERS = dict(zip(("int8", "int16", "int32", "int64"), ENGINE_INTEGERS, strict=True)) | {
+    "float": "FLOAT",
+    "double": "DOUBLE",
+}
+_DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
+
+
+def engine_number(kind: str) -> str | None:
+    """Return the engine's name of a type of numbers, told by the catalog's text of it; None of other types."""
+    decimal = _DECIMAL.fullmatch(kind)
+    return f"DECIMAL({decimal[1]}, {decimal[2]})" if decimal else _ENGINE_NUMBERS.get(kind)
 
 
 def family_of(kind: str) -> Family:

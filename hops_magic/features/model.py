@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -119,7 +120,7 @@ class Group:
     event_time: str | None = None
     partition_by: tuple[str, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
-    rules: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    rules: tuple[dict[str, Any], ...] = ()
     on_fail: str = "reject"
     rows: int = 0
     commit: int = 0
@@ -144,4 +145,12 @@ class Group:
 
     def column(self, name: str) -> Column | None:
         """Return a column by its exact name."""
-        return next((column for column in self.columns if column.name == name), None)
+        return self._by_name.get(name)
+
+    def __hash__(self) -> int:
+        # a hash of thousands of columns, for each of them, would take seconds
+        return hash((self.name, self.version, self.commit, self.location))
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from hops_magic.features.errors import FeatureError
 
 _GROUP = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,127})(?:@(\d{1,9}))?")
 _NEAREST = 3
+_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 DATASETS = "datasets"
 """Folder of the lake in which training datasets are, so no name of a group."""
@@ -84,6 +86,11 @@ def parse_feature(text: str) -> FeatureName:
     if not feature:
         raise FeatureError(f"{text[:200]!r} names no feature: write {group[:200]}.NAME, or {group[:200]}.* for all of them")
     return FeatureName(feature=feature, group=parse_group(group))
+
+
+def folded(name: str) -> str:
+    """Return a column's name as the engine compares it: without the case of the letters A to Z."""
+    return name.translate(_FOLDED)
 
 
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:

@@ -8,14 +8,15 @@ tells the rules to users.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
 from hops_magic.features.key_types import family_of
 from hops_magic.features.model import Column, Group
-from hops_magic.features.names import FeatureName, nearest, parse_feature
+from hops_magic.features.names import FeatureName, folded, nearest, parse_feature
+from hops_magic.features.naming import named
 
 SPINE = "spine"
 
@@ -91,10 +92,17 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Spine:
-    """Rows that features are asked for: their columns and their event time, if they have one."""
+    """Rows that features are asked for: their columns and their event time, if they have one.
+
+    Attributes
+    ----------
+    types : mapping
+        Text of the type of each column.
+    """
 
     columns: tuple[str, ...]
     event_time: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +128,13 @@ class Plan:
         """Groups by their name in the query."""
         own = {"g0": self.base} if self.base is not None else {}
         return own | {join.alias: join.group for join in self.joins}
+
+    def type_of(self, source: str, column: str) -> str:
+        """Return the text of the type of a source's column; empty if it is not known."""
+        if source == SPINE:
+            return self.spine.types.get(column, "") if self.spine else ""
+        found = self.groups[source].column(column)
+        return found.type if found else ""
 
     @property
     def event_time(self) -> str | None:
@@ -152,11 +167,10 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
     joined = _from_spine(spine, used, allow_fanout) if spine else _from_base(used, allow_fanout)
     by_group = {group.full_name: alias for alias, group in joined.groups.items()}
     wanted = dict.fromkeys(_key_column(each, joined) if isinstance(each, str) else each for each in found)
-    outputs = _named(
-        [Output(source=by_group[group.full_name], column=column, name=column.name, group=group) for group, column in wanted]
+    outputs = named(
+        [Output(source=by_group[group.full_name], column=column, name=column.name, group=group) for group, column in wanted],
+        spine,
     )
-    if spine:
-        outputs = _beside_spine(outputs, spine)
     return replace(joined, outputs=outputs)
 
 
@@ -216,13 +230,13 @@ def _from_base(used: Sequence[Group], allow_fanout: bool) -> Plan:
     """Take as base the first asked group to which all others can be joined without multiplying rows."""
     attempts = []
     for base in used:
-        keys = {key: ("g0", key) for key in base.primary_key}
+        keys = {folded(key): ("g0", key) for key in base.primary_key}
         joins, left = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], False)
         if not left:
             return Plan(base=base, spine=None, joins=tuple(joins), outputs=(), keys=base.row_key)
         attempts.append((base, left))
     base, left = min(attempts, key=lambda attempt: len(attempt[1]))
-    keys = {key: ("g0", key) for key in base.primary_key}
+    keys = {folded(key): ("g0", key) for key in base.primary_key}
     joins, apart = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], True)
     if apart:
         raise NoJoinPathError(_no_path(base, apart[0]))
@@ -232,11 +246,11 @@ def _from_base(used: Sequence[Group], allow_fanout: bool) -> Plan:
 
 
 def _from_spine(spine: Spine, used: Sequence[Group], allow_fanout: bool) -> Plan:
-    keys = {column: (SPINE, column) for column in spine.columns}
+    keys = {folded(column): (SPINE, column) for column in spine.columns}
     joins, left = _attach([], keys, spine.event_time, list(used), allow_fanout)
     if left:
         group = left[0]
-        missing = [key for key in group.primary_key if key not in spine.columns]
+        missing = [key for key in group.primary_key if folded(key) not in keys]
         if len(missing) < len(group.primary_key):
             raise FanoutError(
                 f"the spine has no {_and(missing)}, a key of {group.full_name}: its rows would be multiplied; "
@@ -281,7 +295,7 @@ def _attach(
         pending.remove(group)
         sources.append((alias, group))
         for key in group.primary_key:
-            keys.setdefault(key, (alias, key))
+            keys.setdefault(folded(key), (alias, key))
     return joins, []
 
 
@@ -297,7 +311,8 @@ def _pairs(group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, t
                 )
                 if _clash(group, on, known) is None:
                     return on
-    on = tuple(Pair(source=keys[key][0], left=keys[key][1], right=key) for key in group.primary_key if key in keys)
+    shared = [(keys[folded(key)], key) for key in group.primary_key if folded(key) in keys]
+    on = tuple(Pair(source=source, left=left, right=key) for (source, left), key in shared)
     return on if _clash(group, on, known) is None else ()
 
 
@@ -314,36 +329,6 @@ def _is_comparable(pair: Pair, group: Group, sources: Mapping[str, Group]) -> bo
 
 def _covers(group: Group, on: Sequence[Pair]) -> bool:
     return {pair.right for pair in on} >= set(group.primary_key)
-
-
-def _named(outputs: Sequence[Output]) -> tuple[Output, ...]:
-    """Give columns of one name from several groups their group's name as a prefix."""
-    names = [output.name for output in outputs]
-    clashing = {name for name in names if names.count(name) > 1}
-    renamed = tuple(
-        replace(output, name=f"{output.group.name}_{output.name}") if output.name in clashing else output
-        for output in outputs
-    )
-    if len({output.name for output in renamed}) < len(renamed):
-        # two versions of one group
-        renamed = tuple(
-            replace(output, name=f"{output.group.name}_{output.group.version}_{output.column.name}")
-            if output.column.name in clashing
-            else output
-            for output in outputs
-        )
-    return renamed
-
-
-def _beside_spine(outputs: Sequence[Output], spine: Spine) -> tuple[Output, ...]:
-    """Leave out keys that the spine has; a feature named like one of its columns gets its group's name as a prefix."""
-    kept = [
-        output for output in outputs if not (output.name in spine.columns and output.column.name in output.group.primary_key)
-    ]
-    return tuple(
-        replace(output, name=f"{output.group.name}_{output.name}") if output.name in spine.columns else output
-        for output in kept
-    )
 
 
 def _no_path(base: Group, other: Group) -> str:
@@ -369,7 +354,8 @@ def _said_keys(base: Group, other: Group) -> list[tuple[Column, Column]]:
         if key.group == other.name
         for pair in zip(key.columns, key.references, strict=True)
     ]
-    shared = [(key, key) for key in other.primary_key if key in base.primary_key]
+    own = {folded(key): key for key in base.primary_key}
+    shared = [(own[folded(key)], key) for key in other.primary_key if folded(key) in own]
     found = [(base.column(left), other.column(right)) for left, right in foreign or shared]
     return [(left, right) for left, right in found if left is not None and right is not None]
 

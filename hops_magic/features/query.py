@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hops_magic.features.errors import FeatureError
+from hops_magic.features.key_types import ENGINE_INTEGERS, engine_number
 from hops_magic.features.model import COMMITTED_AT, Group
-from hops_magic.features.planner import SPINE, Join, Moment, Output, Plan
+from hops_magic.features.planner import SPINE, Join, Moment, Output, Pair, Plan
 from hops_magic.features.sql import listed, literal, quoted
 
 # number of a spine's row, so that the answer has them in their order
@@ -78,13 +79,20 @@ class Terms:
             )
 
 
-def statement(plan: Plan, terms: Terms | None = None) -> str:
-    """Return the SQL that answers a plan, over views named like the plan's sources."""
+def statement(plan: Plan, terms: Terms | None = None, *, numbered: bool = False) -> str:
+    """Return the SQL that answers a plan, over views named like the plan's sources.
+
+    Parameters
+    ----------
+    numbered
+        Answer also the number of the spine's row, in the last column.
+    """
     terms = terms or Terms()
     sources = [f"{quoted(name)} AS (\n  {part}\n)" for join in plan.joins for name, part in _parts(join, plan, terms)]
     left = SPINE if plan.spine else "g0"
     lines = [f"WITH {', '.join(sources)}"] if sources else []
-    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms)))
+    number = [f"{quoted(SPINE)}.{quoted(ROW)}"] if numbered else []
+    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms) + number))
     lines.append(f"FROM {quoted(left)}")
     lines += _joins(plan, terms)
     order = [f"{left}.{quoted(ROW)}"] if plan.spine else []
@@ -174,7 +182,7 @@ def _join(join: Join, plan: Plan, terms: Terms) -> str:
         return quoted(f"{alias}_at" if alias in wide else alias)
 
     alias = name(join.alias)
-    on = [f"{name(pair.source)}.{quoted(pair.left)} = {alias}.{quoted(pair.right)}" for pair in join.on]
+    on = [f"{_left_key(pair, name(pair.source), join, plan)} = {alias}.{quoted(pair.right)}" for pair in join.on]
     left = SPINE if plan.spine else "g0"
     if join.moment is Moment.AS_OF:
         known = f"{alias}.{_AVAILABLE}" if terms.exclude_late else _time(join, alias)
@@ -182,6 +190,20 @@ def _join(join: Join, plan: Plan, terms: Terms) -> str:
     if join.moment is Moment.ONLY and terms.exclude_late:
         on.append(f"{_left_time(plan, left)} >= {alias}.{quoted(COMMITTED_AT)}")
     return f"LEFT JOIN {alias} ON {' AND '.join(on)}"
+
+
+def _left_key(pair: Pair, source: str, join: Join, plan: Plan) -> str:
+    """Value that is looked for, as a number of the joined column's type; null if that type does not hold it.
+
+    The engine would compare a whole number and a double as doubles, where neighbours above 2**53 are equal.
+    """
+    value = f"{source}.{quoted(pair.left)}"
+    column = join.group.column(pair.right)
+    own, wanted = engine_number(plan.type_of(pair.source, pair.left)), engine_number(column.type if column else "")
+    if own is None or wanted is None or own == wanted or (own in ENGINE_INTEGERS and wanted in ENGINE_INTEGERS):
+        return value
+    cast = f"TRY_CAST({value} AS {wanted})"
+    return f"CASE WHEN TRY_CAST({cast} AS {own}) = {value} THEN {cast} END"
 
 
 def _is_wide(join: Join, plan: Plan) -> bool:

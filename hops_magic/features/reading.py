@@ -18,6 +18,7 @@ from hops_magic.features.model import Group
 from hops_magic.features.past import Past, Source
 from hops_magic.features.planner import SPINE, Plan, Spine
 from hops_magic.features.query import Terms
+from hops_magic.features.readers import as_form
 from hops_magic.features.spine import SpineRows
 from hops_magic.features.sql import quoted
 from hops_magic.features.streaming import AnswerFiles, StreamedRows
@@ -112,7 +113,14 @@ class Reader:
     @contextlib.contextmanager
     def answering(self, request: Request) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, str, dict[str, Source]]]:
         """Open an engine in which the request's SQL can be run."""
-        spine = _spine(request)
+        with self._opened_for(request, _spine(request)) as (connection, plan, _, sources):
+            yield connection, plan, query.statement(plan, request.terms), sources
+
+    @contextlib.contextmanager
+    def _opened_for(
+        self, request: Request, spine: SpineRows | None
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, SpineRows | None, dict[str, Source]]]:
+        """Open an engine that has the request's rows, and those of the groups that it reads."""
         with engine.connect(home=self._settings.home) as connection:
             plan, sources = self._prepared(connection, request, spine)
             if spine is not None:
@@ -120,14 +128,21 @@ class Reader:
                 connection.register(SPINE, spine.rows)
                 if request.keys is not None:
                     spine.narrow(connection, plan)
-            yield connection, plan, query.statement(plan, request.terms), sources
+            yield connection, plan, spine, sources
 
-    def table(self, request: Request) -> tuple[pa.Table, Plan, dict[str, Source]]:
-        """Return the answer as a table in memory."""
+    def answer(self, request: Request, form: str) -> tuple[Any, Plan, dict[str, Source]]:
+        """Return the answer in memory, as a table of pandas, polars or Arrow; a spine's columns as they were brought."""
         if request.keys is not None and request.as_of is None:
-            return self._lookup(request)
-        with self.answering(request) as (connection, plan, sql, sources):
-            return connection.sql(sql).to_arrow_table(), plan, sources
+            table, plan, sources = self._lookup(request)
+            return as_form(table, form), plan, sources
+        spine = _spine(request)
+        with self._opened_for(request, spine) as (connection, plan, spine, sources):
+            is_beside = spine is not None and request.keys is None
+            sql = query.statement(plan, request.terms, numbered=is_beside)
+            table = connection.sql(sql).to_arrow_table()
+        if spine is None or not is_beside:
+            return as_form(table, form), plan, sources
+        return spine.beside(table, form), plan, sources
 
     def streamed(self, request: Request) -> tuple[StreamedRows, Plan, dict[str, Source]]:
         """Return the answer as rows in files; the same question is answered once."""
@@ -165,6 +180,7 @@ class Reader:
         shape = (
             request.names,
             spine.columns,
+            tuple(spine.types.items()),
             request.allow_fanout,
             terms.with_keys,
             terms.limit,
@@ -198,7 +214,7 @@ class Reader:
     ) -> tuple[Plan, dict[str, Source]]:
         """Plan a request, and make the tables that it reads known to an engine."""
         groups = Past(self._catalog, self._opened, request.as_of)
-        asked_for = None if spine is None else Spine(columns=spine.columns, event_time=request.event_time)
+        asked_for = None if spine is None else Spine(columns=spine.columns, event_time=request.event_time, types=spine.types)
         plan = planner.plan(request.names, groups, spine=asked_for, allow_fanout=request.allow_fanout)
         request.terms.check(plan)
         if isinstance(request.as_of, int) and len(plan.groups) > 1:
@@ -244,12 +260,12 @@ def _spine(request: Request) -> SpineRows | None:
             )
         if request.event_time is not None:
             raise FeatureError("--keys look up present rows, which --event-time cannot place: give the rows as --spine")
-        return SpineRows.of(incoming(request.keys, name=_KEYS_NAME), None, name=_KEYS_NAME)
+        return SpineRows.of(request.keys, None, name=_KEYS_NAME)
     if request.spine is None:
         if request.event_time is not None:
             raise FeatureError("--event-time is a column of the spine: give the spine too, --spine NAME")
         return None
-    return SpineRows.of(incoming(request.spine, name=_SPINE_NAME), request.event_time, name=_SPINE_NAME)
+    return SpineRows.of(request.spine, request.event_time, name=_SPINE_NAME)
 
 
 def _fingerprint(request: Request) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features.errors import StoreError
 from hops_magic.features.model import Column
 from hops_magic.features.sources import is_large
-from hops_magic.features.sql import literal, quoted
+from hops_magic.features.sql import parquet, quoted
 from hops_magic.features.tables import batches, incoming
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Spooled:
     def register(self, connection: duckdb.DuckDBPyConnection, view: str) -> None:
         """Make the rows readable in an engine under a name."""
         if isinstance(self.source, Path):
-            connection.execute(f"CREATE TEMP VIEW {quoted(view)} AS SELECT * FROM read_parquet({literal(str(self.source))})")
+            connection.execute(f"CREATE TEMP VIEW {quoted(view)} AS SELECT * FROM {parquet([str(self.source)])}")
         else:
             connection.register(view, self.source)
 

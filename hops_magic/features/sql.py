@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import decimal
+from collections.abc import Iterable
 from typing import Any
+
+_PATTERN = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
 
 
 def quoted(name: str) -> str:
@@ -39,10 +42,20 @@ def literal(value: Any) -> str:
         return "'" + "".join(f"\\x{byte:02X}" for byte in value) + "'::BLOB"
     if isinstance(value, str):
         # a NUL ends a statement early
-        return "'" + value.replace("'", "''").replace("\0", "") + "'"
+        parts = ["'" + part.replace("'", "''") + "'" for part in value.split("\0")]
+        return parts[0] if len(parts) == 1 else f"({' || chr(0) || '.join(parts)})"
     raise TypeError(f"no constant of SQL for {type(value).__name__}")
 
 
 def listed(names: tuple[str, ...] | list[str], prefix: str = "") -> str:
     """Return names as a list of columns: ``g0."a", g0."b"``."""
     return ", ".join(prefix + quoted(name) for name in names)
+
+
+def parquet(files: Iterable[str]) -> str:
+    """Return files as a table of SQL: each by its exact name, and with no column but its own.
+
+    The engine would take ``*`` in a name as a pattern, and a folder ``team=a`` above a file as a column ``team`` of it.
+    """
+    names = ", ".join(literal(file.translate(_PATTERN)) for file in files)
+    return f"read_parquet([{names}], hive_partitioning = false)"

@@ -13,6 +13,7 @@ from hops_magic.features.comparing import Difference, difference
 from hops_magic.features.datasets import Datasets
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
+from hops_magic.features.folders import check_place
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import Commit, ForeignKey, Group
 from hops_magic.features.names import parse_group
@@ -53,7 +54,7 @@ class FeatureStore(Datasets):
     """
 
     def __init__(self, settings: FeatureSettings | None = None, *, clock: Callable[[], datetime.datetime] = _now) -> None:
-        settings = settings or FeatureSettings.from_environment()
+        check_place(settings := settings or FeatureSettings.from_environment())
         catalog = Catalog(settings.catalog)
         super().__init__(settings, catalog, Reader(settings, catalog, self.opened), clock)
         self._writer = Writer(settings, catalog, clock, self.opened)
@@ -261,9 +262,9 @@ class FeatureStore(Datasets):
             rows, plan, sources = self._reader.streamed(request)
             self._note(reads_of(plan, sources))
             return as_streamed(rows, form)
-        table, plan, sources = self._reader.table(request)
+        answer, plan, sources = self._reader.answer(request, form)
         self._note(reads_of(plan, sources))
-        return as_form(table, form)
+        return answer
 
     def take_reads(self) -> tuple[FeatureInput, ...]:
         """Return what has been read since this was last asked."""

@@ -116,12 +116,15 @@ class StreamedRows:
 
         if self.first:
             raise UsageError("a rank's part has no Dask DataFrame: take it of all rows, before hops.shard")
-        # of object stores, Dask would want other libraries than those that the store uses
-        if "://" in self.files[0]:
-            from pyarrow.fs import FileSystem
+        from pyarrow.fs import SubTreeFileSystem
 
-            return dd.read_parquet(list(self.files), filesystem=FileSystem.from_uri(self.files[0])[0])
-        return dd.read_parquet(list(self.files))
+        from hops_magic.features.folders import file_system
+
+        # of object stores, Dask would want other libraries than those that the store uses; in paths, it would take letters
+        # as patterns, and folders named key=value as columns: so it sees the names of the files alone
+        system, first = file_system(self.files[0])
+        inside = SubTreeFileSystem(first.rpartition("/")[0], system)
+        return dd.read_parquet([file.rpartition("/")[2] for file in self.files], filesystem=inside)
 
     def dataset(
         self,
@@ -265,9 +268,9 @@ def _opened(file: str) -> Any:
     import pyarrow.parquet as pq
 
     if "://" in file:
-        from pyarrow.fs import FileSystem
+        from hops_magic.features.folders import file_system
 
-        system, path = FileSystem.from_uri(file)
+        system, path = file_system(file)
         return pq.ParquetFile(path, filesystem=system)
     try:
         return pq.ParquetFile(file)

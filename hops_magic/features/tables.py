@@ -188,6 +188,8 @@ def _check_names(names: Sequence[str], name: str) -> None:
             raise FeatureError(
                 f"{name} has a column {column[:60]!r}: names that begin with _hops_ are kept for the store; rename it"
             )
+        if "`" in column:
+            raise FeatureError(f"{name} has a column {column[:60]!r}: the lake cannot name one with a back-tick; rename it")
         if "*" in column or "." in column or "@" in column:
             raise FeatureError(
                 f"{name} has a column {column[:60]!r}: a name with . or @ or * could not be asked for; rename it"

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "create", "append", "upsert", "version")
 ON_FAIL = ("reject", "quarantine", "warn")
+# the lake's merge holds rows in memory, several times over
 _MOST_MERGED_BYTES = 64 * 2**20
+_WIDE_COLUMNS, _ROWS_PER_COLUMN = 100, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +171,7 @@ class Writer:
     def _target(self, name: GroupName, options: SaveOptions) -> Group | None:
         """Return the group to change; None if one is to be made."""
         existing = self._catalog.group(name.name, name.version)
-        latest = self._catalog.group(name.name)
-        following = (latest.version if latest else 0) + 1
+        following = self._catalog.next_version(name.name)
         is_new = options.mode == "version" or existing is None
         if options.mode == "create" and existing is not None:
             raise ConflictError(f"{existing.full_name} exists: say --mode append or upsert to add to it, or --mode version")
@@ -190,7 +191,9 @@ class Writer:
             raise FeatureError(
                 f"a new group needs its primary key: say --key COLUMN; the columns are {', '.join(schema.names[:30])}"
             )
-        version = (latest.version if latest else 0) + 1
+        if latest is None:
+            checking.check_case(name.name, self._catalog.group_names())
+        version = self._catalog.next_version(name.name)
         now = self._clock()
         place = f"{self._settings.lake}/{name.name}"
         group = Group(
@@ -260,8 +263,7 @@ class Writer:
             checking.check_not_stored(connection, group)
         if wanted.columns != group.columns:
             self._rewrite(connection, wanted, group, table, replace(note, operation=Operation.EVOLVE), now)
-        elif note.operation is Operation.UPSERT and rows.nbytes > _MOST_MERGED_BYTES:
-            # the lake's merge holds them in memory, several times over
+        elif note.operation is Operation.UPSERT and (rows.nbytes > _MOST_MERGED_BYTES or _is_merged_slowly(group)):
             self._rewrite(connection, wanted, group, table, note, now)
         elif note.operation is Operation.APPEND:
             table.append(self._as_stored(connection, wanted, now), note, keys=group.row_key)
@@ -283,6 +285,7 @@ class Writer:
         """Make the view ``batch`` of rows that may be written; returns what the rules say, and the rows to put aside."""
         checking.make_batch(connection, group)
         checking.check_keys(connection, group)
+        checking.check_partitions(connection, group)
         if not options.allow_future:
             checking.check_event_times(connection, group, now)
         return checking.check_rules(
@@ -352,6 +355,11 @@ class Writer:
         if (options.on_fail or group.on_fail) == "quarantine":
             return Written(group=group, commit=commit, quarantined=report.failing_rows)
         return Written(group=group, commit=commit, warnings=(report.sentence(),))
+
+
+def _is_merged_slowly(group: Group) -> bool:
+    """Whether the lake takes longer to plan a merge, by the square of the columns, than to write the table anew."""
+    return len(group.columns) > _WIDE_COLUMNS and group.rows <= _ROWS_PER_COLUMN * len(group.columns)
 
 
 def existing_group(catalog: Catalog, name: GroupName) -> Group:
