@@ -19,6 +19,7 @@ from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.errors import OptionError, RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, update
+from hops_magic.interrupts import is_shutting_down
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
@@ -219,7 +220,7 @@ def start(cluster: Cluster, prepared: Prepared, open_recorder: Callable[[Path], 
 
 
 def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = None) -> Summary:
-    """Show a run or study until it is final; an interrupt stops it, and follows it to its end.
+    """Show a run or study until it is final; an interrupt stops it, and follows it to its end; a kernel's end does not.
 
     Raises
     ------
@@ -227,6 +228,8 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
         If the connection to the cluster is lost; the run goes on without us.
     RunStoppedError
         If it was interrupted and does not end soon; the cluster keeps what it will leave.
+    KeyboardInterrupt
+        If the kernel is being shut down or restarted; the run goes on.
     """
     interrupted_at = None
     updates = handle.follower.updates()
@@ -240,11 +243,19 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
                     raise RunStoppedError(run.run_id, f"{run.name} is still stopping: %attach {run.run_id} shows its end")
             return handle.follower.run
         except KeyboardInterrupt:
-            if interrupted_at:
+            if interrupted_at or _spares_the_run():
                 raise
             interrupted_at = time.monotonic()
             handle.stop("interrupted")
             updates = handle.follower.updates()
+
+
+def _spares_the_run() -> bool:
+    """Whether an interrupt is a kernel's end: the run goes on, to be followed from elsewhere."""
+    try:
+        return is_shutting_down()
+    except KeyboardInterrupt:
+        return False
 
 
 def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Trained:

@@ -22,6 +22,8 @@ from hops_magic.runs.states import RunState
 
 ERROR_GRACE_S = 1.0
 STOP_GRACE_S = 4.0
+END_WITHIN_S = 2.0
+"""How long a rank host may take to heed: a worker that is frozen or cut off must not keep a run from its end."""
 _KILL_AGAIN_S = 0.5
 
 
@@ -155,12 +157,14 @@ class Attempt:
             if spawning.done():
                 spawning.result()
                 return True
-            while not spawning.done():
+            give_up_at = time.monotonic() + 2 * END_WITHIN_S
+            while not spawning.done() and time.monotonic() < give_up_at:
                 # again, for a host that had not heard of its rank yet
                 await self._end_on(self._workers(range(len(self.gang))), "the run ended before its data had come")
                 await asyncio.wait({spawning}, timeout=_KILL_AGAIN_S)
-            with contextlib.suppress(HopsError, OSError):
-                spawning.result()
+            if spawning.done():
+                with contextlib.suppress(HopsError, OSError):
+                    spawning.result()
             return False
         finally:
             stopped.cancel()
@@ -247,10 +251,11 @@ class Attempt:
         if self._stop_grace_s > 0:
             run_id = self.supervisor.job.run_id
             workers = self._workers(range(len(self.gang)))
-            calls = (self._ask(worker, "tell", run_id=run_id, command={"stop": True}) for worker in workers)
+            kill_at = time.monotonic() + self._stop_grace_s
+            calls = (self._soon(worker, "tell", run_id=run_id, command={"stop": True}) for worker in workers)
             # a worker that is just dying must not keep the others from being told
             await asyncio.gather(*calls, return_exceptions=True)
-            await asyncio.sleep(self._stop_grace_s)
+            await asyncio.sleep(kill_at - time.monotonic())
         await self._kill("did not stop in time")
 
     async def _end_ranks(self, reason: str) -> None:
@@ -269,7 +274,7 @@ class Attempt:
         self._changed.set()
 
     async def _end_on(self, workers: list[str], reason: str) -> list[Any]:
-        calls = (self._ask(worker, "end", run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
+        calls = (self._soon(worker, "end", run_id=self.supervisor.job.run_id, reason=reason) for worker in workers)
         return await asyncio.gather(*calls, return_exceptions=True)
 
     def _workers(self, ranks: Iterable[int]) -> list[str]:
@@ -277,6 +282,9 @@ class Attempt:
 
     async def _ask(self, address: str, what: str, **message: Any) -> Any:
         return await ask(self.supervisor.worker, address, what, **message)
+
+    async def _soon(self, address: str, what: str, **message: Any) -> Any:
+        return await asyncio.wait_for(self._ask(address, what, **message), END_WITHIN_S)
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Wait for the next thing to happen; False if nothing did."""

@@ -5,9 +5,10 @@ The plugin lives in the scheduler's event loop, which is single-threaded: each h
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from hops_magic.engine.gangs import Gangs, Request, Slots, owner
-from hops_magic.runs.events import Queued, StateChanged, Wire, to_wire
+from hops_magic.runs.events import Event, Queued, StateChanged, Wire, to_wire
 from hops_magic.runs.states import RunState
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,10 @@ TOPIC_PREFIX = "hops-run-"
 KEEP_FINISHED = 200
 RETURN_WITHIN_S = 15.0
 """How long a worker that died may take to be started again by its nanny."""
+STOP_HEARD_WITHIN_S = 7.0
+"""How long a supervisor may take to take note of a stop, before the run is ended without it."""
+_ASK_AGAIN_S = 1.0
+_ALL_DIED = "every worker of the cluster has died: it goes on when one is back"
 
 
 @dataclass
@@ -97,11 +102,19 @@ class Placement(SchedulerPlugin):
         if self.nodes.pop(worker, None) is not None and not _is_expected(scheduler, worker):
             self._lost_at.append(time.monotonic())
         for run_id, entry in self.runs.items():
-            if entry.supervisor == worker and not entry.is_final and entry.task not in scheduler.tasks:
-                # nobody wants its outcome any more, so Dask will not run it again elsewhere
-                self._end_unsupervised(run_id, "its supervisor's worker died")
+            if entry.supervisor == worker and not entry.is_final:
+                self._supervisor_lost(run_id, entry)
         for run_id in self.gangs.remove(worker):
             self._notify(run_id, {"what": "worker-lost", "worker": worker})
+
+    def _supervisor_lost(self, run_id: str, entry: _Entry) -> None:
+        if entry.task not in self.scheduler.tasks:
+            # nobody wants its outcome any more, so Dask will not run it again elsewhere
+            self._end_unsupervised(run_id, "its supervisor's worker died")
+        elif entry.stop_reason:
+            self._in_background(self._see_to_stop, run_id, entry)
+        elif not self.scheduler.workers:
+            self._say(run_id, entry, StateChanged(at=time.time(), state=RunState.RESTARTING, reason=_ALL_DIED))
 
     # -- supervisors ---------------------------------------------------------------------------------------------
 
@@ -115,6 +128,9 @@ class Placement(SchedulerPlugin):
         """Make a supervisor known; it learns what an earlier one on a lost worker left."""
         entry = self.runs.setdefault(run_id, _Entry(info=info))
         entry.supervisor = supervisor
+        if task := self.scheduler.tasks.get(entry.task):
+            # it came up, so it was not what killed the workers that it was on: Dask must not give it up for their deaths
+            task.suspicious = 0
         self._notify_granted(self.gangs.release(run_id))
         # numbers that were given out since the snapshot are not given out again
         left = {"sequence": max(entry.sequence, entry.last), "snapshot": entry.snapshot}
@@ -162,13 +178,13 @@ class Placement(SchedulerPlugin):
     # -- viewers -------------------------------------------------------------------------------------------------
 
     async def on_stop(self, run_id: str, reason: str) -> str:
-        """Ask a run's supervisor to stop it."""
+        """Ask a run's supervisor to stop it; one that does not hear of it cannot keep the run from ending."""
         entry = self.runs.get(run_id)
         if entry is None:
             return "unknown"
-        entry.stop_reason = reason
-        if entry.supervisor:
-            self._notify(run_id, {"what": "stop", "reason": reason})
+        if not entry.is_final:
+            entry.stop_reason = reason
+            self._in_background(self._see_to_stop, run_id, entry)
         return "OK"
 
     async def on_abandon(self, run_id: str, reason: str) -> str:
@@ -239,8 +255,13 @@ class Placement(SchedulerPlugin):
         return "OK"
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Free the slots of a run whose supervisor will not come back."""
-        if finish in ("erred", "forgotten") and isinstance(key, str) and key.startswith(TASK_PREFIX):
+        """Let supervisors go to any worker, and free the slots of a run whose supervisor will not come back."""
+        if not isinstance(key, str) or not key.startswith(TASK_PREFIX):
+            return
+        if finish in ("processing", "no-worker"):
+            # the worker that was wished for may die: Dask would keep a task that no worker can take for that address alone
+            self.scheduler.set_restrictions({key: None})
+        elif finish in ("erred", "forgotten"):
             self._supervisor_gone(key, erred=finish == "erred")
 
     def _supervisor_gone(self, task: str, *, erred: bool) -> None:
@@ -249,7 +270,8 @@ class Placement(SchedulerPlugin):
         if entry is not None and entry.task != task:
             return  # the study has been continued since, by another supervisor
         if erred:
-            self._end_unsupervised(run_id, "its supervisor's workers died again and again")
+            again = "its supervisor's workers died again and again"
+            self._end_unsupervised(run_id, again if self.scheduler.workers else "every worker died, and none came back")
         elif entry is None or entry.supervisor not in self.scheduler.workers:
             self._end_unsupervised(run_id, "nobody waited for it before it began")
         elif entry.is_final:
@@ -259,11 +281,32 @@ class Placement(SchedulerPlugin):
     def _end_unsupervised(self, run_id: str, reason: str, state: RunState = RunState.FAILED) -> None:
         entry = self.runs.get(run_id)
         if entry is not None and not entry.is_final:
-            ended = to_wire(StateChanged(at=time.time(), state=state, reason=reason))
-            self.on_publish(run_id, entry.last + 1, [ended], b"", result={})
+            self._say(run_id, entry, StateChanged(at=time.time(), state=state, reason=reason), result={})
         self._notify_granted(self.gangs.release(run_id))
 
+    async def _see_to_stop(self, run_id: str, entry: _Entry) -> None:
+        """Tell a run's supervisor to stop it until it says that it does; end the run if there is none that does."""
+        ends = time.monotonic() + STOP_HEARD_WITHIN_S
+        # without any worker nothing of the run is left, and no supervisor may ever come
+        while self.scheduler.workers and time.monotonic() < ends:
+            if entry.is_final or (entry.state is RunState.STOPPING and entry.supervisor in self.scheduler.workers):
+                return
+            self._notify(run_id, {"what": "stop", "reason": entry.stop_reason})
+            await asyncio.sleep(_ASK_AGAIN_S)
+        if not entry.is_final:
+            self._end_unsupervised(run_id, entry.stop_reason, RunState.STOPPED)
+            await self.scheduler.broadcast(
+                msg={"op": "hops_end", "run_id": run_id, "reason": entry.stop_reason}, on_error="ignore"
+            )
+
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _say(self, run_id: str, entry: _Entry, event: Event, result: dict[str, str] | None = None) -> None:
+        """Tell a run's viewers what its supervisor cannot tell."""
+        self.on_publish(run_id, entry.last + 1, [to_wire(event)], b"", result=result)
+
+    def _in_background(self, what: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        self.scheduler._ongoing_background_tasks.call_soon(what, *args)
 
     def _coming(self) -> int:
         """Count the workers that are about to offer slots: those that are new, and those that are started again."""
@@ -304,7 +347,7 @@ class Placement(SchedulerPlugin):
         entry = self.runs.get(owner(run_id))
         if entry is not None and entry.supervisor in self.scheduler.workers:
             notice = {**notice, "place": run_id}
-            self.scheduler._ongoing_background_tasks.call_soon(self._send, entry.supervisor, owner(run_id), notice)
+            self._in_background(self._send, entry.supervisor, owner(run_id), notice)
 
     async def _send(self, supervisor: str, run_id: str, notice: dict[str, Any]) -> None:
         try:

@@ -32,6 +32,8 @@ from hops_magic.runs.events import RankExited, Wire
 
 logger = logging.getLogger(__name__)
 
+CALL_WITHIN_S = 3.0
+"""How long rank hosts are waited for where something is to be cleaned up: they go on with it by themselves."""
 _ORPHANED_AFTER_S = 10.0
 _BATCH_S = 0.02
 _MOST_LOAD = 10_000
@@ -321,6 +323,15 @@ async def ask(worker: Worker, address: str, what: str, **message: Any) -> Any:
     if address == worker.address:
         return await getattr(rank_host(worker), f"on_{what}")(**message)
     return await getattr(worker.rpc(address), f"hops_{what}")(**message)
+
+
+async def everywhere(worker: Worker, what: str, **message: Any) -> None:
+    """Call every rank host of the cluster; one that is just dying needs no call, one that does not answer no waiting."""
+    call = worker.scheduler.broadcast(msg={"op": f"hops_{what}", **message}, on_error="ignore")
+    try:
+        await asyncio.wait_for(call, CALL_WITHIN_S)
+    except TimeoutError:
+        logger.info("a worker did not answer hops_%s for run %s in time", what, message.get("run_id"))
 
 
 _ALWAYS = ("hops_magic.engine.rank", "hops_magic.frameworks.plain", "numpy.random", "IPython.display")

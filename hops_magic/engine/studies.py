@@ -23,7 +23,7 @@ from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
-from hops_magic.engine.rank_host import RankHost, ask, rank_host
+from hops_magic.engine.rank_host import CALL_WITHIN_S, RankHost, ask, everywhere, rank_host
 from hops_magic.errors import ClusterError, HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
@@ -254,7 +254,7 @@ class StudyServices:
 
     async def everywhere(self, what: str, **message: Any) -> None:
         """Call every rank host of the cluster; a worker that is just dying needs no call."""
-        await self.worker.scheduler.broadcast(msg={"op": f"hops_{what}", **message}, on_error="ignore")
+        await everywhere(self.worker, what, **message)
 
 
 class TrialCommand:
@@ -310,9 +310,9 @@ class TrialCommand:
     async def _clean(self) -> None:
         for worker in {place["worker"] for place in self._gang}:
             try:
-                await ask(self.worker, worker, "clean", run_id=self.job.run_id)
+                await asyncio.wait_for(ask(self.worker, worker, "clean", run_id=self.job.run_id), CALL_WITHIN_S)
             except OSError:
-                logger.info("worker %s is gone, and with it what trial %s left there", worker, self.job.run_id)
+                logger.info("worker %s cannot be reached, nor what trial %s left there", worker, self.job.run_id)
 
     # -- called by the rank host and the attempt -----------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ from distributed import Worker, get_worker, secede
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
-from hops_magic.engine.rank_host import RankHost, rank_host
-from hops_magic.errors import ClusterError
+from hops_magic.engine.rank_host import RankHost, everywhere, rank_host
+from hops_magic.errors import ClusterError, counted
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.run import Run
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 _LOST = "the supervisor's worker died"
+LOOK_EVERY_S = 10.0
+"""How often a run that waits for slots asks whether the cluster still has that many."""
 
 
 def supervise(job: Job) -> None:
@@ -49,6 +51,7 @@ class Supervisor:
         self._attempt: Attempt | None = None
         self._granted: asyncio.Future[list[dict[str, Any]]] | None = None
         self._stop = asyncio.Event()
+        self._queued_as: tuple[int | None, int | None] = (None, None)
         self.stop_reason = ""
         self._began_at = time.time()
         self._result: dict[str, str] = {}
@@ -153,6 +156,7 @@ class Supervisor:
             self.say(ev.StateChanged(at=time.time(), state=RunState.RESTARTING, reason=end.reason))
 
     async def _one_attempt(self, number: int, deadline: float | None) -> AttemptEnd:
+        self._queued_as = (None, None)
         gang = await self._reserve(deadline)
         if not gang and self._stop.is_set():
             return AttemptEnd(Verdict.STOPPED, self.stop_reason)
@@ -181,7 +185,10 @@ class Supervisor:
                 granted.set_result(standing["gang"])
             elif "position" in standing:
                 self._say_queued(standing)
-                await self._first_of(granted, left)
+                await self._first_of(granted, _earlier(left, LOOK_EVERY_S))
+                if not granted.done() and not self._stop.is_set():
+                    self._warn_if_too_few(standing)
+                    continue
             gang: list[dict[str, Any]] = granted.result() if granted.done() else []
             if gang:
                 return gang
@@ -196,9 +203,21 @@ class Supervisor:
         stopped.cancel()
 
     def _say_queued(self, standing: dict[str, Any]) -> None:
-        if standing.get("position") is not None:
+        told = (standing.get("position"), standing.get("free"))
+        if told[0] is not None and told != self._queued_as:
+            self._queued_as = told
             needed = self.job.options.workers * self.job.slots_per_rank
             self.say(ev.Queued(at=time.time(), position=standing["position"], needed=needed, free=standing["free"]))
+
+    def _warn_if_too_few(self, standing: dict[str, Any]) -> None:
+        """Say it when a run waits for slots that the cluster has no more: workers that died may not come back."""
+        needed, total = self.job.options.workers * self.job.slots_per_rank, standing["total"]
+        if needed > total:
+            text = (
+                f"the run waits for {counted(needed, 'slot')}, and the cluster has {total or 'none'} since workers left it: "
+                "start workers, or stop the run"
+            )
+            self.say(ev.Warned(at=time.time(), message=text))
 
     def say(self, event: Event) -> None:
         """Record an event of the supervisor's own and tell viewers."""
@@ -214,10 +233,11 @@ class Supervisor:
         await self.worker.scheduler.hops_release(run_id=self.job.run_id)
 
     async def _everywhere(self, what: str, **message: Any) -> None:
-        """Call every rank host of the cluster; a worker that is just dying needs no call."""
-        await self.worker.scheduler.broadcast(
-            msg={"op": f"hops_{what}", "run_id": self.job.run_id, **message}, on_error="ignore"
-        )
+        await everywhere(self.worker, what, run_id=self.job.run_id, **message)
+
+
+def _earlier(left_s: float | None, most_s: float) -> float:
+    return most_s if left_s is None else min(left_s, most_s)
 
 
 def _used_up(reason: str, restarts: int) -> AttemptEnd:

@@ -15,6 +15,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
 from hops_magic.registry.ending import end_tags
+from hops_magic.registry.infos import state_of
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunKind, RunRecord, environment_facts
 from hops_magic.registry.rows import MetricSummary, Row
@@ -67,10 +68,11 @@ class StudyRecorderSpec:
 
 @dataclass
 class _Child:
-    """A trial that the record has; ``has_params`` once its hyperparameters are written."""
+    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``has_end`` once its end is."""
 
     record_id: str
     has_params: bool = True
+    has_end: bool = False
 
 
 class StudyRecorder(EventWriter):
@@ -118,8 +120,9 @@ class StudyRecorder(EventWriter):
         """
         self._end_writing()
         self._study = study
-        # what an earlier supervisor left unwritten is known from the summary
-        self._unwritten |= {t.number: None for t in study.ended() if self._id_of(t.number) not in self._children}
+        # what an earlier supervisor left unwritten is known from the summary: trials, and ends of those that it had begun
+        written = {run_id for run_id, child in self._children.items() if child.has_end}
+        self._unwritten |= {t.number: None for t in study.ended() if self._id_of(t.number) not in written}
         with self._store.failures(f"recording the trials of study {study.name}"):
             self._write_trials(everything=True)
         with self._store.failures(f"recording the end of study {study.name}"):
@@ -175,7 +178,7 @@ class StudyRecorder(EventWriter):
         written = [self._finished(trial) for trial in trials]
         write_many(self._store, self._experiment_id, written)
         for trial, run in zip(trials, written, strict=True):
-            self._children[self._id_of(trial.number)] = _Child(run.record_id)
+            self._children[self._id_of(trial.number)] = _Child(run.record_id, has_end=True)
             self._unwritten.pop(trial.number, None)
             self._rows.pop(trial.number, None)
             self._write_trial_files(run.record_id, trial)
@@ -216,6 +219,7 @@ class StudyRecorder(EventWriter):
             self._write_trial_files(child.record_id, trial)
             status = layout.status_of(RunState(trial.state.value))
             self._client.set_terminated(child.record_id, status=status, end_time=int((trial.ended_at or 0) * 1000))
+        child.has_end = trial.state.is_final
 
     def _begin_trial(self, trial: Trial) -> _Child:
         record = self._trial_record(trial)
@@ -322,7 +326,8 @@ class StudyRecorder(EventWriter):
                 page_token=token,
             )
             for run in page:
-                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = _Child(str(run.info.run_id))
+                has_end = state_of(run.data.tags, run.info.status).is_final
+                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = _Child(str(run.info.run_id), has_end=has_end)
             token = page.token
             if not token:
                 return

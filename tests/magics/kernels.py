@@ -69,9 +69,9 @@ class Kernel:
         assert not executed.error, executed.error
         return executed.text.strip()
 
-    def restart(self):
-        """Kill the kernel and start it anew, as the restart button does."""
-        self.manager.restart_kernel(now=True)
+    def restart(self, *, now=True):
+        """Start the kernel anew: killed, or, as the restart button does it, interrupted and shut down."""
+        self.manager.restart_kernel(now=now)
         self.client.wait_for_ready(timeout=DEADLINE_S)
 
     def close(self):

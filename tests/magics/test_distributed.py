@@ -167,6 +167,23 @@ answer = 42
     assert kernel.ask("answer") == "42"
 
 
+def test_a_run_that_is_followed_goes_on_when_its_kernel_is_restarted(kernel):
+    cell = """%%distributed -n 1 --framework none --name followed
+import pathlib, time
+print("started")
+while not pathlib.Path("followed-may-end").exists(): time.sleep(0.05)
+brought = 43
+"""
+    kernel.result(kernel.send(cell), until=lambda executed: "started" in executed.text)
+    kernel.restart(now=False)
+    kernel.run("%load_ext hops_magic\nimport hops_magic as hops")
+    assert kernel.ask("[run.state.value for run in hops.live_runs() if run.name == 'followed']") == "['running']"
+    kernel.run("import pathlib; pathlib.Path('followed-may-end').touch()")
+    attached = kernel.run("%attach followed")
+    assert not attached.error, attached.error
+    assert kernel.ask("brought") == "43"
+
+
 def test_a_registered_model_is_loaded_by_its_name(kernel):
     kernel.run(DATA)
     executed = kernel.run(CELL.replace("--name digits", "--name kept --register digit-reader"))
