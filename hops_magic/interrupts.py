@@ -23,7 +23,7 @@ def is_shutting_down() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     # in a terminal, or a script, Ctrl+C is nothing but a stop
-    if getattr(shell, "kernel", None) is None:
+    if shell is None or getattr(shell, "kernel", None) is None:
         return False
     ends = time.monotonic() + SHUTDOWN_WITHIN_S
     while not shell.exit_now and time.monotonic() < ends:

@@ -18,7 +18,7 @@ from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
 from hops_magic.errors import OptionError, RunFailedError, RunStoppedError, UnsupportedError
-from hops_magic.frameworks import choose, reducers, update
+from hops_magic.frameworks import choose, reducers, settings_of_notebook, update
 from hops_magic.interrupts import is_shutting_down
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
@@ -215,6 +215,7 @@ def start(cluster: Cluster, prepared: Prepared, open_recorder: Callable[[Path], 
         created_at=time.time(),
         folder=str(prepared.surroundings.folder),
         open_recorder=open_recorder,
+        framework_settings=settings_of_notebook(),
     )
     return submit(cluster.client, job, prepared.captured.buffers)
 

@@ -87,6 +87,8 @@ class Job:
     data_of: str = ""
     """The run whose buffers these are, if it is another: the study of a trial."""
     trial: TrialJob | None = None
+    framework_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Global settings of the framework, as they were in the notebook."""
 
     @property
     def buffers_id(self) -> str:

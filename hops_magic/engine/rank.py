@@ -213,6 +213,7 @@ def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
         checkpoint_dir=checkpoints,
         scratch_dir=Path(spec.buffer_dir) / job.run_id / "scratch",
         checkpoint_s=job.options.checkpoint_s,
+        settings=job.framework_settings,
         # trials of a study run the same code: what is true of the first is true of all
         check=job.options.check if job.trial is None or job.trial.number == 0 else "never",
         collective=collective,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ def update(original: Any, returned: Any) -> bool:
     from hops_magic.frameworks.keras import update_in_place
 
     return bool(update_in_place(original, returned))
+
+
+def settings_of_notebook() -> Mapping[str, Any]:
+    """Return the global settings of frameworks in this process that a program relies on."""
+    from hops_magic.frameworks.keras import settings_here
+
+    found: Mapping[str, Any] = settings_here()
+    return found
 
 
 def reducers() -> Sequence[Reducer]:

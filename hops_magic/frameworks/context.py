@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,6 +64,8 @@ class RankContext:
     emit: Callable[[Event], None]
     stop_requested: Callable[[], bool]
     check: str = "auto"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Global settings of the framework, as they were in the notebook."""
     keeps_model: bool = True
     """Whether rank 0 leaves the trained model for the record."""
 

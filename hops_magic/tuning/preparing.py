@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import OptionError, UnsupportedError
+from hops_magic.frameworks import settings_of_notebook
 from hops_magic.frameworks.ablating import AblationSpec
 from hops_magic.options import as_dict
 from hops_magic.runs.options import DistributedOptions
@@ -300,6 +301,7 @@ def begin_study(
         seed=trial.seed,
         created_at=created_at,
         folder=str(trial.surroundings.folder),
+        framework_settings=settings_of_notebook(),
     )
     parallel = trials_at_once(cluster.client, options.workers_per_trial * job.slots_per_rank, options.parallel)
     workers = max(1, len(cluster.status().workers))

@@ -64,6 +64,7 @@ def ranks(
     stop=lambda: False,
     checkpoint_s=None,
     check="auto",
+    settings=None,
     may_fail=False,
     before=lambda: None,
 ):
@@ -95,6 +96,7 @@ def ranks(
                 scratch_dir=Path(own) / "scratch",
                 checkpoint_s=checkpoint_s,
                 check=check,
+                settings=settings or {},
                 collective=collective,
                 emit=events.append,
                 stop_requested=stop,

@@ -54,6 +54,10 @@ class KerasFramework:
             context.emit(Warned(message=_NO_GPU_FOUND))
         keras.utils.set_random_seed(context.seed % 2**31)
 
+        from hops_magic.frameworks.keras.settings import apply_settings
+
+        apply_settings(context.settings)
+
         from hops_magic.frameworks.keras import leaving_out, trainer
         from hops_magic.frameworks.keras.first_step import FirstStepCheck
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession

@@ -155,6 +155,9 @@ def _of_any_length(leaf: Any) -> Any:
     """Hide how many rows a rank has where that is known: it tells rows from other axes while the step is traced."""
     import tensorflow as tf
 
+    if isinstance(leaf, tf.RaggedTensor):
+        splits = tf.compat.v1.placeholder_with_default(leaf.row_splits, [None])
+        return tf.RaggedTensor.from_row_splits(leaf.values, splits, validate=False)
     if not isinstance(leaf, tf.Tensor) or not leaf.shape.rank or leaf.shape[0] is None:
         return leaf
     return tf.compat.v1.placeholder_with_default(leaf, [None, *leaf.shape[1:]])

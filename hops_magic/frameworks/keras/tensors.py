@@ -183,6 +183,6 @@ def other_lengths(names: list[str], lengths: list[int]) -> UnsupportedError:
     """Return the error for a batch whose parts have other numbers of rows."""
     found = ", ".join(f"{name} has {length}" for name, length in zip(names, lengths, strict=True))
     return UnsupportedError(
-        f"the parts of a batch differ in their first axis ({found}): ranks take the same rows of each part; "
+        f"the parts of a batch have different lengths ({found}): ranks take the same rows of each part; "
         "make them equally long, give what belongs to the whole batch to the model in another way, or train with -n 1"
     )
