@@ -96,6 +96,8 @@ class Run:
     latest: Mapping[str, float] = field(default_factory=dict)
     displays: tuple[ev.Displayed, ...] = ()
     warnings: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    """``(phase, way)``: how the ranks came by their rows, each pair once."""
     errors: tuple[ev.RankError, ...] = ()
     checkpoint: ev.Checkpointed | None = None
     result: ev.ResultReady | None = None
@@ -266,6 +268,12 @@ def _(event: ev.Restarted, run: Run) -> Run:
 @_advance.register
 def _(event: ev.Warned, run: Run) -> Run:
     return run if event.message in run.warnings else replace(run, warnings=(*run.warnings, event.message))
+
+
+@_advance.register
+def _(event: ev.InputShared, run: Run) -> Run:
+    said = (event.phase, event.way)
+    return run if said in run.inputs else replace(run, inputs=(*run.inputs, said))
 
 
 @_advance.register

@@ -1,7 +1,7 @@
 """The step in progress: which rows of the global batch this rank has, and how ranks talk inside TensorFlow's graphs.
 
-Every rank's input pipeline yields the whole global batch; the step takes the rank's contiguous part of it. So all inputs
-that Keras knows are split alike, and each rank knows without asking how many rows there are in all.
+An input yields whole global batches, of which the step takes the rank's contiguous part, or this part alone, with the
+number of rows in all (see ``inputs``). So each rank knows without asking how many rows there are.
 
 A rank whose part is empty computes on a row of another's, which counts for nothing: kernels of TensorFlow exist that abort
 the process on a batch without rows (oneDNN's gradient of max pooling, for one).
@@ -20,7 +20,8 @@ import numpy as np
 
 from hops_magic.errors import CollectiveError
 from hops_magic.frameworks.collective import Collective
-from hops_magic.frameworks.keras.agreement import FINGERPRINT_SIZE, all_alike, fingerprint
+from hops_magic.frameworks.keras.agreement import FINGERPRINT_SIZE, all_alike
+from hops_magic.frameworks.keras.inputs.element import unpack
 
 
 @dataclass(frozen=True)
@@ -207,18 +208,15 @@ def sharded(
     rank, world_size = tensors.rank, tensors.world_size
 
     def on_this_ranks_rows(data: Any) -> Any:
-        leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-        total = length_of(leaves[0])
-        start, end = _bounds(total, rank, world_size)
-        local = part_of(data, total, rank, world_size)
-        mine = fingerprint(leaves, total)
+        fed = unpack(data, rank, world_size)
+        mine = fed.fingerprint
         if not trains:  # a step that trains compares at once, with its gradients
             tensors.note_fed(mine)
         with (
-            _entered(Rows(tf.cast(end - start, tf.float64), tf.cast(total, tf.float64), mine)),
-            _unmoved(states, unless=end > start),
+            _entered(Rows(tf.cast(fed.count, tf.float64), tf.cast(fed.total, tf.float64), mine)),
+            _unmoved(states, unless=fed.count > 0),
         ):
-            return step(local)
+            return step(fed.rows)
 
     return on_this_ranks_rows
 
