@@ -25,13 +25,13 @@ def deal(dataset: Any, collective: Collective, name: str) -> Feed:
     spec = collective.broadcast_object(part_spec(dataset.element_spec) if collective.rank == 0 else None)
     links = open_links(collective, name, lambda sender, _: sender == 0)
 
-    def produce(round_: int, put: Put) -> None:
-        for number, frames in enumerate(drawn(iter(dataset), collective.world_size)):
+    def produce(round_: int, batches: Any, put: Put) -> None:
+        for number, frames in enumerate(drawn(batches, collective.world_size)):
             for rank, link in links.to.items():
                 send(link, round_, number, frames[rank])
             put(frames[0])
 
-    def pass_on(round_: int, put: Put) -> None:
+    def pass_on(round_: int, _: Any, put: Put) -> None:
         while True:
             of_round, _, frame = receive(links.come_from[0])
             if of_round != round_:
@@ -40,7 +40,9 @@ def deal(dataset: Any, collective: Collective, name: str) -> Feed:
             if frame.of is not Of.BATCH:
                 return
 
-    return Feed(spec, produce if collective.rank == 0 else pass_on, links.close)
+    if collective.rank == 0:
+        return Feed(spec, lambda: iter(dataset), produce, links.close)
+    return Feed(spec, lambda: None, pass_on, links.close)
 
 
 def drawn(batches: Iterator[Any], world_size: int) -> Iterator[list[Frame]]:

@@ -18,6 +18,8 @@ from hops_magic.frameworks.keras.inputs.frames import Frame, Of
 AHEAD = 2
 """Batches that wait at a rank."""
 
+CLOSE_S = 5.0
+
 _FOREVER = 1 << 62
 
 
@@ -32,35 +34,56 @@ class Feed:
     ----------
     spec
         The spec of a part's rows, whose components the frames carry.
+    begin : callable
+        Called where an iterator is made, in the thread that makes it, and its result handed to ``produce``. Iterators that
+        are made count, although Keras makes some that it never reads: each moves the seeds of shuffles on.
     produce : callable
-        Makes one pass over the data: called in the feed's thread with the number of the pass, from 1, and a function that
-        takes the frames, the last of which is an end or an error. That function raises :class:`Abandoned` when the pass is
-        not wanted any more.
+        Makes one pass over the data: called in the feed's thread with the number of the pass, from 1, what ``begin`` returned,
+        and a function that takes the frames, the last of which is an end or an error. That function raises :class:`Abandoned`
+        when the pass is not wanted any more.
     close : callable
         Ends what ``produce`` may wait for.
     """
 
     def __init__(
-        self, spec: Any, produce: Callable[[int, Callable[[Frame], None]], None], close: Callable[[], None]
+        self,
+        spec: Any,
+        begin: Callable[[], Any],
+        produce: Callable[[int, Any, Callable[[Frame], None]], None],
+        close: Callable[[], None],
     ) -> None:
-        self._spec, self._produce, self._close = spec, produce, close
+        self._spec, self._begin, self._produce, self._close = spec, begin, produce, close
+        self._begun: Any = None
         self._frames: collections.deque[Frame] = collections.deque()
         self._news = threading.Condition()
         self._round = 0
-        self._closed = False
+        self._closed = self._is_read = False
+        self._dataset: Any = None
         self._thread = threading.Thread(target=self._run, name="hops-feed", daemon=True)
         self.failure: BaseException | None = None
         """What the step's error hides: TensorFlow would turn it into an error of its own."""
 
-    def dataset(self) -> Any:
-        """Return the dataset of parts."""
+    def __iter__(self) -> Any:
+        """Return an iterator of TensorFlow's over the parts, from the beginning."""
+        begun = self._begin()
+        with self._news:
+            self._round += 1
+            self._frames.clear()
+            self._begun = begun
+            self._is_read = False
+            self._news.notify_all()
+        if self._dataset is None:
+            self._dataset = self._of_parts()
+        return iter(self._dataset)
+
+    def _of_parts(self) -> Any:
         import tensorflow as tf
 
         components = tf.nest.flatten(self._spec, expand_composites=True)
         types = [tf.bool, tf.int32, tf.int32, tf.float32, *(component.dtype for component in components)]
 
-        def take(number: Any) -> Any:
-            has, total, count, fingerprint, *arrays = tf.numpy_function(self._take, [number], types, stateful=True)
+        def take(_: Any) -> Any:
+            has, total, count, fingerprint, *arrays = tf.numpy_function(self._take, [], types, stateful=True)
             for scalar in (has, total, count):
                 scalar.set_shape([])
             fingerprint.set_shape([2])
@@ -84,17 +107,17 @@ class Feed:
             self._news.notify_all()
         self._close()
         if self._thread.ident is not None:
-            self._thread.join()
+            # before what it draws with is compared; data that keeps the user's code waiting must not keep the cell
+            self._thread.join(CLOSE_S)
 
     # -- the dataset's end ----------------------------------------------------------------------------------------------
 
-    def _take(self, number: Any) -> list[Any]:
+    def _take(self) -> list[Any]:
         import numpy as np
 
         with self._news:
-            if number == 0:  # a new iterator
-                self._round += 1
-                self._frames.clear()
+            if not self._is_read:
+                self._is_read = True
                 self._news.notify_all()
                 if self._thread.ident is None:
                     self._thread.start()
@@ -117,16 +140,15 @@ class Feed:
         made = 0
         while True:
             with self._news:
-                self._news.wait_for(lambda made=made: self._closed or self._round > made)
+                self._news.wait_for(lambda made=made: self._closed or (self._is_read and self._round > made))
                 if self._closed:
                     return
-                made = self._round
-            self._make(made)
+                made, begun = self._round, self._begun
+            self._make(made, begun)
 
-    def _make(self, made: int) -> None:
+    def _make(self, made: int, begun: Any) -> None:
         def put(frame: Frame) -> None:
             with self._news:
-                # an end must not wait for room: it is all that a reader may wait for
                 self._news.wait_for(lambda: self._closed or self._round > made or len(self._frames) < AHEAD)
                 if self._closed or self._round > made:
                     raise Abandoned
@@ -135,10 +157,9 @@ class Feed:
 
         try:
             try:
-                self._produce(made, put)
+                self._produce(made, begun, put)
             except (OSError, PeerLostError) as error:
-                lost = error if isinstance(error, PeerLostError) else PeerLostError(f"a rank that shares the input is gone: {error}")
-                put(Frame(Of.ERROR, error=lost))
+                put(Frame(Of.ERROR, error=PeerLostError(f"a rank that shares the input is gone: {error}")))
             except Abandoned:
                 raise
             except BaseException as error:  # noqa: BLE001 (told where the data is read)

@@ -95,7 +95,7 @@ class Inputs:
         self._opened += 1
         feed = way(*args, self._collective, f"input {self._opened}")
         self._feeds.append(feed)
-        return feed.dataset()
+        return feed
 
     def _tell(self, way: str) -> None:
         if self._context.rank == 0:
