@@ -5,17 +5,32 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.agreement import refuse_other_rows
-from hops_magic.frameworks.keras.inputs import arrays, chains
+from hops_magic.frameworks.keras.inputs import arrays, chains, pushing
 from hops_magic.frameworks.keras.inputs.dealing import deal
 from hops_magic.frameworks.keras.inputs.feed import Feed
 from hops_magic.frameworks.keras.inputs.specs import can_travel
+from hops_magic.frameworks.keras.inputs.turns import SLOW_S, alternate, seconds_a_batch
 from hops_magic.runs.events import InputShared
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a rank knows of an input; all ranks decide by the facts of all."""
+
+    travels: bool
+    repeatable: bool = False
+    is_heavy: bool = False
+    sources: str = ""
+    signature: str = ""
+    seconds: float = 0.0
+    first: str = ""
 
 
 class Inputs:
@@ -64,7 +79,12 @@ class Inputs:
             return
         dataset = iterator._distributed_dataset
         way = self._way_of(adapter, dataset)
-        if way == "deal":
+        if way == "push":
+            chain = pushing.chain_of(dataset)
+            iterator._distributed_dataset = pushing.pushed(chain, self._context.rank, self._context.world_size)
+        elif way == "alternate":
+            iterator._distributed_dataset = self._opened_feed(alternate, adapter, dataset)
+        elif way == "deal":
             iterator._distributed_dataset = self._opened_feed(deal, dataset)
             if self._context.rank and getattr(adapter, "enqueuer", None) is not None:
                 adapter.enqueuer = None  # rank 0's alone works ahead
@@ -77,19 +97,32 @@ class Inputs:
         return self._phase in ("fit", "evaluate")
 
     def _way_of(self, adapter: Any, dataset: Any) -> str:
-        is_chain = type(adapter).__name__ == "TFDatasetAdapter"
-        mine = (
-            is_chain and chains.is_repeatable(dataset),
-            can_travel(dataset.element_spec),
-            chains.sources(dataset) if is_chain else "",
-            chains.signature(dataset) if is_chain else "",
-        )
-        repeatable, travel, sources, signatures = zip(*self._collective.all_gather_objects(mine), strict=True)
-        if len(set(sources)) > 1:
+        import tensorflow as tf
+
+        mine = self._facts(adapter, dataset)
+        facts = self._collective.all_gather_objects(mine)
+        if len({each.sources for each in facts}) > 1:
             refuse_other_rows()
-        if (all(repeatable) and len(set(signatures)) == 1) or not all(travel):
+        if not all(each.travels for each in facts):
             return "whole"
-        return "deal"
+        if all(each.repeatable for each in facts) and len({each.signature for each in facts}) == 1:
+            return "push" if facts[0].is_heavy else "whole"
+        dense = all(isinstance(leaf, tf.TensorSpec) for leaf in tf.nest.flatten(dataset.element_spec))
+        slow = dense and all(each.seconds > 0 for each in facts) and facts[0].seconds >= SLOW_S
+        return "alternate" if slow and len({each.first for each in facts}) == 1 else "deal"
+
+    def _facts(self, adapter: Any, dataset: Any) -> _Facts:
+        travels = can_travel(dataset.element_spec)
+        if type(adapter).__name__ == "PyDatasetAdapter":
+            seconds, first = seconds_a_batch(adapter)
+            return _Facts(travels=travels, seconds=seconds, first=first)
+        if type(adapter).__name__ != "TFDatasetAdapter":
+            return _Facts(travels=travels)
+        repeatable = chains.is_repeatable(dataset)
+        chain = pushing.chain_of(dataset) if repeatable else None
+        heavy = chain is not None and self._context.rank == 0 and pushing.is_heavy(chain)
+        signature = chains.signature(dataset) if repeatable else ""
+        return _Facts(travels, repeatable, heavy, chains.sources(dataset), signature)
 
     def _opened_feed(self, way: Callable[..., Feed], *args: Any) -> Any:
         self._opened += 1
