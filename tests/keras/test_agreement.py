@@ -208,6 +208,10 @@ def own_shards():
     compiled().fit(hops.shard(X), hops.shard(Y), batch_size=15, verbose=0)
 
 
+def own_shards_as_a_dataset():
+    compiled().fit(hops.shard(tf.data.Dataset.from_tensor_slices((X, Y)).batch(15)), verbose=0)
+
+
 def own_shards_to_evaluate():
     compiled().evaluate(tf.data.Dataset.from_tensor_slices((hops.shard(X), hops.shard(Y))).batch(15), verbose=0)
 
@@ -242,6 +246,7 @@ def stateful():
     ("body", "words"),
     [
         (own_shards, "feed different rows"),
+        (own_shards_as_a_dataset, "feed different rows"),
         (own_shards_to_evaluate, "feed different rows"),
         (other_initial_weights, "different initial weights"),
         (dice_over_the_batch, "give Dice an axis"),

@@ -10,7 +10,48 @@ import numpy as np
 
 # nodes that yield the same elements whenever they are given the same, if their functions do
 _REPEATABLE = frozenset(
-    ["_AssertCardinalityDataset", "_BatchDataset", "_CacheDataset", "_ConcatenateDataset", "_EnumerateDataset", "_FilterDataset", "_FixedLengthRecordDataset", "_FlatMapDataset", "_GroupByWindowDataset", "_InterleaveDataset", "_MapDataset", "_OptionsDataset", "_PaddedBatchDataset", "_ParallelBatchDataset", "_ParallelInterleaveDataset", "_ParallelMapDataset", "_PrefetchDataset", "_RangeDataset", "_RebatchDataset", "_RepeatDataset", "_ScanDataset", "_ShardDataset", "_ShuffleDataset", "_SkipDataset", "_TakeDataset", "_TakeWhileDataset", "_TensorDataset", "_TensorSliceDataset", "_UnbatchDataset", "_WindowDataset", "_ZipDataset", "RaggedTensorDataset", "TextLineDatasetV2", "TFRecordDatasetV2", "_TextLineDataset", "_TFRecordDataset", "FixedLengthRecordDatasetV2", "UniqueDataset", "_UniqueDataset", "_DirectedInterleaveDataset"]
+    {
+        "_AssertCardinalityDataset",
+        "_BatchDataset",
+        "_CacheDataset",
+        "_ConcatenateDataset",
+        "_EnumerateDataset",
+        "_FilterDataset",
+        "_FixedLengthRecordDataset",
+        "_FlatMapDataset",
+        "_GroupByWindowDataset",
+        "_InterleaveDataset",
+        "_MapDataset",
+        "_OptionsDataset",
+        "_PaddedBatchDataset",
+        "_ParallelBatchDataset",
+        "_ParallelInterleaveDataset",
+        "_ParallelMapDataset",
+        "_PrefetchDataset",
+        "_RangeDataset",
+        "_RebatchDataset",
+        "_RepeatDataset",
+        "_ScanDataset",
+        "_ShardDataset",
+        "_ShuffleDataset",
+        "_SkipDataset",
+        "_TakeDataset",
+        "_TakeWhileDataset",
+        "_TensorDataset",
+        "_TensorSliceDataset",
+        "_UnbatchDataset",
+        "_WindowDataset",
+        "_ZipDataset",
+        "RaggedTensorDataset",
+        "TextLineDatasetV2",
+        "TFRecordDatasetV2",
+        "_TextLineDataset",
+        "_TFRecordDataset",
+        "FixedLengthRecordDatasetV2",
+        "UniqueDataset",
+        "_UniqueDataset",
+        "_DirectedInterleaveDataset",
+    }
 )
 
 

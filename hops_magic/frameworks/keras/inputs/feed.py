@@ -38,9 +38,9 @@ class Feed:
         Called where an iterator is made, in the thread that makes it, and its result handed to ``produce``. Iterators that
         are made count, although Keras makes some that it never reads: each moves the seeds of shuffles on.
     produce : callable
-        Makes one pass over the data: called in the feed's thread with the number of the pass, from 1, what ``begin`` returned,
-        and a function that takes the frames, the last of which is an end or an error. That function raises :class:`Abandoned`
-        when the pass is not wanted any more.
+        Makes one pass over the data: called in the feed's thread with the number of the pass, from 1, what ``begin``
+        returned, and a function that takes the frames, the last of which is an end or an error. That function raises
+        :class:`Abandoned` when the pass is not wanted any more.
     close : callable
         Ends what ``produce`` may wait for.
     """
@@ -140,7 +140,8 @@ class Feed:
         made = 0
         while True:
             with self._news:
-                self._news.wait_for(lambda made=made: self._closed or (self._is_read and self._round > made))
+                while not (self._closed or (self._is_read and self._round > made)):
+                    self._news.wait()
                 if self._closed:
                     return
                 made, begun = self._round, self._begun

@@ -1,7 +1,7 @@
 """Push: a rank's rows are chosen before the maps of a ``tf.data`` chain, which then see these rows alone.
 
-For chains source -> shuffles -> row-wise maps -> batch, whose maps take longer than choosing: what lies under the maps is the
-dataset of the user's itself, so that its shuffles go on as they would.
+For chains source -> shuffles -> row-wise maps -> batch, whose maps take longer than choosing: what lies under the
+maps is the dataset of the user's itself, so that its shuffles go on as they would.
 """
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ def _call(node: Any, *, keyed: bool) -> Callable[..., Any]:
 
     spec, made, function = node._input_dataset.element_spec, node.element_spec, node._map_func.function
 
-    @tf.autograph.experimental.do_not_convert
     def call(*element: Any) -> Any:
         row = element[1] if keyed else element if isinstance(spec, tuple) else element[0]
         answer = structure.from_tensor_list(made, list(function(*structure.to_tensor_list(spec, row))))
         return (element[0], answer) if keyed else answer
 
-    return call
+    converted: Callable[..., Any] = tf.autograph.experimental.do_not_convert(call)
+    return converted
 
 
 def _seconds(rows: Any) -> float:

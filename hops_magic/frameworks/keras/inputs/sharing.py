@@ -79,8 +79,7 @@ class Inputs:
             return
         dataset = iterator._distributed_dataset
         way = self._way_of(adapter, dataset)
-        if way == "push":
-            chain = pushing.chain_of(dataset)
+        if way == "push" and (chain := pushing.chain_of(dataset)) is not None:
             iterator._distributed_dataset = pushing.pushed(chain, self._context.rank, self._context.world_size)
         elif way == "alternate":
             iterator._distributed_dataset = self._opened_feed(alternate, adapter, dataset)

@@ -28,7 +28,52 @@ SLOW_S = 5e-3
 
 # what draws random numbers, or keeps a state, whatever object it belongs to
 _UNSURE = frozenset(
-    ["random", "rng", "default_rng", "RandomState", "shuffle", "permutation", "permuted", "choice", "choices", "sample", "randint", "randn", "rand", "integers", "uniform", "normal", "standard_normal", "next", "append", "appendleft", "extend", "pop", "popleft", "popitem", "insert", "remove", "setdefault", "update", "add", "discard", "clear", "setattr", "seed", "time", "perf_counter", "monotonic", "now", "urandom", "read", "readline", "seek", "globals", "exec", "eval"]
+    {
+        "random",
+        "rng",
+        "default_rng",
+        "RandomState",
+        "shuffle",
+        "permutation",
+        "permuted",
+        "choice",
+        "choices",
+        "sample",
+        "randint",
+        "randn",
+        "rand",
+        "integers",
+        "uniform",
+        "normal",
+        "standard_normal",
+        "next",
+        "append",
+        "appendleft",
+        "extend",
+        "pop",
+        "popleft",
+        "popitem",
+        "insert",
+        "remove",
+        "setdefault",
+        "update",
+        "add",
+        "discard",
+        "clear",
+        "setattr",
+        "seed",
+        "time",
+        "perf_counter",
+        "monotonic",
+        "now",
+        "urandom",
+        "read",
+        "readline",
+        "seek",
+        "globals",
+        "exec",
+        "eval",
+    }
 )
 _STORES = frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "STORE_DEREF"})
 
