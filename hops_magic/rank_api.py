@@ -11,7 +11,7 @@ from typing import Any
 
 from hops_magic.errors import UsageError
 from hops_magic.frameworks.collective import Collective
-from hops_magic.frameworks.context import current
+from hops_magic.frameworks.context import current, note_split
 from hops_magic.runs.events import Metrics
 
 _steps = itertools.count(1)
@@ -145,6 +145,7 @@ def shard(data: Any) -> Any:
         For data that cannot be split, such as a generator.
     """
     me, world = rank(), world_size()
+    note_split(type(data).__name__)
     if isinstance(data, dict):
         return {key: shard(part) for key, part in data.items()}
     if isinstance(data, tuple):

@@ -85,6 +85,20 @@ class Framework(Protocol):
 _current: ContextVar[RankContext | None] = ContextVar("hops_rank", default=None)
 
 
+_splits: ContextVar[list[str]] = ContextVar("hops_splits")
+
+
+def note_split(what: str) -> None:
+    """Note that the user's code has taken a rank's part of some data by itself."""
+    if current() is not None:
+        _splits.set([*_splits.get([]), what])
+
+
+def was_split() -> bool:
+    """Whether the user's code has taken a rank's part of some data by itself."""
+    return bool(_splits.get([]))
+
+
 def current() -> RankContext | None:
     """The context of the rank this code runs in, or None in a notebook or script."""
     return _current.get()

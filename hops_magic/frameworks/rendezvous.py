@@ -12,7 +12,8 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,78 @@ def listen(place: Path | str) -> tuple[socket.socket, Address]:
         address = list(listener.getsockname()[:2])
     listener.listen(8)
     return listener, address
+
+
+@dataclass(frozen=True)
+class Doors:
+    """How a rank opens further connections to its peers, as private and as proven as those of the ring.
+
+    Attributes
+    ----------
+    place : Path or str
+        Where it listens: the folder of its Unix sockets, or its host.
+    """
+
+    rank: int
+    place: Path | str
+    token: bytes
+    ssl_client: ssl.SSLContext | None = None
+    ssl_server: ssl.SSLContext | None = None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[tuple[socket.socket, Address]]:
+        """Listen for as long as peers are expected."""
+        listener, address = listen(self.place)
+        try:
+            with listener:
+                yield listener, address
+        finally:
+            if isinstance(address, str):
+                Path(address).unlink(missing_ok=True)
+
+    def call(self, address: Address, name: str, timeout_s: float) -> socket.socket:
+        """Connect to a peer that listens; ``name`` tells connections of one purpose from those of another."""
+        return _call(address, self.rank, self._token_of(name), time.monotonic() + timeout_s, self.ssl_client)
+
+    def welcome(
+        self, listener: socket.socket, callers: Collection[int], name: str, timeout_s: float
+    ) -> dict[int, socket.socket]:
+        """Accept peers, each once.
+
+        Raises
+        ------
+        PeerLostError
+            If one does not come in time.
+        """
+        deadline, token = time.monotonic() + timeout_s, self._token_of(name)
+        met: dict[int, socket.socket] = {}
+        news = threading.Condition()
+
+        def judge(sock: socket.socket) -> None:
+            try:
+                caller, proven = _answer(sock, callers, token, deadline, self.ssl_server)
+            except (OSError, PeerLostError):
+                sock.close()
+                return
+            with news:
+                met[caller] = proven
+                news.notify_all()
+
+        listener.settimeout(_LOOK_S)
+        while len(met) < len(callers):
+            if time.monotonic() > deadline:
+                missing = min(set(callers) - set(met))
+                raise PeerLostError(f"rank {self.rank}: rank {missing} did not connect within {timeout_s:.0f} s")
+            with contextlib.suppress(TimeoutError):
+                sock, _ = listener.accept()
+                threading.Thread(target=judge, args=(sock,), name="hops-door", daemon=True).start()
+                # all that are expected may have called by now: do not wait for one more
+                with news:
+                    news.wait(_LOOK_S)
+        return met
+
+    def _token_of(self, name: str) -> bytes:
+        return hmac.new(self.token, b"door " + name.encode(), hashlib.sha256).digest()
 
 
 def connect_ring(
@@ -86,7 +159,9 @@ def connect_ring(
     caller.join(max(0.0, deadline - time.monotonic()) + 1)
     reached = met.get("next")
     if accepted is not None and isinstance(reached, socket.socket):
-        return Ring(rank, world_size, reached, accepted)
+        own = addresses[rank]
+        place = Path(own).parent if isinstance(own, str) else str(own[0])
+        return Ring(rank, world_size, reached, accepted, Doors(rank, place, token, ssl_client, ssl_server))
     for sock in (accepted, reached):
         if isinstance(sock, socket.socket):
             sock.close()
@@ -140,7 +215,7 @@ def _welcome(
 
     def judge(sock: socket.socket) -> None:
         try:
-            proven.put(_answer(sock, expected, token, deadline, context))
+            proven.put(_answer(sock, {expected}, token, deadline, context)[1])
         except (OSError, PeerLostError):
             sock.close()  # a stranger, or one that gave up: the right one may still come
 
@@ -159,8 +234,8 @@ def _welcome(
 
 
 def _answer(
-    sock: socket.socket, expected: int, token: bytes, deadline: float, context: ssl.SSLContext | None
-) -> socket.socket:
+    sock: socket.socket, expected: Container[int], token: bytes, deadline: float, context: ssl.SSLContext | None
+) -> tuple[int, socket.socket]:
     sock.settimeout(max(0.1, deadline - time.monotonic()))
     if context is not None:
         sock = context.wrap_socket(sock, server_side=True)
@@ -169,9 +244,10 @@ def _answer(
     sock.sendall(nonce + _proof(token, b"server", hello[:16]))
     if not hmac.compare_digest(exactly(sock, 32), _proof(token, b"client" + hello[16:], nonce)):
         raise PeerLostError("a stranger called")
-    if _LENGTH.unpack(hello[16:])[0] != expected:
+    (caller,) = _LENGTH.unpack(hello[16:])
+    if caller not in expected:
         raise PeerLostError("another rank called")
-    return _tuned(sock)
+    return caller, _tuned(sock)
 
 
 def _tuned(sock: socket.socket) -> socket.socket:

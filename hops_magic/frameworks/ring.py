@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from hops_magic.errors import CollectiveError, OptionError, PeerLostError
 from hops_magic.frameworks.wire import Kind, Sender, exactly, fill, head, last_words, receive_head, shut
+
+if TYPE_CHECKING:
+    from hops_magic.frameworks.rendezvous import Doors
 
 _CHUNK = 1 << 20
 _LAST_WORDS_S = 5.0
@@ -66,8 +69,15 @@ class Ring:
     collective that waits.
     """
 
-    def __init__(self, rank: int, world_size: int, following: socket.socket, previous: socket.socket) -> None:
-        self.rank, self.world_size = rank, world_size
+    def __init__(
+        self,
+        rank: int,
+        world_size: int,
+        following: socket.socket,
+        previous: socket.socket,
+        doors: Doors | None = None,
+    ) -> None:
+        self.rank, self.world_size, self.doors = rank, world_size, doors
         self._next, self._previous = following, previous
         self._sender = Sender(following)
         self._lock = threading.Lock()

@@ -287,6 +287,18 @@ class FeaturesRead(Event):
     features: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class InputShared(Event):
+    """How the ranks come by their rows of an input, in a word, and in which phase (``fit``, ``evaluate``).
+
+    ``way`` is ``arrays``, ``push``, ``alternate``, ``whole`` or ``deal``; see ``frameworks/keras/inputs``.
+    """
+
+    kind: ClassVar[str] = "input-shared"
+    way: str
+    phase: str = "fit"
+
+
 _KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
 _STATES: dict[str, type[RunState] | type[TrialState]] = {"state": RunState, "trial-ended": TrialState}
 _TUPLES: dict[str, frozenset[str]] = {

@@ -97,6 +97,8 @@ class Run:
     displays: tuple[ev.Displayed, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    """``(phase, way)``: how the ranks came by their rows, each pair once."""
     errors: tuple[ev.RankError, ...] = ()
     checkpoint: ev.Checkpointed | None = None
     result: ev.ResultReady | None = None
@@ -272,6 +274,11 @@ def _(event: ev.Warned, run: Run) -> Run:
 @_advance.register
 def _(event: ev.Noted, run: Run) -> Run:
     return run if event.message in run.notes else replace(run, notes=(*run.notes, event.message))
+
+
+def _(event: ev.InputShared, run: Run) -> Run:
+    said = (event.phase, event.way)
+    return run if said in run.inputs else replace(run, inputs=(*run.inputs, said))
 
 
 @_advance.register

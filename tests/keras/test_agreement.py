@@ -217,17 +217,6 @@ def own_shards_to_evaluate():
     compiled().evaluate(tf.data.Dataset.from_tensor_slices((hops.shard(X), hops.shard(Y))).batch(15), verbose=0)
 
 
-def generator_with_a_seed_of_its_own():
-    generator = np.random.default_rng()
-
-    def batches():
-        while True:
-            rows = generator.permutation(ROWS)[:30]
-            yield X[rows], Y[rows]
-
-    compiled().fit(batches(), steps_per_epoch=6, verbose=0)
-
-
 def other_initial_weights():
     if hops.rank:
         keras.utils.set_random_seed(99)
@@ -248,7 +237,6 @@ def stateful():
         (own_shards, "feed different rows"),
         (own_shards_as_a_dataset, "feed different rows"),
         (own_shards_to_evaluate, "feed different rows"),
-        (generator_with_a_seed_of_its_own, "feed different rows"),
         (other_initial_weights, "different initial weights"),
         (stateful, "is stateful"),
     ],

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hops_magic.errors import UnsupportedError, first_sentence
+from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.custom_code import has_own_parts
 from hops_magic.frameworks.keras.gradients import inlined_always, taken_by
+from hops_magic.frameworks.keras.inputs.element import Part
 from hops_magic.frameworks.keras.metrics import metric_variables
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.stand_in import Recorder, still_numbers
+from hops_magic.frameworks.keras.step import first_rows, has_length
 from hops_magic.runs.events import Noted, Warned
 
 if TYPE_CHECKING:
@@ -104,7 +107,7 @@ class FirstStepCheck:
         """
         begun = time.monotonic()
         session, collective = self._session, self._session.context.collective
-        few = _few_rows(batch, session.world_size)
+        few = _few_rows(batch, collective)
         trial = _Trial(model, session)
         one, problem = None, ""
         if session.is_chief:
@@ -265,13 +268,33 @@ def _nudged(model: Any, generator: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _few_rows(batch: Any, world_size: int) -> Any:
-    """Return so few rows of a global batch that they cost little, and so many that ranks have uneven parts of them."""
+def _few_rows(batch: Any, collective: Collective) -> Any:
+    """Return so few rows of a global batch that they cost little, and so many that ranks have uneven parts of them.
+
+    Of a batch that ranks have in parts, each gives the first rows of its own.
+    """
     import tensorflow as tf
 
-    from hops_magic.frameworks.keras.step import first_rows
+    if not isinstance(batch, Part):
+        most = ROWS_PER_RANK * collective.world_size + 1
+        return tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch)
+    most = min(int(batch.count), ROWS_PER_RANK + (collective.rank == collective.world_size - 1))
+    mine = tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch.rows)
+    arrays = [np.asarray(leaf) for leaf in tf.nest.flatten(mine, expand_composites=True)]
+    parts = [
+        tf.nest.pack_sequence_as(mine, [tf.convert_to_tensor(array) for array in theirs], expand_composites=True)
+        for count, theirs in collective.all_gather_objects((most, arrays))
+        if count
+    ]
+    return tf.nest.map_structure(lambda *each: _joined(each), *parts)
 
-    return tf.nest.map_structure(lambda leaf: first_rows(leaf, ROWS_PER_RANK * world_size + 1), batch)
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    import tensorflow as tf
+
+    if isinstance(parts[0], tf.SparseTensor):
+        return tf.sparse.concat(0, parts)
+    return tf.concat(parts, 0) if has_length(parts[0]) else parts[0]
 
 
 def _named(names: list[str], values: list[Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UnsupportedError
@@ -17,6 +17,7 @@ from hops_magic.runs.events import Warned
 
 if TYPE_CHECKING:
     from hops_magic.frameworks.keras.first_step import FirstStepCheck
+    from hops_magic.frameworks.keras.inputs.sharing import Inputs
     from hops_magic.frameworks.keras.metrics import MetricSync
     from hops_magic.frameworks.keras.tensors import TensorCollective
 
@@ -45,6 +46,7 @@ class FitSession:
         self.metric_sync: MetricSync | None = None
         self.step_logs = StepLogs()
         self.first_step: FirstStepCheck | None = None
+        self.inputs: Inputs | None = None
         self.iterator: Any = None
         self.number = 0
         self.initial_epoch = 0
@@ -102,6 +104,10 @@ class FitSession:
         finally:
             self._checkpoint_due_at = float("inf")
             self.store.flush()
+
+    def sharing(self, phase: str) -> AbstractContextManager[None]:
+        """Enter a phase whose inputs are shared out among the ranks."""
+        return nullcontext() if self.inputs is None else self.inputs.of(phase)
 
     def _saved(self) -> dict[str, Any] | None:
         """What an earlier attempt left of this fit, read by the chief for all: they must go on from the same place."""

@@ -1,7 +1,7 @@
 """The step in progress: each rank takes its rows of the global batch.
 
-Every rank's input pipeline yields the whole global batch; the step takes the rank's contiguous part of it. So all inputs
-that Keras knows are split alike, and each rank knows without asking how many rows there are in all.
+An input yields whole global batches, of which the step takes the rank's contiguous part, or this part alone, with the
+number of rows in all (see ``inputs``). So each rank knows without asking how many rows there are.
 
 A rank whose part is empty computes on a row of another's, which counts for nothing: kernels of TensorFlow exist that abort
 the process on a batch without rows (oneDNN's gradient of max pooling, for one).
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from hops_magic.frameworks.keras.agreement import fingerprint
+from hops_magic.frameworks.keras.inputs.element import Part, unpack
 from hops_magic.frameworks.keras.rows import Rows, entered
 from hops_magic.frameworks.keras.tensors import TensorCollective
 
@@ -39,24 +39,23 @@ def sharded(step: Callable[[Any], Any], tensors: TensorCollective, model: Watche
     rank, world_size = tensors.rank, tensors.world_size
 
     def on_this_ranks_rows(data: Any) -> Any:
-        named = {name: leaf for name, leaf in named_leaves(data) if has_length(leaf)}
-        lengths = {name: length_of(leaf) for name, leaf in named.items()}
+        fed = unpack(data, rank, world_size)
+        whole = fed.rows if isinstance(data, Part) else data
+        lengths = {name: length_of(leaf) for name, leaf in named_leaves(whole) if has_length(leaf)}
         tensors.refuse_other_lengths(list(lengths), list(lengths.values()))
-        total = next(iter(lengths.values()))
-        start, end = _bounds(total, rank, world_size)
-        local = tf.nest.map_structure(_of_any_length, part_of(data, total, rank, world_size))
+        local = tf.nest.map_structure(_of_any_length, fed.rows)
         rows = Rows(
-            tf.cast(end - start, tf.float64),
-            tf.cast(total, tf.float64),
-            tf.maximum(tf.minimum(start, total - 1), 0),
-            fingerprint(list(named.values()), total),
+            tf.cast(fed.count, tf.float64),
+            tf.cast(fed.total, tf.float64),
+            tf.maximum(tf.minimum(fed.total * rank // world_size, fed.total - 1), 0),
+            fed.fingerprint,
             graph=tf.compat.v1.get_default_graph(),
         )
         if not trains:  # a step that trains compares at once, with its gradients
             tensors.note_fed(rows)
         with (
             entered(rows),
-            _unmoved(model.states, unless=end > start),
+            _unmoved(model.states, unless=fed.count > 0),
             model.traced() as note_logs,
         ):
             logs = step(local)

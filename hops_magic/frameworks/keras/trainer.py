@@ -13,6 +13,7 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
+from hops_magic.frameworks.keras.inputs.sharing import Inputs
 from hops_magic.frameworks.keras.metric_updates import whole_batches
 from hops_magic.frameworks.keras.metrics import (
     MetricSync,
@@ -45,8 +46,11 @@ def install(patches: Patches, session: FitSession, tensors: TensorCollective | N
 def _install_parallel(patches: Patches, session: FitSession) -> None:
     from keras.src.backend.tensorflow import trainer as tf_trainer
     from keras.src.trainers import trainer as base_trainer
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
     owner, tensors = tf_trainer.TensorFlowTrainer, session.tensors
+    session.inputs = inputs = Inputs(session.context)
+    patches.wrap(ArrayDataAdapter, "get_tf_dataset", lambda original: _array_dataset(original, inputs))
     sync = MetricSync(session.context.collective, lambda: tensors.fed if tensors is not None else 0)
     session.metric_sync = sync
     patches.wrap(base_trainer.Trainer, "reset_metrics", lambda original: _resetting(original, sync))
@@ -58,12 +62,22 @@ def _install_parallel(patches: Patches, session: FitSession) -> None:
         patches.wrap(owner, name, lambda original: _on_batch(original, session))
 
 
+def _array_dataset(original: Any, inputs: Inputs) -> Any:
+    @functools.wraps(original)
+    def get_tf_dataset(self: Any) -> Any:
+        return inputs.arrays(functools.partial(original, self))
+
+    return get_tf_dataset
+
+
 def _noting_iterator(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         if session.batch_factor > 1 and _takes_batch_size(kwargs.get("x")):
             kwargs["batch_size"] = (kwargs.get("batch_size") or _KERAS_BATCH_SIZE) * session.batch_factor
         original(self, *args, **kwargs)
+        if session.inputs is not None:
+            session.inputs.divide(self)
         session.iterator = self
 
     return init
@@ -95,7 +109,8 @@ def _fit(original: Any, session: FitSession) -> Any:
             # one process compiles to XLA when it can; the exchange between ranks cannot be compiled
             if session.world_size > 1:
                 self.jit_compile = False
-            return original(self, **kwargs)
+            with session.sharing("fit"):
+                return original(self, **kwargs)
 
     return fit
 
@@ -155,6 +170,8 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
             except tf.errors.OpError:
                 if tensors is not None and tensors.failure is not None:
                     raise tensors.failure from None
+                if session.inputs is not None and session.inputs.failure is not None:
+                    raise session.inputs.failure from None
                 raise
             if tensors is not None and not tensors.rows_are_alike:
                 refuse_other_rows()

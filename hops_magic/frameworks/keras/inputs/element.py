@@ -1,0 +1,53 @@
+"""What an input hands to a step: a whole global batch, or this rank's part of one, marked as such."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Part(NamedTuple):
+    """A rank's part of a global batch, as a dataset yields it.
+
+    ``total`` and ``count`` are int32 scalars: rows of the global batch, and of them this rank's. ``rows`` holds one borrowed
+    row where ``count`` is 0. ``fingerprint`` is that of the global batch, float32 of shape (2,): the same on all ranks.
+    """
+
+    total: Any
+    count: Any
+    fingerprint: Any
+    rows: Any
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What a step was fed: as in :class:`Part`, and the ``leaves`` of what the input yielded."""
+
+    total: Any
+    count: Any
+    fingerprint: Any
+    rows: Any
+    leaves: list[Any]
+
+
+def unpack(data: Any, rank: int, world_size: int) -> Fed:
+    """Return a rank's part of what an input yields, a :class:`Part` or a whole global batch."""
+    import tensorflow as tf
+
+    from hops_magic.frameworks.keras.agreement import fingerprint
+    from hops_magic.frameworks.keras.step import has_length, length_of, part_of
+
+    if isinstance(data, Part):
+        leaves = [leaf for leaf in tf.nest.flatten(data.rows) if has_length(leaf)]
+        return Fed(data.total, data.count, data.fingerprint, data.rows, leaves)
+    leaves = [leaf for leaf in tf.nest.flatten(data) if has_length(leaf)]
+    total = length_of(leaves[0])
+    count = total * (rank + 1) // world_size - total * rank // world_size
+    return Fed(total, count, fingerprint(leaves, total), part_of(data, total, rank, world_size), leaves)
+
+
+def bounds(total: int, rank: int, world_size: int) -> tuple[int, int, int]:
+    """Return where a rank's part begins and ends, the borrowed row of an empty one included, and its rows without that."""
+    start, end = total * rank // world_size, total * (rank + 1) // world_size
+    first = max(min(start, total - 1), 0)
+    return first, max(end, first + 1), end - start

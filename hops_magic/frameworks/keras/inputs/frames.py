@@ -1,0 +1,99 @@
+"""Parts of batches between ranks: what a step needs of its rows, as bytes on a connection."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hops_magic.frameworks.wire import exactly, fill
+
+_HEAD = struct.Struct("<BqIQ")
+"""What it is, the pass over the data that it belongs to, its number there, and the size of its pickled description."""
+
+
+class Of(IntEnum):
+    """What a frame is."""
+
+    BATCH = 1
+    END = 2
+    """The pass over the data is over."""
+    ERROR = 3
+    """Drawing the data raised."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One rank's part of a batch, the end of the data, or the error that drawing it raised.
+
+    ``arrays`` are the dense components of the part's rows, in the order of their spec.
+    """
+
+    of: Of
+    total: int = 0
+    count: int = 0
+    fingerprint: tuple[float, ...] = (0.0, 0.0)
+    arrays: Sequence[NDArray[Any]] = ()
+    error: BaseException | None = None
+
+
+END = Frame(Of.END)
+
+
+def send(sock: socket.socket, round_: int, number: int, frame: Frame) -> None:
+    """Send a frame of a pass over the data."""
+    arrays = [np.asarray(array) for array in frame.arrays]
+    described = pickle.dumps(
+        (
+            frame.total,
+            frame.count,
+            frame.fingerprint,
+            _portable(frame.error),
+            # strings are objects, which have no bytes of their own
+            [array if array.dtype == object else (array.shape, array.dtype) for array in arrays],
+        )
+    )
+    sock.sendall(_HEAD.pack(frame.of, round_, number, len(described)) + described)
+    for array in arrays:
+        if array.dtype != object and array.size:
+            sock.sendall(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def receive(sock: socket.socket) -> tuple[int, int, Frame]:
+    """Receive a frame, with the pass over the data that it belongs to and its number there.
+
+    Raises
+    ------
+    PeerLostError
+        If the connection was closed.
+    """
+    of, round_, number, size = _HEAD.unpack(exactly(sock, _HEAD.size))
+    total, count, fingerprint, error, described = pickle.loads(exactly(sock, size))
+    arrays = []
+    for each in described:
+        if isinstance(each, np.ndarray):
+            arrays.append(each)
+            continue
+        array = np.empty(*each)
+        if array.size:
+            fill(sock, memoryview(array.reshape(-1).view(np.uint8).data))
+        arrays.append(array)
+    return round_, number, Frame(Of(of), total, count, fingerprint, arrays, error)
+
+
+def _portable(error: BaseException | None) -> BaseException | None:
+    """Return an error that can be pickled: itself, or one that says the same."""
+    if error is None:
+        return None
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 (errors of users may fail to travel in any way)
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
