@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.features.dataset import Dataset
 from hops_magic.features.errors import FeatureError, StoreError
 from hops_magic.features.model import Column
 from hops_magic.features.readers import as_form
 from hops_magic.features.streaming import StreamedRows, write_parts
+from hops_magic.features.training_dataset import Dataset
 from hops_magic.settings import redacted
 
 if TYPE_CHECKING:
