@@ -137,6 +137,24 @@ def check_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
         )
 
 
+def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
+    """Refuse empty texts in partition columns: the table format keeps them as nulls.
+
+    Raises
+    ------
+    FeatureError
+        With the number of such rows.
+    """
+    for name in group.partition_by:
+        empty = f"SELECT count(*) AS n FROM batch WHERE CAST({quoted(name)} AS VARCHAR) = ''"
+        count = rows_of(connection, empty)[0]["n"]
+        if count:
+            raise FeatureError(
+                f"partition column {name} is an empty text in {counted(count, 'row')} of the data for {group.name}, which "
+                "would come back as null: give it another value, or partition by another column"
+            )
+
+
 def check_not_stored(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
     """Refuse to append rows that are there.
 

@@ -283,6 +283,7 @@ class Writer:
         """Make the view ``batch`` of rows that may be written; returns what the rules say, and the rows to put aside."""
         checking.make_batch(connection, group)
         checking.check_keys(connection, group)
+        checking.check_partitions(connection, group)
         if not options.allow_future:
             checking.check_event_times(connection, group, now)
         return checking.check_rules(
