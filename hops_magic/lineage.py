@@ -12,8 +12,8 @@ from hops_magic.features.writing import existing_group
 from hops_magic.runs.inputs import FeatureInput, InputKind
 
 if TYPE_CHECKING:
-    from hops_magic.features.dataset import Dataset
     from hops_magic.features.store import FeatureStore
+    from hops_magic.features.training_dataset import Dataset
     from hops_magic.registry import Registry
     from hops_magic.registry.infos import RunInfo
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from hops_magic.errors import NotFoundError
-from hops_magic.features.dataset import Dataset
 from hops_magic.features.errors import FeatureError
+from hops_magic.features.training_dataset import Dataset
 from hops_magic.runs.inputs import FeatureInput, InputKind
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hops_magic.api.groups import MOST_IN_LISTS, StatisticsDocument
 from hops_magic.api.plain import Table, seconds, shortened, table_of
 from hops_magic.api.problems import refused
 from hops_magic.api.routing import Limit, Name, Offset, Payload, table
-from hops_magic.features.dataset import Dataset
+from hops_magic.features.training_dataset import Dataset
 from hops_magic.settings import redacted
 
 

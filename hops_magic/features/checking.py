@@ -160,7 +160,7 @@ def check_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
 
 
 def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
-    """Refuse columns and values after which no folder can be named.
+    """Refuse columns and values after which no folder can be named, and empty texts: the table format makes them nulls.
 
     Raises
     ------
@@ -172,6 +172,12 @@ def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> Non
             raise SchemaMismatchError(
                 f"column {name} cannot be a partition, since the lake would take what is before its ':' for the scheme of a "
                 "URI: rename it"
+            )
+        empty = f"SELECT count(*) AS n FROM batch WHERE CAST({quoted(name)} AS VARCHAR) = ''"
+        if count := rows_of(connection, empty)[0]["n"]:
+            raise FeatureError(
+                f"partition column {name} is an empty text in {counted(count, 'row')} of the data for {group.name}, which "
+                "would come back as null: give it another value, or partition by another column"
             )
         # a folder is named COLUMN=VALUE, escaped as in a URI
         room = _LONGEST_FOLDER - len(quote(name, safe="")) - 1

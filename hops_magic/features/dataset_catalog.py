@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import literal, select
 
 from hops_magic.features import catalog_tables as t
-from hops_magic.features.dataset import Dataset, Recipe
 from hops_magic.features.errors import ConflictError
 from hops_magic.features.model import Column
+from hops_magic.features.training_dataset import Dataset, Recipe
 from hops_magic.features.version_numbers import Numbered, next_number, note_deleted
 from hops_magic.runs.inputs import FeatureInput, InputKind
 

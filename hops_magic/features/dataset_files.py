@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.features.dataset import Dataset
 from hops_magic.features.errors import FeatureError, StoreError
 from hops_magic.features.folders import file_system
 from hops_magic.features.model import Column
 from hops_magic.features.readers import as_form
 from hops_magic.features.streaming import StreamedRows, write_parts
+from hops_magic.features.training_dataset import Dataset
 from hops_magic.settings import redacted
 
 if TYPE_CHECKING:

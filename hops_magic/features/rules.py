@@ -113,9 +113,10 @@ class Rule:
         return cls(kind=RuleKind.NOT_NULL, columns=(column,))
 
     @classmethod
-    def unique(cls, *columns: str) -> Rule:
-        """Ask that no two rows of the group have the same values."""
-        return cls(kind=RuleKind.UNIQUE, columns=columns)
+    def unique(cls, *columns: str | Sequence[str]) -> Rule:
+        """Ask that no two rows of the group have the same values; columns come one by one or as a list."""
+        names = [name for each in columns for name in ([each] if isinstance(each, str) else each)]
+        return cls(kind=RuleKind.UNIQUE, columns=tuple(names))
 
     @classmethod
     def range(cls, column: str, low: Any = None, high: Any = None) -> Rule:

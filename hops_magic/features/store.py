@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features import engine, finding
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.comparing import Difference, difference
-from hops_magic.features.datasets import Datasets
+from hops_magic.features.dataset_store import Datasets
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
 from hops_magic.features.folders import check_place

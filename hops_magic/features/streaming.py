@@ -70,6 +70,19 @@ class StreamedRows:
         start, end = self.num_rows * rank // world_size, self.num_rows * (rank + 1) // world_size
         return replace(self, first=self.first + start, num_rows=end - start)
 
+    def whole(self) -> StreamedRows:
+        """Return all rows of the files, whatever part of them these are."""
+        rows = sum(_opened(file).metadata.num_rows for file in self.files)
+        return replace(self, first=0, num_rows=rows)
+
+    def nulls(self, column: str) -> int:
+        """Count the rows without a value in a column."""
+        counts = [_nulls_told(file, column) for file in self.files] if self == self.whole() else [None]
+        known = [count for count in counts if count is not None]
+        if len(known) == len(counts):
+            return sum(known)
+        return sum(block.column(0).null_count for block in self.blocks([column]))
+
     def blocks(
         self, columns: Sequence[str] | None = None, *, order: np.random.Generator | None = None
     ) -> Iterator[pa.RecordBatch]:
@@ -158,7 +171,8 @@ class StreamedRows:
         Raises
         ------
         UsageError
-            If a column is not there, or is no number and not asked for as a dictionary.
+            If a column is not there, is no number and not asked for as a dictionary, or has values that a tensor cannot
+            hold: nulls of whole numbers, truth values, times and texts (of floats they are NaN), lists of different lengths.
         """
         from hops_magic.frameworks.streaming import dataset_of
 
@@ -276,3 +290,17 @@ def _opened(file: str) -> Any:
         return pq.ParquetFile(file)
     except FileNotFoundError:
         raise StoreError(f"the file {file} is gone: ask for the features again") from None
+
+
+def _nulls_told(file: str, column: str) -> int | None:
+    """Return what a file says of its nulls in a column, so that none of it is read; None if it does not say."""
+    metadata = _opened(file).metadata
+    total = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        parts = [part for part in map(group.column, range(group.num_columns)) if part.path_in_schema == column]
+        told = parts[0].statistics if parts else None
+        if told is None or not told.has_null_count:
+            return None
+        total += told.null_count
+    return total

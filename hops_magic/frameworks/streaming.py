@@ -6,36 +6,17 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hops_magic.errors import UsageError
+from hops_magic.frameworks.stream_tensors import Rows, TensorValueError, check_tensor, floats, tensor
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_RECORD = 1_024
-
-
-class Rows(Protocol):
-    """Rows that are read block by block."""
-
-    @property
-    def num_rows(self) -> int:
-        """How many there are."""
-        ...
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Their columns."""
-        ...
-
-    def blocks(
-        self, columns: Sequence[str] | None = None, *, order: np.random.Generator | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Read the rows in order, or their blocks in a mixed one."""
-        ...
 
 
 def dataset_of(
@@ -57,14 +38,19 @@ def dataset_of(
     if not as_dict:
         for name in columns:
             _check_number(rows.schema, name)
+            _check_dtype(rows, name, dtype)
+    # all ranks look at all rows, so that they refuse together
+    whole = rows.whole()
+    as_they_are = [*(columns if as_dict else ()), *([label] if label else [])]
+    lengths = {name: check_tensor(whole, name) for name in as_they_are}
     epochs = itertools.count()
 
     def element(block: pa.RecordBatch) -> Any:
         if as_dict:
-            features: Any = {name: _tensor(block, name) for name in columns}
+            features: Any = {name: tensor(block, name, lengths[name]) for name in columns}
         else:
             features = np.stack([_numbers(block, name, dtype) for name in columns], axis=1)
-        return (features, _tensor(block, label)) if label else features
+        return (features, tensor(block, label, lengths[label])) if label else features
 
     def generate() -> Iterator[Any]:
         order = None if seed is None else np.random.default_rng([seed, next(epochs)])
@@ -131,20 +117,14 @@ def _check_number(schema: pa.Schema, name: str) -> None:
 
 
 def _numbers(block: pa.RecordBatch, name: str, dtype: str) -> Any:
-    import pyarrow as pa
-
-    return block.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False).astype(dtype)
+    return floats(block.column(name)).astype(dtype)
 
 
-def _tensor(block: pa.RecordBatch, name: str) -> Any:
-    import pyarrow as pa
-
-    array = block.column(name)
-    if pa.types.is_string(array.type):
-        return np.array(["" if value is None else value for value in array.to_pylist()], dtype=object)
-    if pa.types.is_temporal(array.type):
-        return array.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    return array.to_numpy(zero_copy_only=False)
+def _check_dtype(rows: Rows, name: str, dtype: str) -> None:
+    if not np.issubdtype(np.dtype(dtype), np.floating) and rows.whole().nulls(name):
+        raise TensorValueError(
+            f"column {name} has nulls, which dtype={dtype!r} cannot hold: fill them, or take a type of floats"
+        )
 
 
 def _empty(schema: pa.Schema, names: Sequence[str]) -> pa.RecordBatch:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hops_magic.features.comparing import Difference
-    from hops_magic.features.dataset import Dataset
     from hops_magic.features.finding import Match
     from hops_magic.features.model import Commit, Group
     from hops_magic.features.planner import Join
     from hops_magic.features.reading import Explanation
     from hops_magic.features.rules import Rule
+    from hops_magic.features.training_dataset import Dataset
     from hops_magic.lineage import Use
 
 SHOWN_ROWS = 100

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import column_statistics, engine
 from hops_magic.features.catalog import Catalog
-from hops_magic.features.dataset import Dataset, Recipe
 from hops_magic.features.dataset_files import FILE_FORMATS, DatasetFolder, read_split, write_split
 from hops_magic.features.dataset_streams import streamed_split
 from hops_magic.features.errors import ConflictError, FeatureError, StoreError, UnknownNameError
@@ -24,6 +23,7 @@ from hops_magic.features.reading import Reader, Request, reads_of
 from hops_magic.features.splits import SplitByShare, SplitByTime, parts_of
 from hops_magic.features.streaming import AnswerFiles
 from hops_magic.features.tables import incoming
+from hops_magic.features.training_dataset import Dataset, Recipe
 from hops_magic.features.types import in_utc
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import FeatureSettings
