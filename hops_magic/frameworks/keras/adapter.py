@@ -72,6 +72,8 @@ class KerasFramework:
                 trainer.install(patches, session, tensors)
             if tensors is not None:
                 _install_parallel(patches, tensors)
+            if context.world_size > 1:
+                _install_for_several(patches, context)
             _keep_generated_code(patches, context.scratch_dir)
             if (ablation := current_ablation()) is not None and ablation.spec.layers:
                 leaving_out.install(patches, ablation)
@@ -109,6 +111,12 @@ def _install_parallel(patches: Any, tensors: Any) -> None:
     batchnorm.install(patches, tensors)
     randomness.install(patches, tensors)
     strategy.install(patches, tensors)
+
+
+def _install_for_several(patches: Any, context: RankContext) -> None:
+    from hops_magic.frameworks.keras import writers
+
+    writers.install(patches, context)
 
 
 def _strategy(context: RankContext, tf: Any) -> Any:
