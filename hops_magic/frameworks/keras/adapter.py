@@ -114,9 +114,11 @@ def _install_parallel(patches: Any, tensors: Any) -> None:
 
 
 def _install_for_several(patches: Any, context: RankContext) -> None:
-    from hops_magic.frameworks.keras import writers
+    from hops_magic.frameworks.keras import legacy, writers
 
     writers.install(patches, context)
+    if context.strategy != "none":
+        legacy.install(patches)
 
 
 def _strategy(context: RankContext, tf: Any) -> Any:
