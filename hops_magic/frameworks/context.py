@@ -63,6 +63,8 @@ class RankContext:
     stop_requested: Callable[[], bool]
     keeps_model: bool = True
     """Whether rank 0 leaves the trained model for the record."""
+    mentions_rank: bool = False
+    """Whether the cell, or a function that it takes along, speaks of ranks: what errors advise depends on it."""
 
 
 class Framework(Protocol):

@@ -17,7 +17,7 @@ from typing import Any
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.patches import Patches
 
-_TRAINING = {
+_TRAINING: dict[str, dict[str, tuple[str, ...]]] = {
     "tf_keras.src.engine.training": {"Model": ("fit", "fit_generator", "train_on_batch")},
     "tf_keras.src.engine.training_v1": {"Model": ("fit", "fit_generator", "train_on_batch")},
     "tf_keras.src.optimizers.optimizer": {

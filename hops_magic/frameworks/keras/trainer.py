@@ -9,7 +9,8 @@ from typing import Any
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
-from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
+from hops_magic.frameworks.keras.fitting import FitSession
+from hops_magic.frameworks.keras.joining import join
 from hops_magic.frameworks.keras.metrics import (
     MetricSync,
     broadcast_variables,
@@ -74,6 +75,7 @@ def _fit(original: Any, session: FitSession) -> Any:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = _named(original, args, kwargs)
         refuse(self, session)
+        join(session.context, "fit")
         if session.batch_factor > 1 and not _takes_batch_size(kwargs.get("x")):
             raise UnsupportedError(
                 f"--batch per-rank: the batches of a {type(kwargs.get('x')).__name__} are its own; "
@@ -117,6 +119,7 @@ def _observed(original: Any, session: FitSession, phase: str) -> Any:
         given = kwargs.get("callbacks")
         if not isinstance(given, CallbackList):  # inside fit the list of fit is handed on
             if phase != "predict":  # of that, every rank computes the whole
+                join(session.context, phase)
                 check_fed(kwargs, session)
             kwargs["callbacks"] = session.observers(given, phase)
             kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
@@ -253,4 +256,4 @@ def agree_on_start(model: Any, session: FitSession) -> None:
         broadcast_variables(variables, collective)
 
 
-__all__ = ["agree_on_start", "install", "on_chief_only", "refuse"]
+__all__ = ["agree_on_start", "install", "refuse"]
