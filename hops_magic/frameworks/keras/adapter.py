@@ -112,12 +112,13 @@ def _install_parallel(patches: Any, tensors: Any) -> None:
 
 
 def _install_for_several(patches: Any, context: RankContext) -> None:
-    from hops_magic.frameworks.keras import legacy, writers, writing_callbacks
+    from hops_magic.frameworks.keras import jit, legacy, writers, writing_callbacks
 
     writers.install(patches, context)
     writing_callbacks.install(patches, context)
     if context.strategy != "none":
         legacy.install(patches)
+        jit.install(patches, context)
 
 
 def _strategy(context: RankContext, tf: Any) -> Any:

@@ -10,6 +10,7 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession
+from hops_magic.frameworks.keras.fixed_rows import refuse_fixed_rows
 from hops_magic.frameworks.keras.joining import join
 from hops_magic.frameworks.keras.metrics import (
     MetricSync,
@@ -145,9 +146,11 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
                 return session.skip(iterator, self.steps_per_execution)
             try:
                 logs = function(iterator)
-            except tf.errors.OpError:
+            except (tf.errors.OpError, ValueError) as error:
                 if tensors is not None and tensors.failure is not None:
                     raise tensors.failure from None
+                if tensors is not None:
+                    refuse_fixed_rows(error, tensors.world_size)
                 raise
             if tensors is not None and not tensors.rows_are_alike:
                 refuse_other_rows()
