@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hops_magic.cells.program import Outcome, Taken, execute
+from hops_magic.cells.program import Outcome, Program, Taken, execute
 from hops_magic.cells.results import Watch, pack
 from hops_magic.cells.tracebacks import describe_error
 from hops_magic.engine import frames
@@ -28,6 +29,7 @@ from hops_magic.engine.journal import JOURNAL_NAME
 from hops_magic.errors import PeerLostError
 from hops_magic.frameworks import fingerprint, framework, reducers
 from hops_magic.frameworks.ablating import ablating
+from hops_magic.frameworks.asking import no_questions
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.context import RankContext, enter
 from hops_magic.frameworks.display import capture_display
@@ -147,6 +149,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             enter(context)
             warn_without_common_home(spec, line.emit)
             stack.enter_context(capture_display(line.emit, spec.rank))
+            stack.enter_context(no_questions())
             # the package's front stands above the engine: cells get it, the engine does not use it
             hops = sys.modules["hops_magic"]
             trial = spec.job.trial
@@ -220,7 +223,13 @@ def _context(spec: RankSpec, line: Line, collective: Collective) -> RankContext:
         emit=line.emit,
         stop_requested=line.stop_requested.is_set,
         keeps_model=job.trial is None or job.trial.keeps,
+        mentions_rank=_mentions_rank(job.program),
     )
+
+
+def _mentions_rank(program: Program) -> bool:
+    texts = [program.source, *(line for source in program.sources.values() for line in source.lines)]
+    return any(re.search(r"\brank\b", text) for text in texts)
 
 
 def warn_without_common_home(spec: RankSpec, emit: Callable[[Event], None]) -> None:

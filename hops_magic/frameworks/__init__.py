@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hops_magic.frameworks.context import Framework
 
-KERAS_MODULES = frozenset({"keras", "tensorflow"})
+KERAS_MODULES = frozenset({"keras", "tensorflow", "tf_keras"})
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 """``(predicate, reduce)``: how objects that pickle does not know travel."""

@@ -68,6 +68,8 @@ class RankContext:
     """Global settings of the framework, as they were in the notebook."""
     keeps_model: bool = True
     """Whether rank 0 leaves the trained model for the record."""
+    mentions_rank: bool = False
+    """Whether the cell, or a function that it takes along, speaks of ranks: what errors advise depends on it."""
 
 
 class Framework(Protocol):

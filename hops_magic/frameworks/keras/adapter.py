@@ -6,7 +6,7 @@ import importlib.util
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +61,7 @@ class KerasFramework:
         from hops_magic.frameworks.keras import leaving_out, trainer
         from hops_magic.frameworks.keras.first_step import FirstStepCheck
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession
+        from hops_magic.frameworks.keras.joining import explained
         from hops_magic.frameworks.keras.patches import Patches
         from hops_magic.frameworks.keras.strategy import RankStrategy
         from hops_magic.frameworks.keras.tensors import TensorCollective
@@ -78,13 +79,12 @@ class KerasFramework:
             if tensors is not None:
                 _install_parallel(patches, tensors)
                 session.first_step = FirstStepCheck(session, patches)
+            if context.world_size > 1:
+                _install_for_several(patches, context)
             _keep_generated_code(patches, context.scratch_dir)
             if (ablation := current_ablation()) is not None and ablation.spec.layers:
                 leaving_out.install(patches, ablation)
-            if context.strategy == "mirrored":
-                with strategy.scope():
-                    yield {"strategy": strategy}
-            else:
+            with explained(context), strategy.scope() if context.strategy == "mirrored" else nullcontext():
                 yield {"strategy": strategy}
             if context.rank == 0 and context.keeps_model and session.last_model is not None:
                 _keep_model(context, session.last_model)
@@ -115,6 +115,16 @@ def _install_parallel(patches: Any, tensors: Any) -> None:
     batchnorm.install(patches, tensors)
     randomness.install(patches, tensors)
     strategy.install(patches, tensors)
+
+
+def _install_for_several(patches: Any, context: RankContext) -> None:
+    from hops_magic.frameworks.keras import jit, legacy, writers, writing_callbacks
+
+    writers.install(patches, context)
+    writing_callbacks.install(patches, context)
+    if context.strategy != "none":
+        legacy.install(patches)
+        jit.install(patches, context)
 
 
 def _strategy(context: RankContext, tf: Any) -> Any:

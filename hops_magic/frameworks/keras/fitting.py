@@ -13,6 +13,7 @@ from hops_magic.frameworks.keras.agreement import differing_variables
 from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
 from hops_magic.frameworks.keras.logs import StepLogs
 from hops_magic.frameworks.keras.metrics import replaced_states
+from hops_magic.frameworks.keras.writing_callbacks import on_chief_only, set_aside
 from hops_magic.runs.events import Warned
 
 if TYPE_CHECKING:
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 
 STOP, CHECKPOINT = 0, 1
 VOTES = 2
-
-# callbacks of Keras that write files: on the chief only
-_WRITERS = frozenset({"ModelCheckpoint", "CSVLogger", "TensorBoard", "RemoteMonitor", "ProgbarLogger"})
-
-
-def on_chief_only(callback: Any) -> bool:
-    """Whether a callback, or what it derives from, is one of Keras's that write files."""
-    return any(base.__name__ in _WRITERS and base.__module__.startswith("keras") for base in type(callback).__mro__)
 
 
 class FitSession:
@@ -133,9 +126,12 @@ class FitSession:
     def _kept(self, given: Any) -> list[Any]:
         given = getattr(given, "callbacks", given)  # a CallbackList
         callbacks = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
-        return [
+        kept = [
             callback for callback in callbacks if (self.is_chief or not on_chief_only(callback)) and self._bears(callback)
         ]
+        for callback in kept:
+            set_aside(callback, self.context)
+        return kept
 
     def _bears(self, callback: Any) -> bool:
         """Leave out what would bring back one rank alone: the run keeps checkpoints itself."""
@@ -177,9 +173,11 @@ class FitSession:
         if self.starts_unbuilt:
             self.starts_unbuilt = False
             if differing_variables(model.trainable_variables, self.context.collective):
+                why = "a generator without a seed, or one rank alone,"
+                if self.context.mentions_rank:
+                    why = "code that runs on one rank only, such as `if hops.rank == 0`,"
                 raise UnsupportedError(
-                    "the ranks made different initial weights: code that runs on one rank only, such as "
-                    "`if hops.rank == 0`, drew random numbers before the model was built; "
+                    f"the ranks made different initial weights: {why} drew random numbers before the model was built; "
                     "give the model an Input, or its layers seeds"
                 )
         if self._counted_before is not None:
@@ -194,7 +192,9 @@ class FitSession:
             return logs
         with self.metric_sync.merged(model):
             found = model._get_metrics_result_or_logs(logs)
-        return {name: float(value) for name, value in found.items()}
+        from keras.src.utils.python_utils import pythonify_logs
+
+        return dict(pythonify_logs(found))  # not all are numbers: some metrics have a value for each class
 
     def warn_of_differences(self, model: Any) -> None:
         """Say which weights are not the same on all ranks, if any."""

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from hops_magic.frameworks.keras.checkpoints import Position, optimizers_of
-from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession, on_chief_only
+from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession
+from hops_magic.frameworks.keras.writing_callbacks import hook_steers, on_chief_only
 from hops_magic.runs.events import Metrics, Progress, is_number
 
 SPEAK_EVERY_S = 0.2
@@ -175,10 +176,8 @@ def _plain(value: Any) -> Any:
 
 def some_watch_batches(callbacks: list[Any]) -> bool:
     """Whether a callback looks at batches, and so may stop or steer one rank and not another; the same on all ranks."""
-    from keras.src.utils.python_utils import is_default
-
     return any(
-        not all(is_default(getattr(callback, hook)) for hook in _BATCH_HOOKS)
+        any(hook_steers(callback, hook) for hook in _BATCH_HOOKS)
         for callback in callbacks
         if not (type(callback).__module__.startswith("hops_magic.") or on_chief_only(callback))
     )

@@ -12,8 +12,10 @@ from typing import Any
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
-from hops_magic.frameworks.keras.fitting import FitSession, on_chief_only
+from hops_magic.frameworks.keras.fitting import FitSession
+from hops_magic.frameworks.keras.fixed_rows import refuse_fixed_rows
 from hops_magic.frameworks.keras.inputs.sharing import Inputs
+from hops_magic.frameworks.keras.joining import join
 from hops_magic.frameworks.keras.metric_updates import whole_batches
 from hops_magic.frameworks.keras.metrics import (
     MetricSync,
@@ -93,6 +95,7 @@ def _fit(original: Any, session: FitSession) -> Any:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = _named(original, args, kwargs)
         refuse(self, session)
+        join(session.context, "fit")
         if session.batch_factor > 1 and not _takes_batch_size(kwargs.get("x")):
             raise UnsupportedError(
                 f"--batch per-rank: the batches of a {type(kwargs.get('x')).__name__} are its own; "
@@ -138,6 +141,7 @@ def _observed(original: Any, session: FitSession, phase: str) -> Any:
         given = kwargs.get("callbacks")
         if not isinstance(given, CallbackList):  # inside fit the list of fit is handed on
             if phase != "predict":  # of that, every rank computes the whole
+                join(session.context, phase)
                 check_fed(kwargs, session)
             kwargs["callbacks"] = session.observers(given, phase)
             kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
@@ -167,11 +171,13 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
                 iterator = _checked(self, whole_step, step_function, iterator, session)
             try:
                 logs = function(iterator)
-            except tf.errors.OpError:
+            except (tf.errors.OpError, ValueError) as error:
                 if tensors is not None and tensors.failure is not None:
                     raise tensors.failure from None
                 if session.inputs is not None and session.inputs.failure is not None:
                     raise session.inputs.failure from None
+                if tensors is not None:
+                    refuse_fixed_rows(error, tensors.world_size)
                 raise
             if tensors is not None and not tensors.rows_are_alike:
                 refuse_other_rows()
@@ -319,4 +325,4 @@ def agree_on_start(model: Any, session: FitSession) -> None:
         broadcast_variables(variables, collective)
 
 
-__all__ = ["agree_on_start", "install", "on_chief_only", "refuse"]
+__all__ = ["agree_on_start", "install", "refuse"]

@@ -1,0 +1,50 @@
+"""Code in a step that counts on the rows of the whole batch: TensorFlow's errors about shapes say it of a rank's part."""
+
+from __future__ import annotations
+
+import re
+import traceback
+
+from hops_magic.errors import UnsupportedError
+
+_SHAPE = re.compile(r"\[(\d+)[,\]]")
+_ELEMENTS = re.compile(r"(\d+) (?:elements|values)|requested shape has (\d+)")
+_DIMENSIONS = re.compile(r"(?:Dimensions must be equal, but are|dimensions?) (\d+) and (\d+)")
+_ABOUT_SHAPES = re.compile(
+    r"must be equal|Incompatible shapes|[Cc]annot reshape|Input to reshape|broadcast|must have the same"
+)
+_COLOURS = re.compile(r"\x1b\[\d*m")
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
+_LIBRARIES = ("site-packages", "dist-packages", "hops_magic/frameworks", "__autograph_generated_file")
+
+
+def refuse_fixed_rows(error: Exception, world_size: int) -> None:
+    """Raise a sentence for an error about shapes of which one is as many times as long as there are ranks.
+
+    Raises
+    ------
+    UnsupportedError
+        If the error's first axes, or numbers of elements, are in that proportion; other errors are left as they are.
+    """
+    text = _COLOURS.sub("", str(error))
+    if not _ABOUT_SHAPES.search(text):
+        return
+    found = [*_SHAPE.findall(text), *(number for pair in _ELEMENTS.findall(text) for number in pair if number)]
+    found += [number for pair in _DIMENSIONS.findall(text) for number in pair]
+    sizes = {int(number) for number in found} - {0}
+    if not any(size * world_size in sizes for size in sizes):
+        return
+    place = _line_of(error) or "something in it"
+    said = next(each.strip() for each in text.splitlines()[::-1] if _ABOUT_SHAPES.search(each))
+    raise UnsupportedError(
+        f"a step has each batch in {world_size} parts, one on each rank, but {place} seems to count on all rows: "
+        f"take their number from tf.shape(x)[0] instead of a constant, or train with -n 1 ({said[:160]})"
+    ) from error
+
+
+def _line_of(error: Exception) -> str:
+    """Name the last line that is no library's, of the traceback or of what TensorFlow says about the op."""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    frames += [(name, int(number)) for name, number in _FRAME.findall(str(error))]
+    own = [frame for frame in frames if not any(library in frame[0] for library in _LIBRARIES)]
+    return f"line {own[-1][1]} of {own[-1][0]}" if own else ""

@@ -1,0 +1,89 @@
+"""Steps that count on the rows of the whole batch: named, with the line; errors of other shapes stay TensorFlow's."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from parity import ranks
+
+X = np.random.default_rng(1).normal(size=(64, 4)).astype("float32")
+
+
+class Reshapes(layers.Layer):
+    def call(self, x):
+        return tf.reshape(x, (16, 4))
+
+
+class Joins(layers.Layer):
+    def call(self, x):
+        return tf.concat([x, tf.zeros((16, 1))], 1)
+
+
+class Multiplies(layers.Layer):
+    def call(self, x):
+        return x * tf.ones((5, 4))
+
+
+class Noisy(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(self(data[0] + tf.random.normal((16, 4))) ** 2)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return {"loss": loss}
+
+
+def trained(*parts, data=(X, X[:, :1])):
+    model = keras.Sequential([*parts, layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(*data, batch_size=16, verbose=0)
+
+
+def reshape():
+    trained(Reshapes())
+
+
+def noise():
+    model = Noisy()
+    model.compile("sgd")
+    model.fit(X, X[:, :1], batch_size=16, verbose=0)
+
+
+def join_in_a_dataset():
+    dataset = tf.data.Dataset.from_tensor_slices((X, X[:, :1])).batch(16)
+    model = keras.Sequential([keras.Input((4,)), Joins(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(dataset, verbose=0)
+
+
+def another_shape():
+    trained(keras.Input((4,)), Multiplies())
+
+
+def input_of_a_fixed_size():
+    trained(keras.Input((4,), batch_size=16))
+
+
+@pytest.mark.parametrize("body", [reshape, noise, join_in_a_dataset])
+def test_a_constant_number_of_rows_is_named_with_its_line(body):
+    for ended in ranks(body, 2, may_fail=True):
+        last = ended.error.strip().splitlines()[-1]
+        assert last.startswith("hops_magic.errors.UnsupportedError: a step has each batch in 2 parts"), ended.error
+        assert "test_fixed_rows.py seems to count on all rows: take their number from tf.shape(x)[0]" in last
+
+
+def test_errors_of_other_shapes_stay_as_they_are():
+    for ended in ranks(another_shape, 2, may_fail=True):
+        assert "ValueError" in ended.error
+        assert "UnsupportedError" not in ended.error
+
+
+def test_an_input_of_a_fixed_size_trains():
+    ranks(input_of_a_fixed_size, 2)
