@@ -144,6 +144,19 @@ def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
         tune("str(x)", PARABOLA, trials=20, parallel=1)
 
 
+def test_a_silent_trial_does_not_end_a_study(tune):
+    space = {"x": grid([0.9, 0.8, 0.7, 0.1])}
+    study = tune("x if x < 0.5 else None", space, trials=4, search="grid", parallel=1, fail_fast=0)
+    assert list(study.trials["state"]) == ["failed", "failed", "failed", "done"]
+    assert "loss was never reported" in study.why(0)
+    assert study.best == {"x": 0.1}
+
+
+def test_a_metric_that_no_trial_said_fails_the_study_after_the_last(tune):
+    with pytest.raises(RunFailedError, match="failed: loss was never reported; the cell said no metric at all"):
+        tune("None if x < 2 else x", PARABOLA, trials=4, parallel=2, fail_fast=0)
+
+
 def test_a_study_without_a_value_leaves_no_best_of_another(tune):
     namespace = {"best": {"x": 1.0}}
     study = tune("raise ValueError(x)", PARABOLA, namespace, trials=1)
