@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,18 @@ class TunedStudy:
         """One row per trial: state, value, each hyperparameter, last step, seconds, retries, and the reason of its end."""
         import pandas as pd
 
-        return pd.DataFrame(table_of(self.summary)).set_index("trial") if self.summary.trials else pd.DataFrame()
+        if not self.summary.trials:
+            return pd.DataFrame()
+        return pd.DataFrame(table_of(self.summary if self._space is None else self._exact(self._space))).set_index("trial")
+
+    def _exact(self, space: Space) -> Study:
+        """Return the summary with the lists and tuples that trials had; on its way a tuple became a list."""
+        trials = {}
+        for number, trial in self.summary.trials.items():
+            had = space.values(trial.point) if any(isinstance(v, list) for v in trial.values.values()) else {}
+            exact = {name: had.get(name, told) if isinstance(told, list) else told for name, told in trial.values.items()}
+            trials[number] = replace(trial, values=exact)
+        return replace(self.summary, trials=trials)
 
     def curve(self, trial: int) -> dict[int, float]:
         """Return a trial's values of the metric by step."""

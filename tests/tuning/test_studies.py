@@ -88,7 +88,7 @@ def test_an_object_of_ones_own_searches_and_stops(tune):
     study = tune(EPOCHS, PARABOLA, {"epochs": 20, "pause": 0.01}, trials=9, search=Count(), stop=Never(), parallel=2)
     assert sorted(t.values["x"] for t in study.summary.trials.values()) == [0.0, 0.1, 0.2, 0.3]
     assert study.summary.trials[2].reason == "I have seen enough"
-    assert study.summary.reason == "every point of the space has been tried"
+    assert study.summary.reason == "the search has no more points"
 
 
 def test_a_search_or_a_rule_that_fails_is_named(tune):
@@ -268,6 +268,13 @@ def test_objects_and_lists_are_values_too(tune):
     study = tune("float(f([1]) if f is len else f(-2)) + len(layers)", space, trials=4, parallel=1)
     assert study.best["layers"] in ([32, 16], [8])
     assert study.best["f"] in (abs, len, "abs", "len")
+
+
+def test_the_table_has_lists_and_tuples_as_the_trials_had_them(tune):
+    space = {"a": grid([[64, 32]]), "b": grid([(1, 2)]), "k": np.float64(0.5)}
+    study = tune("float(isinstance(a, list) and isinstance(b, tuple)) * k", space, trials=1, search="grid")
+    assert study.trials.loc[0, ["loss", "a", "b", "k"]].tolist() == [0.5, [64, 32], (1, 2), 0.5]
+    assert study.summary.trials[0].values == {"a": [64, 32], "b": [1, 2], "k": 0.5}
 
 
 def test_more_than_the_cluster_has_is_refused_before_anything_starts(begin, session):

@@ -156,7 +156,8 @@ def _distribution(dimension: Dimension) -> Any:
     if dimension.kind is Kind.INTEGER:
         return IntDistribution(int(dimension.low), int(dimension.high))
     if dimension.kind is Kind.QUNIFORM:
-        return IntDistribution(round(dimension.low / dimension.q), round(dimension.high / dimension.q))
+        first, last = dimension.multiples
+        return IntDistribution(int(first), int(last))
     if dimension.kind.is_normal:
         return FloatDistribution(1e-4, 1 - 1e-4)  # the quantile
     return FloatDistribution(dimension.low, dimension.high, log=dimension.kind.is_log)
@@ -164,22 +165,20 @@ def _distribution(dimension: Dimension) -> Any:
 
 def _decoded(dimension: Dimension, value: Any) -> Any:
     if dimension.kind is Kind.QUNIFORM:
-        return value * dimension.q
+        return dimension.nearest(value * dimension.q)
     if dimension.kind.is_normal:
         from scipy.special import ndtri
 
         value = dimension.mu + dimension.sigma * float(ndtri(value))
         value = math.exp(value) if dimension.kind.is_log else value
-    if dimension.q:
-        return round(value / dimension.q) * dimension.q
-    return value
+    return dimension.nearest(value) if dimension.q else value
 
 
 def _encoded(dimension: Dimension, raw: Any) -> Any:
     if dimension.kind in (Kind.CATEGORICAL, Kind.INTEGER):
         return int(raw)
     if dimension.kind is Kind.QUNIFORM:
-        return round(raw / dimension.q)
+        return round(dimension.nearest(raw) / dimension.q)
     if dimension.kind.is_normal:
         from scipy.special import ndtr
 
