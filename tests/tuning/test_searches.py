@@ -229,3 +229,34 @@ def test_a_search_of_ones_own_may_use_numpy_and_know_more_than_is_chosen():
     point = search.ask(0)
     assert (point, type(point["x"]), type(point["kind"])) == ({"x": 0.5, "kind": 0}, float, int)
     assert search.ask(2) is None
+
+
+def _loss_where(works):
+    return lambda v: (v["x"] - 0.6) ** 2 + (v["y"] - 0.5) ** 2 if works(v) else None
+
+
+@pytest.mark.parametrize(
+    "works",
+    [
+        lambda v: v["x"] + v["y"] <= 1,  # the best lies just below a border
+        lambda v: v["kind"] in ("a", "b"),
+        lambda v: 0.3 <= v["x"] <= 0.7,
+    ],
+    ids=["border", "category", "band"],
+)
+def test_no_search_comes_back_to_where_trials_fail(works):
+    space = Space.of({"x": uniform(0.0, 1.0), "y": uniform(0.0, 1.0), "kind": choice(["a", "b", "c", "d"])})
+    loss = _loss_where(works)
+
+    def failures(name, seed):
+        search, failed = make_search(name, space, seed=seed), []
+        for number in range(80):
+            point = search.ask(number)
+            value = loss(space.values(point))
+            failed.append(value is None)
+            state = TrialState.FAILED if value is None else TrialState.DONE
+            search.tell(number, point, Outcome(state=state, loss=value, step=1))
+        return sum(failed[40:])
+
+    mean = {name: np.mean([failures(name, seed) for seed in range(5)]) for name in ("random", "auto", "tpe", "anneal")}
+    assert max(mean["auto"], mean["tpe"], mean["anneal"]) < mean["random"], mean

@@ -124,9 +124,9 @@ class OptunaEngine:
 
     def _state_of(self, outcome: Outcome) -> Any:
         states = self._optuna.trial.TrialState
-        if _loss(outcome) is None:
-            return states.FAIL
-        return states.PRUNED if outcome.state is TrialState.STOPPED else states.COMPLETE
+        # its samplers ignore FAIL and would come back to where trials fail: pruned without a value is worse than all
+        is_complete = outcome.state is not TrialState.STOPPED and _loss(outcome) is not None
+        return states.COMPLETE if is_complete else states.PRUNED
 
     def _sampler(self, seed: int) -> Any:
         with warnings.catch_warnings():
