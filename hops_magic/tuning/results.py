@@ -189,8 +189,9 @@ def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: St
     Raises
     ------
     RunFailedError
-        If the study failed: with the error of its trials.
+        If the study failed: with the error of its trials. ``best`` and ``study`` are its own then too.
     """
+    _bind(namespace, TunedStudy(study, space))
     _check_failure(handle, study)
     unpacked = Unpacked()
     result = handle.result()
@@ -206,12 +207,16 @@ def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: St
     handle.forget()
     left_behind = {**(study.result.left_behind if study.result else {}), **unpacked.left_behind}
     tuned = TunedStudy(study, space, left_behind)
+    _bind(namespace, tuned)
+    return tuned
+
+
+def _bind(namespace: MutableMapping[str, Any], tuned: TunedStudy) -> None:
     namespace["study"] = tuned
-    if study.best is not None:
+    if tuned.summary.best is not None:
         namespace["best"] = tuned.best
     else:
         namespace.pop("best", None)  # of another study
-    return tuned
 
 
 def collect_ablation(handle: Holder, namespace: MutableMapping[str, Any], study: Study) -> AblationStudy:
@@ -233,5 +238,8 @@ def _check_failure(handle: Holder, study: Study) -> None:
     if study.state is not RunState.FAILED:
         return
     handle.forget()
-    shown = next((trial.error for trial in study.trials.values() if trial.error), "")
+    failed = [trial for trial in study.trials.values() if trial.error]
+    # the error that the reason tells, not that of another trial
+    told = [trial for trial in failed if trial.reason and study.reason.endswith(trial.reason)]
+    shown = next((trial.error for trial in told or failed), "")
     raise RunFailedError(study.run_id, f"study {study.name} failed: {study.reason}", shown)

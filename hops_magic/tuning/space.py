@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,9 @@ class Space:
             for name in given:
                 if not isinstance(name, str) or not name.isidentifier():
                     raise OptionError("space", "must have names of variables as keys", name)
+                if keyword.iskeyword(name):
+                    remedy = f"rename it, or put it into a dictionary: {{'params': {{'{name}': ...}}}}"
+                    raise OptionError("space", "must not have words of Python's own as keys", name, remedy)
             space = cls(items=tuple(given.items()))
         elif _is_graph(given):
             space = cls(whole=given)

@@ -164,6 +164,24 @@ def test_a_study_without_a_value_leaves_no_best_of_another(tune):
     assert "best" not in namespace
 
 
+def test_a_study_that_failed_leaves_neither_best_nor_study_of_another(tune):
+    namespace = {"best": {"x": 1.0}, "study": "of before"}
+    with pytest.raises(RunFailedError, match="the first 2 trials failed with the same error"):
+        tune("raise ValueError(x)", PARABOLA, namespace, trials=9, parallel=1, fail_fast=2)
+    assert "best" not in namespace
+    assert namespace["study"].state is RunState.FAILED
+    assert set(namespace["study"].trials["state"]) == {"failed"}
+
+
+def test_an_array_of_one_number_is_a_number(tune):
+    source = (
+        "import numpy as np\nimport hops_magic as hops\nhops.report(step=1, acc=np.array([x]))\n{'loss': np.array([[x]])}"
+    )
+    study = tune(source, {"x": grid([0.25, 0.5])}, trials=2, search="grid")
+    assert study.trials["loss"].tolist() == [0.25, 0.5]
+    assert study.summary.trials[0].latest == {"acc": 0.25}
+
+
 def test_a_metric_that_is_no_number_fails_its_trial(tune):
     source = (
         "import hops_magic as hops\nhops.report(step=1, loss=float('nan') if x > 0.5 else x)\nimport time; time.sleep(0.2)"
