@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import inspect
+import math
 import shlex
 import types
 import typing
@@ -101,6 +102,8 @@ def check(options: Any) -> None:
             accepted = (int, float) if base is float else base
             if not isinstance(value, accepted) or (isinstance(value, bool) and base is not bool):
                 raise OptionError(item.name, f"must be {_article(base)}", value)
+            if base is float and not math.isfinite(value):
+                raise OptionError(item.name, "must be a finite number", value)
         if spec.choices and value not in spec.choices:
             raise OptionError(item.name, f"must be one of {', '.join(spec.choices)}", value)
         if spec.at_least is not None and value < spec.at_least:
@@ -135,6 +138,22 @@ def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
             remedy = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
             raise OptionError(name, "is no option of this call", value, remedy)
     return make(**given)
+
+
+class _Once(argparse.Action):
+    """Stores a value, and refuses another one for the same option: which of them counts would be a guess."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if hasattr(namespace, self.dest) and getattr(namespace, self.dest) != values:
+            given = f"{getattr(namespace, self.dest)} and {values}"
+            raise UsageError(f"{parser.prog}: {option_string} is given twice, as {given}: leave one of them out")
+        setattr(namespace, self.dest, values)
 
 
 class MagicParser(argparse.ArgumentParser):
@@ -178,10 +197,10 @@ def add_options(parser: argparse.ArgumentParser, options_type: type) -> None:
         if base is bool:
             parser.add_argument(*names, action="store_true", **keywords)
         elif typing.get_origin(base) is tuple:
-            parser.add_argument(*names, type=_names, metavar=spec.metavar or "A,B", **keywords)
+            parser.add_argument(*names, type=_names, action=_Once, metavar=spec.metavar or "A,B", **keywords)
         else:
             keywords["metavar"] = spec.metavar or item.name.upper()
-            parser.add_argument(*names, type=base, choices=spec.choices or None, **keywords)
+            parser.add_argument(*names, type=base, action=_Once, choices=spec.choices or None, **keywords)
 
 
 def _names(text: str) -> tuple[str, ...]:

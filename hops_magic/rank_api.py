@@ -13,6 +13,7 @@ from hops_magic.errors import UsageError
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.context import current, note_split
 from hops_magic.runs.events import Metrics
+from hops_magic.runs.numbers import as_number
 
 _steps = itertools.count(1)
 
@@ -57,17 +58,19 @@ def report(step: int | None = None, **metrics: Any) -> None:
     Parameters
     ----------
     step
-        Counted from 1 by itself if not given.
+        0 or more; counted from 1 by itself if not given.
     **metrics
-        Numbers, or what ``float()`` makes one of: numpy and TensorFlow scalars too.
+        Numbers, also numpy's and TensorFlow's, and arrays of one number.
 
     Raises
     ------
     UsageError
-        For a metric that is no number.
+        For a metric that is no number, and for a step below 0.
     """
     values = {name: _number(name, value) for name, value in metrics.items()}
     number = next(_steps) if step is None else int(_number("step", step))
+    if number < 0:
+        raise UsageError(f"hops.report: step must be 0 or more, got {number}")
     context = current()
     if context is not None and values:
         context.emit(Metrics(rank=context.rank, step=number, scope="user", values=values))
@@ -75,9 +78,7 @@ def report(step: int | None = None, **metrics: Any) -> None:
 
 def _number(name: str, value: Any) -> float:
     try:
-        if isinstance(value, str | bytes):
-            raise TypeError(value)
-        return float(value)
+        return as_number(value)
     except (TypeError, ValueError):
         raise UsageError(f"hops.report: {name} must be a number, got {value!r:.80}") from None
 

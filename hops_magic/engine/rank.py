@@ -37,6 +37,7 @@ from hops_magic.frameworks.rendezvous import connect_ring
 from hops_magic.frameworks.ring import Alone
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
+from hops_magic.runs.numbers import as_number
 
 JOIN_TIMEOUT_S = 60.0
 BEAT_S = 0.5
@@ -264,10 +265,8 @@ def _returned(outcome: Outcome, reached: tuple[str, ...]) -> ev.Returned:
     found = value if isinstance(value, Mapping) else {"value": value}
     values = {}
     for name, number in found.items():
-        # numpy's and TensorFlow's scalars count as numbers too
         with contextlib.suppress(TypeError, ValueError):
-            if number is not None and not isinstance(number, str | bytes):
-                values[str(name)] = float(number)
+            values[str(name)] = as_number(number)
     kind = "" if value is None or values else type(value).__name__
     return ev.Returned(rank=0, values=values, type=kind, reached=reached)
 

@@ -96,7 +96,7 @@ def parse_line(line: str, namespace: Mapping[str, Any]) -> tuple[Space, TuneOpti
     named: list[str] = parsed.pop("space")
     options = TuneOptions(**parsed)
     spaces = [_space_called(name, namespace) for name in named]
-    assigned = dict(parse_assignment(word) for word in inline)
+    assigned = _assigned(inline)
     if not spaces and not assigned:
         raise UsageError("%%tune needs a space: name=uniform(0, 1) ... on its line, or the name of a dictionary")
     if len(spaces) == 1 and not assigned:
@@ -107,6 +107,16 @@ def parse_line(line: str, namespace: Mapping[str, Any]) -> tuple[Space, TuneOpti
             raise UsageError("%%tune: a hyperopt space that is no dictionary cannot be combined with other distributions")
         together |= part
     return Space.of(together), options
+
+
+def _assigned(words: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        name, part = parse_assignment(word)
+        if name in found:
+            raise UsageError(f"%%tune: {name} is given twice, as {found[name]} and {part}: leave one of them out")
+        found[name] = part
+    return found
 
 
 def _space_called(name: str, namespace: Mapping[str, Any]) -> Any:

@@ -335,7 +335,17 @@ def from_wire(wire: Mapping[str, Any]) -> Event:
     for name in _TUPLES[kind]:
         if name in values:
             values[name] = tuple(values[name])
+    if kind == TrialStarted.kind:  # on the way between processes lists may have become tuples
+        values["values"] = _with_lists(values.get("values", {}))
     return _KINDS[kind](**values)
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_lists(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return value
 
 
 def is_number(value: object) -> bool:

@@ -17,7 +17,7 @@ from hops_magic.engine.studies import Gang, StudyServices, TrialCommand, drop_tr
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, Trial
-from hops_magic.tuning.live import Live
+from hops_magic.tuning.live import Live, is_silence
 from hops_magic.tuning.plan import StudyPlan, plain
 from hops_magic.tuning.search import Outcome, Point
 from hops_magic.tuning.suggestions import Suggestions
@@ -90,6 +90,8 @@ class Conductor:
                 text = f"the study was stopped, so its best model was not registered: {wanted} does it"
                 services.say(ev.Warned(at=time.time(), message=text))
             return ev.StateChanged(at=time.time(), state=RunState.STOPPED, reason=services.stop_reason)
+        if silent := self._never_said():
+            return ev.StateChanged(at=time.time(), state=RunState.FAILED, reason=silent)
         reason = self.plan.when_exhausted if len(self.study.trials) < self.options.trials else ""
         return ev.StateChanged(at=time.time(), state=RunState.DONE, reason=reason)
 
@@ -332,14 +334,20 @@ class Conductor:
             self._finish(RunState.DONE, reason)
 
     def _check_fail_fast(self, live: Live, ended: ev.TrialEnded) -> None:
-        never_said = ended.reason.startswith(f"{self.options.metric} was never reported")
-        if never_said and not any(trial.curve.count or trial.has_value for trial in self.study.trials.values()):
-            self._finish(RunState.FAILED, ended.reason)
+        if self.study.is_ablation and is_silence(ended.reason, self.options.metric):
+            self._finish(RunState.FAILED, ended.reason)  # there is nothing to compare the other trials with
         fault = live.fault(ended)
         self._first_errors[fault] += 1
         count = self._first_errors[fault]
         if self.options.fail_fast and count == self._ended == self.options.fail_fast:
             self._finish(RunState.FAILED, f"the first {count} trials failed with the same error: {ended.reason}")
+
+    def _never_said(self) -> str:
+        """Return why a study has nothing to show after all of its trials: none of them ever said the metric."""
+        trials = self.study.trials.values()
+        if any(trial.curve.count or trial.has_value for trial in trials):
+            return ""
+        return next((trial.reason for trial in trials if is_silence(trial.reason, self.options.metric)), "")
 
     # -- the end of the study ------------------------------------------------------------------------------------------
 

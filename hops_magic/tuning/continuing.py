@@ -10,6 +10,7 @@ from hops_magic.cells.report import CaptureReport, Way
 from hops_magic.errors import OptionError, UsageError
 from hops_magic.runs.events import Event
 from hops_magic.runs.study import Direction, Study, recalled
+from hops_magic.tuning.comparing import first_difference
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.searches import SEARCHES
 from hops_magic.tuning.stopping import RULES, make_rule
@@ -110,13 +111,8 @@ def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
     from hops_magic.tuning.space import Space
 
     found = []
-    if before.get("source") != now["source"]:
-        old, new = str(before.get("source", "")).splitlines(), str(now["source"]).splitlines()
-        number = next(
-            (i for i, (a, b) in enumerate(zip(old, new, strict=False), start=1) if a != b), min(len(old), len(new)) + 1
-        )
-        was, now_is = (lines[number - 1].strip() if number <= len(lines) else "" for lines in (old, new))
-        found.append(f"line {number} of the cell was {was!r} and is {now_is!r}")
+    if differs := first_difference(str(before.get("source", "")), now["source"]):
+        found.append(differs)
     found += Space.differences(before.get("space", {}), now["space"])
     for name in ("metric", "direction"):
         if before.get(name) != now[name]:

@@ -7,10 +7,41 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import UsageError
+from hops_magic.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+
+_ROUNDING = 1e-9
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of numpy's as Python's, anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def finite(name: str, given: Any) -> Any:
+    """Return a finite number, numpy's as Python's."""
+    number = plain_number(given)
+    if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
+        raise OptionError(name, "must be given finite numbers", given)
+    return number
+
+
+def bounds(name: str, low: Any, high: Any) -> tuple[Any, Any]:
+    """Return two finite numbers in order."""
+    low, high = finite(name, low), finite(name, high)
+    if low >= high:
+        raise OptionError(name, "must have a lower bound below its upper one", f"{low} and {high}")
+    return low, high
+
+
+def positive(name: str, what: str, given: Any) -> Any:
+    """Return a number above 0."""
+    number = finite(name, given)
+    if number <= 0:
+        raise OptionError(name, f"must have {what} above 0", number)
+    return number
 
 
 class Kind(Enum):
@@ -77,7 +108,8 @@ class Dimension:
         if self.kind is Kind.INTEGER:
             return int(self.high) - int(self.low) + 1
         if self.kind is Kind.QUNIFORM:
-            return len(self._multiples())
+            first, last = self.multiples
+            return int(last - first) + 1
         return None
 
     def at(self, index: int) -> float:
@@ -86,14 +118,13 @@ class Dimension:
             return index
         if self.kind is Kind.INTEGER:
             return int(self.low) + index
-        return self._multiples()[index]
+        return self.nearest((self.multiples[0] + index) * self.q)
 
     def cast(self, raw: Any) -> Any:
         """Return a raw coordinate as a trial sees it: inside the bounds, whole where whole is meant."""
         value = float(raw)
         if self.q:
-            # multiples of q next to a bound may lie beyond it
-            value = min(max(value, self.low), self.high)
+            value = self.nearest(value)
         if self.is_whole:
             return round(value)
         return value
@@ -105,8 +136,10 @@ class Dimension:
             return int(random.choice(len(self.weights), p=[weight / total for weight in self.weights]))
         if self.kind is Kind.INTEGER:
             return int(random.integers(int(self.low), int(self.high) + 1))
+        if self.kind is Kind.QUNIFORM:
+            return self.at(int(random.integers(self.count or 1)))
         value = self._from_unit(float(random.random()))
-        return round(value / self.q) * self.q if self.q else value
+        return self.nearest(value) if self.q else value
 
     def _from_unit(self, u: float) -> float:
         if self.kind.is_normal:
@@ -118,9 +151,43 @@ class Dimension:
             return math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
         return self.low + u * (self.high - self.low)
 
-    def _multiples(self) -> list[float]:
-        first, last = round(self.low / self.q), round(self.high / self.q)
-        return sorted({self.cast(number * self.q) for number in range(first, last + 1)})
+    @property
+    def multiples(self) -> tuple[float, float]:
+        """The first and the last multiple of ``q`` inside the bounds, in units of ``q``; none if the first is larger.
+
+        A bound that misses a multiple by rounding alone, as 0.3 does that of 0.1, includes it.
+        """
+        first, last = self.low / self.q, self.high / self.q
+        if math.isfinite(first):
+            first = math.ceil(first - _ROUNDING * max(1.0, abs(first)))
+        if math.isfinite(last):
+            last = math.floor(last + _ROUNDING * max(1.0, abs(last)))
+        return first, last
+
+    def nearest(self, value: float) -> float:
+        """Return the multiple of ``q`` inside the bounds that is nearest to a number."""
+        first, last = self.multiples
+        number = min(max(round(value / self.q), first), last)
+        return min(max(number * self.q, self.low), self.high)
+
+    def checked(self, value: Any, label: str) -> Any:
+        """Return a number that somebody gave as a raw coordinate.
+
+        Raises
+        ------
+        UsageError
+            If this dimension does not have it.
+        """
+        value = plain_number(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{self.refuse(label)}, got {value!r}")
+        inside = 0 <= value < len(self.weights) if self.weights else self.low <= value <= self.high
+        if not inside or (self.is_whole and not float(value).is_integer()):
+            raise UsageError(f"{self.refuse(label)}, got {value!r}")
+        nearest = self.cast(value) if self.q else value
+        if not math.isclose(nearest, value, rel_tol=_ROUNDING, abs_tol=_ROUNDING * self.q):
+            raise UsageError(f"{label} must be a multiple of {self.q:g}, got {value!r}: the nearest is {nearest:g}")
+        return value
 
     def refuse(self, label: str) -> UsageError:
         """Return the error for a value that this dimension does not have."""

@@ -92,7 +92,9 @@ def _hp(dimension: Dimension, label: str) -> Any:
     if dimension.kind is Kind.LOGUNIFORM:
         return hp.loguniform(label, math.log(dimension.low), math.log(dimension.high))
     if dimension.kind is Kind.QUNIFORM:
-        return hp.quniform(label, dimension.low, dimension.high, dimension.q)
+        # the first and the last multiple are as likely as the others
+        first, last = dimension.multiples
+        return hp.quniform(label, (first - 0.5) * dimension.q, (last + 0.5) * dimension.q, dimension.q)
     return hp.uniform(label, dimension.low, dimension.high)
 
 
@@ -135,7 +137,10 @@ def _dimension(node: Any, *, is_choice: bool) -> Dimension:
     low, high = float(numbers["low"]), float(numbers["high"])
     if kind.is_log:
         low, high = math.exp(low), math.exp(high)
-    return Dimension(kind=kind, low=low, high=high, q=q)
+    made = Dimension(kind=kind, low=low, high=high, q=q)
+    if q and made.multiples[0] > made.multiples[1]:
+        raise UsageError(f"hp.{name} of {_label(node)} has no multiple of {q:g} from {low:g} to {high:g}")
+    return made
 
 
 def _check(name: str, label: str, numbers: Mapping[str, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -97,16 +96,7 @@ def _raw(value: Any, label: str, dimension: Dimension, part: Any) -> Any:
             if option == value:
                 return index
         raise UsageError(f"--start-with: {label} must be one of {list(part.options)!r}, got {value!r}")
-    if getattr(value, "ndim", None) == 0:
-        value = value.item()  # a number of numpy's
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
-    inside = 0 <= value < len(dimension.weights) if dimension.weights else dimension.low <= value <= dimension.high
-    if not inside or (dimension.is_whole and not float(value).is_integer()):
-        raise UsageError(f"--start-with: {dimension.refuse(label)}, got {value!r}")
-    nearest = dimension.cast(round(value / dimension.q) * dimension.q) if dimension.q else value
-    if not math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-9 * dimension.q):
-        raise UsageError(
-            f"--start-with: {label} must be a multiple of {dimension.q:g}, got {value!r}: the nearest is {nearest:g}"
-        )
-    return value
+    try:
+        return dimension.checked(value, label)
+    except UsageError as error:
+        raise UsageError(f"--start-with: {error}") from None

@@ -18,6 +18,7 @@ from hops_magic.runs.study import Trial
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.search import Point
 
+_SILENCE = " was never reported"
 _LINE = re.compile(r"^.*, line \d+", re.MULTILINE)
 
 
@@ -126,6 +127,8 @@ class Live:
     def fault(self, ended: ev.TrialEnded) -> tuple[str, ...]:
         """Return what makes the failures of two trials the same: the error's type and the lines it came through."""
         causes = self._causes()
+        if is_silence(ended.reason, self.options.metric):
+            return ("the metric was never reported",)  # whatever else each trial said
         if not causes:
             return (ended.reason,)
         return (causes[0].name, *_LINE.findall(causes[0].traceback))
@@ -146,6 +149,11 @@ class Live:
         said = ", ".join(sorted(self.said | set(self.returned))) or "no metric at all"
         told = f" (its last expression is of type {self.returned_type}, which is no number)" if self.returned_type else ""
         return (
-            f"{metric} was never reported; the cell said {said}{told}: name one of those, report it with "
+            f"{metric}{_SILENCE}; the cell said {said}{told}: name one of those, report it with "
             f"hops.report({metric}=...), or make it the cell's last expression"
         )
+
+
+def is_silence(reason: str, metric: str) -> bool:
+    """Whether a trial failed for this reason since it never said the metric."""
+    return reason.startswith(f"{metric}{_SILENCE}")

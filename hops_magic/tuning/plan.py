@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hops_magic.tuning.dimensions import plain_number
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.search import Point, Search
 
@@ -51,13 +52,15 @@ class StudyPlan:
 
     def make_search(self) -> Search:
         """Return the search, which is made where the study lives."""
-        if not isinstance(self.search, str):
-            return self.search
         from hops_magic.tuning.ablation import NoSpace
         from hops_magic.tuning.searches import make_search
+        from hops_magic.tuning.searches.checked import Checked
 
+        if not isinstance(self.search, str):
+            # an ablation brings its own search, and has no space
+            return self.search if isinstance(self.space, NoSpace) else Checked(self.search, self.space)
         stopping = self.stop if isinstance(self.stop, str) else ""
-        assert not isinstance(self.space, NoSpace)  # an ablation brings its own search
+        assert not isinstance(self.space, NoSpace)
         return make_search(self.search, self.space, seed=self.seed, stopping=stopping, start_with=self.start_with)
 
     def make_rule(self) -> Rule:
@@ -86,7 +89,7 @@ class StudyPlan:
     @property
     def when_exhausted(self) -> str:
         """Why the study ends when the search has nothing more to propose."""
-        return "every point of the space has been tried"
+        return "every point of the space has been tried" if isinstance(self.search, str) else "the search has no more points"
 
     def shown(self, point: Point) -> dict[str, Any]:
         """Return what viewers and the record call the values of a trial."""
@@ -123,11 +126,12 @@ def _has_objects(part: Any) -> bool:
         return any(map(_has_objects, part.values()))
     if isinstance(part, list | tuple):
         return any(map(_has_objects, part))
-    return not isinstance(part, Distribution | None | bool | int | float | str)
+    return not isinstance(plain_number(part), Distribution | None | bool | int | float | str)
 
 
 def plain(value: Any) -> Any:
     """Return a value as JSON knows it; what JSON does not know becomes text."""
+    value = plain_number(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):

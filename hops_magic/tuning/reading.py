@@ -27,7 +27,9 @@ def check_space(space: Space, captured: Capture, namespace: Mapping[str, Any], w
         raise UsageError(f"nothing in {where} reads the hyperparameter {name}{hint or ': its trials would be all alike'}")
     # a key of one option of a hyperopt space may be there to tell the options apart
     told = [
-        f"nothing in {where} reads {name}, which the space gives" for name in _unread(space.names, captured) if space.whole
+        f"nothing in {where} reads {name}, which the space gives"
+        for name in _unread(space.names, captured)
+        if space.whole is not None
     ]
     overwritten = [
         f"{where} sets the hyperparameter {name} itself before it reads it: its trials are all alike"

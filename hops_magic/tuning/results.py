@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,18 @@ class TunedStudy:
         """One row per trial: state, value, each hyperparameter, last step, seconds, retries, and the reason of its end."""
         import pandas as pd
 
-        return pd.DataFrame(table_of(self.summary)).set_index("trial") if self.summary.trials else pd.DataFrame()
+        if not self.summary.trials:
+            return pd.DataFrame()
+        return pd.DataFrame(table_of(self.summary if self._space is None else self._exact(self._space))).set_index("trial")
+
+    def _exact(self, space: Space) -> Study:
+        """Return the summary with the lists and tuples that trials had; on its way a tuple became a list."""
+        trials = {}
+        for number, trial in self.summary.trials.items():
+            had = space.values(trial.point) if any(isinstance(v, list) for v in trial.values.values()) else {}
+            exact = {name: had.get(name, told) if isinstance(told, list) else told for name, told in trial.values.items()}
+            trials[number] = replace(trial, values=exact)
+        return replace(self.summary, trials=trials)
 
     def curve(self, trial: int) -> dict[int, float]:
         """Return a trial's values of the metric by step."""
@@ -177,8 +189,9 @@ def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: St
     Raises
     ------
     RunFailedError
-        If the study failed: with the error of its trials.
+        If the study failed: with the error of its trials. ``best`` and ``study`` are its own then too.
     """
+    _bind(namespace, TunedStudy(study, space))
     _check_failure(handle, study)
     unpacked = Unpacked()
     result = handle.result()
@@ -194,12 +207,16 @@ def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: St
     handle.forget()
     left_behind = {**(study.result.left_behind if study.result else {}), **unpacked.left_behind}
     tuned = TunedStudy(study, space, left_behind)
+    _bind(namespace, tuned)
+    return tuned
+
+
+def _bind(namespace: MutableMapping[str, Any], tuned: TunedStudy) -> None:
     namespace["study"] = tuned
-    if study.best is not None:
+    if tuned.summary.best is not None:
         namespace["best"] = tuned.best
     else:
         namespace.pop("best", None)  # of another study
-    return tuned
 
 
 def collect_ablation(handle: Holder, namespace: MutableMapping[str, Any], study: Study) -> AblationStudy:
@@ -221,5 +238,8 @@ def _check_failure(handle: Holder, study: Study) -> None:
     if study.state is not RunState.FAILED:
         return
     handle.forget()
-    shown = next((trial.error for trial in study.trials.values() if trial.error), "")
+    failed = [trial for trial in study.trials.values() if trial.error]
+    # the error that the reason tells, not that of another trial
+    told = [trial for trial in failed if trial.reason and study.reason.endswith(trial.reason)]
+    shown = next((trial.error for trial in told or failed), "")
     raise RunFailedError(study.run_id, f"study {study.name} failed: {study.reason}", shown)

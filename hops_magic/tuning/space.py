@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
+import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import OptionError, UsageError
-from hops_magic.tuning.dimensions import Dimension, Kind
+from hops_magic.tuning.dimensions import Dimension, Kind, bounds, finite, positive
 from hops_magic.tuning.search import Point
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ class Choice:
 
 def uniform(low: float, high: float) -> Distribution:
     """Any number from ``low`` to ``high``, all equally likely."""
-    _check_bounds("uniform", low, high)
+    low, high = bounds("uniform", low, high)
     return Distribution("uniform", (low, high), Dimension(kind=Kind.UNIFORM, low=low, high=high))
 
 
 def loguniform(low: float, high: float) -> Distribution:
     """A positive number from ``low`` to ``high``, in natural units; equal ratios are equally likely."""
-    _check_bounds("loguniform", low, high)
+    low, high = bounds("loguniform", low, high)
     if low <= 0:
         raise OptionError("loguniform", "must have bounds above 0", low, "e.g. loguniform(1e-5, 1e-1)")
     return Distribution("loguniform", (low, high), Dimension(kind=Kind.LOGUNIFORM, low=low, high=high))
@@ -68,14 +68,17 @@ def loguniform(low: float, high: float) -> Distribution:
 
 def quniform(low: float, high: float, q: float) -> Distribution:
     """A multiple of ``q`` from ``low`` to ``high``; a whole number if ``q`` is one."""
-    _check_bounds("quniform", low, high)
-    _check_positive("quniform", "q", q)
-    return Distribution("quniform", (low, high, q), Dimension(kind=Kind.QUNIFORM, low=low, high=high, q=q))
+    low, high = bounds("quniform", low, high)
+    q = positive("quniform", "q", q)
+    dimension = Dimension(kind=Kind.QUNIFORM, low=low, high=high, q=q)
+    if not dimension.count:
+        raise OptionError("quniform", f"must have a multiple of {q:g} between its bounds", f"{low} and {high}")
+    return Distribution("quniform", (low, high, q), dimension)
 
 
 def randint(low: int, high: int) -> Distribution:
     """A whole number from ``low`` up to, but not including, ``high``, as numpy's ``integers``."""
-    _check_bounds("randint", low, high)
+    low, high = bounds("randint", low, high)
     if not (float(low).is_integer() and float(high).is_integer()):
         raise OptionError("randint", "must have whole numbers as bounds", f"{low}, {high}", "quniform has steps of any size")
     return Distribution("randint", (low, high), Dimension(kind=Kind.INTEGER, low=int(low), high=int(high) - 1))
@@ -83,15 +86,13 @@ def randint(low: int, high: int) -> Distribution:
 
 def normal(mu: float, sigma: float) -> Distribution:
     """A number around ``mu`` with standard deviation ``sigma``."""
-    _check_finite("normal", mu)
-    _check_positive("normal", "sigma", sigma)
+    mu, sigma = finite("normal", mu), positive("normal", "sigma", sigma)
     return Distribution("normal", (mu, sigma), Dimension(kind=Kind.NORMAL, mu=mu, sigma=sigma))
 
 
 def lognormal(mu: float, sigma: float) -> Distribution:
     """A positive number whose natural logarithm has mean ``mu`` and standard deviation ``sigma``."""
-    _check_finite("lognormal", mu)
-    _check_positive("lognormal", "sigma", sigma)
+    mu, sigma = finite("lognormal", mu), positive("lognormal", "sigma", sigma)
     return Distribution("lognormal", (mu, sigma), Dimension(kind=Kind.LOGNORMAL, mu=mu, sigma=sigma))
 
 
@@ -110,30 +111,14 @@ DISTRIBUTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def _options(name: str, options: Sequence[Any]) -> tuple[Any, ...]:
+def _options(name: str, options: Any) -> tuple[Any, ...]:
+    if getattr(options, "ndim", 0) and hasattr(options, "tolist"):
+        options = options.tolist()  # an array of numpy's, or a column of pandas'
     if isinstance(options, str | bytes) or not isinstance(options, Sequence):
         raise OptionError(name, "must be given a list of options", options, f"e.g. {name}([16, 32, 64])")
     if not options:
         raise OptionError(name, "must have at least one option", options)
     return tuple(options)
-
-
-def _check_finite(name: str, *numbers: Any) -> None:
-    for number in numbers:
-        if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
-            raise OptionError(name, "must be given finite numbers", number)
-
-
-def _check_bounds(name: str, low: Any, high: Any) -> None:
-    _check_finite(name, low, high)
-    if low >= high:
-        raise OptionError(name, "must have a lower bound below its upper one", f"{low} and {high}")
-
-
-def _check_positive(name: str, what: str, number: Any) -> None:
-    _check_finite(name, number)
-    if number <= 0:
-        raise OptionError(name, f"must have {what} above 0", number)
 
 
 @dataclass(frozen=True)
@@ -164,6 +149,9 @@ class Space:
             for name in given:
                 if not isinstance(name, str) or not name.isidentifier():
                     raise OptionError("space", "must have names of variables as keys", name)
+                if keyword.iskeyword(name):
+                    remedy = f"rename it, or put it into a dictionary: {{'params': {{'{name}': ...}}}}"
+                    raise OptionError("space", "must not have words of Python's own as keys", name, remedy)
             space = cls(items=tuple(given.items()))
         elif _is_graph(given):
             space = cls(whole=given)

@@ -1,19 +1,21 @@
 """A study that is continued searches and stops as before where nothing else is said, and is told what has changed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hops_magic.cells.capture import CellOrigin
-from hops_magic.errors import UsageError
+from hops_magic.errors import RunFailedError, UsageError
 from hops_magic.runs import events as ev
-from hops_magic.runs.states import TrialState
+from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, advance_study_all, table_of
 from hops_magic.training import Surroundings
 from hops_magic.tuning.continuing import continued, study_of
 from hops_magic.tuning.options import TuneOptions
 from hops_magic.tuning.preparing import prepare_study
+from hops_magic.tuning.results import collect_study
 from hops_magic.tuning.space import Space, uniform
 
 SPACE = Space.of({"x": uniform(0.0, 1.0)})
@@ -75,3 +77,44 @@ def test_a_hyperparameter_may_be_called_like_a_column():
     ]
     (row,) = table_of(advance_study_all(Study(run_id="s", metric="loss", names=("step", "x")), story))
     assert (row["step"], row["hyperparameter step"], row["x"]) == (4, 0.1, 2.0)
+
+
+def test_comments_and_blank_lines_are_no_other_study():
+    first = prepared("y = x\nif y:\n    y = 2 * x\ny")
+    assert go_on(first, prepared("# the same\ny = x\n\nif y:  # always\n    y = 2*x\n\ny", resume="it")).before is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ("# a rate\n\ny = 2 * x\ny", "line 3 of the cell was 'y = x' and is 'y = 2 \\* x'"),
+        ("\ny = x\ny += 1\ny", "line 3 of the cell, 'y \\+= 1', is new"),
+        ("y = x", "line 2 of the cell, 'y', is gone"),
+    ],
+)
+def test_another_program_is_told_by_its_first_line_that_differs(now, message):
+    with pytest.raises(UsageError, match=message):
+        go_on(prepared("y = x\ny"), prepared(now, {"y": 1}, resume="it"))
+
+
+def test_a_failed_study_shows_the_error_that_its_reason_tells():
+    class Kept:
+        def forget(self):
+            pass
+
+    ends = [("KeyError: 'a'", "the first trial's lines"), ("ValueError: b", "the second trial's lines")]
+    events = [
+        ev.TrialEnded(trial=number, state=TrialState.FAILED, value=None, reason=reason, error=error)
+        for number, (reason, error) in enumerate(ends)
+    ]
+    study = replace(
+        advance_study_all(Study(run_id="r", name="s", metric="loss"), events),
+        state=RunState.FAILED,
+        reason="the first 3 trials failed with the same error: ValueError: b",
+    )
+    namespace = {"best": "of before"}
+    with pytest.raises(RunFailedError) as caught:
+        collect_study(Kept(), namespace, study, None)
+    assert "the second trial's lines" in str(caught.value)
+    assert "first trial's" not in str(caught.value)
+    assert "best" not in namespace

@@ -3,7 +3,7 @@
 import pytest
 
 from hops_magic.cells.capture import CellOrigin
-from hops_magic.errors import CaptureError, UsageError
+from hops_magic.errors import CaptureError, OptionError, UsageError
 from hops_magic.scripts import as_source
 from hops_magic.training import Surroundings
 from hops_magic.tuning.ablation import AblateOptions
@@ -88,3 +88,19 @@ def test_flags_that_change_nothing_are_refused():
         ablation("1.0 + use_bn", ("usebn",), {"use_bn": True})
     with pytest.raises(UsageError, match="sets the flag use_bn itself"):
         ablation("use_bn = True\n1.0 + use_bn", ("use_bn",), {})
+
+
+def test_a_key_of_one_option_of_a_whole_space_that_nothing_reads_is_warned_of():
+    from hyperopt import hp
+
+    whole = hp.choice("model", [{"kind": "nb"}, {"kind": "svm", "cost": hp.lognormal("cost", 0, 1)}])
+    (warning,) = prepare_study(
+        "len(kind)", {}, Space.of(whole), TuneOptions(minimize="loss", framework="none"), CELL
+    ).warnings
+    assert warning == "nothing in In[3] reads cost, which the space gives"
+
+
+def test_a_word_of_pythons_own_is_no_hyperparameter():
+    with pytest.raises(OptionError, match=r"must not have words of Python's own as keys, got lambda: rename it"):
+        Space.of({"lambda": uniform(0.0, 1.0)})
+    assert Space.of({"params": {"lambda": uniform(0.0, 1.0)}}).labels == ("params.lambda",)

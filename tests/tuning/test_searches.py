@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from hops_magic.errors import OptionError
+from hops_magic.errors import OptionError, UsageError
 from hops_magic.runs.states import TrialState
 from hops_magic.tuning.search import Outcome
 from hops_magic.tuning.searches import make_search
+from hops_magic.tuning.searches.checked import Checked
 from hops_magic.tuning.space import Space, choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
 
 SPACE = Space.of(
@@ -179,3 +180,83 @@ def test_a_grid_knows_a_value_by_what_the_cell_sees():
     space = Space.of({"n": randint(0, 3)})
     search = make_search("grid", space, seed=0, start_with=[{"n": 2.0}])
     assert [search.ask(number) for number in range(4)] == [{"n": 2.0}, {"n": 0}, {"n": 1}, None]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "values"),
+    [((1.5, 3.5, 1), {2, 3}), ((1, 10, 4), {4, 8}), ((0.05, 0.5, 0.1), {0.1, 0.2, 3 * 0.1, 0.4, 0.5})],
+)
+@pytest.mark.parametrize("name", ["auto", "tpe", "random", "anneal"])
+def test_steps_stay_multiples_inside_their_bounds(name, bounds, values):
+    space = Space.of({"x": quniform(*bounds), "y": uniform(0.0, 1.0)})
+    for sign in (1, -1):  # drawn to either bound
+        seen = study(make_search(name, space, seed=1), space, lambda v, sign=sign: sign * v["x"], 30)
+        assert {space.values(point)["x"] for point in seen} <= values
+
+
+@pytest.mark.parametrize(
+    ("proposed", "message"),
+    [
+        ({"x": 7.0, "i": 3}, "x must be a number from 0 to 5, got 7.0"),
+        ({"x": 1.0}, "i is missing"),
+        ({"x": 1.0, "i": 3, "lr": 1}, "the space has no lr"),
+        ({"x": 1.0, "i": 3.5}, "i must be a whole number from 0 to 9, got 3.5"),
+        ({"x": math.nan, "i": 3}, "x must be a number from 0 to 5, got nan"),
+        (None, "ask must return a dictionary"),
+        ([1.0, 3], "ask must return a dictionary"),
+    ],
+)
+def test_points_of_ones_own_search_are_held_to_the_space(proposed, message):
+    class Fixed:
+        def ask(self, number):
+            return proposed
+
+        def tell(self, number, point, outcome):
+            pass
+
+    space = Space.of({"x": uniform(0.0, 5.0), "i": randint(0, 10)})
+    with pytest.raises(UsageError, match=f"the search proposed .* for trial 0: .*{message}"):
+        Checked(Fixed(), space).ask(0)
+
+
+def test_a_search_of_ones_own_may_use_numpy_and_know_more_than_is_chosen():
+    class Fixed:
+        def ask(self, number):
+            return {"x": np.float32(0.5), "kind": np.int64(0), "kind[1].y": 0.25} if number < 2 else None
+
+    space = Space.of({"x": uniform(0.0, 5.0), "kind": choice(["plain", {"y": uniform(0.0, 1.0)}])})
+    search = Checked(Fixed(), space)
+    point = search.ask(0)
+    assert (point, type(point["x"]), type(point["kind"])) == ({"x": 0.5, "kind": 0}, float, int)
+    assert search.ask(2) is None
+
+
+def _loss_where(works):
+    return lambda v: (v["x"] - 0.6) ** 2 + (v["y"] - 0.5) ** 2 if works(v) else None
+
+
+@pytest.mark.parametrize(
+    "works",
+    [
+        lambda v: v["x"] + v["y"] <= 1,  # the best lies just below a border
+        lambda v: v["kind"] in ("a", "b"),
+        lambda v: 0.3 <= v["x"] <= 0.7,
+    ],
+    ids=["border", "category", "band"],
+)
+def test_no_search_comes_back_to_where_trials_fail(works):
+    space = Space.of({"x": uniform(0.0, 1.0), "y": uniform(0.0, 1.0), "kind": choice(["a", "b", "c", "d"])})
+    loss = _loss_where(works)
+
+    def failures(name, seed):
+        search, failed = make_search(name, space, seed=seed), []
+        for number in range(80):
+            point = search.ask(number)
+            value = loss(space.values(point))
+            failed.append(value is None)
+            state = TrialState.FAILED if value is None else TrialState.DONE
+            search.tell(number, point, Outcome(state=state, loss=value, step=1))
+        return sum(failed[40:])
+
+    mean = {name: np.mean([failures(name, seed) for seed in range(5)]) for name in ("random", "auto", "tpe", "anneal")}
+    assert max(mean["auto"], mean["tpe"], mean["anneal"]) < mean["random"], mean

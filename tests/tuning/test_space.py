@@ -204,8 +204,9 @@ def test_known_values_choose_the_option_whose_ranges_hold_them():
 
 def test_known_values_between_multiples_are_refused_with_the_nearest():
     space = Space.of({"units": quniform(10, 46, 10), "rate": quniform(0, 1, 0.1)})
-    assert space.point({"units": 46, "rate": 0.3}) == {"units": 46, "rate": 0.3}  # bounds that are drawn count
-    assert space.values({"units": 46, "rate": 0.3})["units"] == 46
+    assert space.point({"units": 40, "rate": 0.3}) == {"units": 40, "rate": 0.3}
+    with pytest.raises(UsageError, match="units must be a multiple of 10, got 46: the nearest is 40"):
+        space.point({"units": 46, "rate": 0.3})  # a bound is a value only where it is a multiple
     with pytest.raises(UsageError, match="units must be a multiple of 10, got 17: the nearest is 20"):
         space.point({"units": 17, "rate": 0.3})
     with pytest.raises(UsageError, match=r"rate must be a multiple of 0\.1, got 0\.33: the nearest is 0\.3"):
@@ -231,3 +232,50 @@ def test_equal_labels_are_refused():
 
     with pytest.raises(UsageError, match="two hyperparameters of the space are called x"):
         Space.of({"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)})
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(-40, 40), st.integers(1, 60), st.integers(1, 12), st.sampled_from([1.0, 0.1, 0.25]), st.integers(0, 99))
+def test_steps_are_multiples_inside_their_bounds_with_every_search(low, width, step, unit, seed):
+    low, high, q = low * unit / 2, (low + width) * unit / 2, step * unit
+    right = [k for k in range(-100, 101) if low - 1e-9 <= k * q <= high + 1e-9]
+    if not right:
+        with pytest.raises(OptionError, match="quniform must have a multiple of"):
+            quniform(low, high, q)
+        return
+    space = Space.of({"x": quniform(low, high, q), "y": uniform(0, 1)})
+    random = np.random.default_rng(seed)
+    for point in [*(space.sample(random) for _ in range(5)), space.point({"x": right[0] * q, "y": 0.5})]:
+        value = space.values(point)["x"]
+        assert low <= value <= high
+        assert min(abs(value - k * q) for k in right) < 1e-9
+    whole = Space.of({"x": quniform(low, high, q)})
+    assert [whole.values(p)["x"] for p in whole.grid(999)] == pytest.approx([k * q for k in right])
+
+
+def test_hyperopts_steps_stay_inside_their_bounds_too():
+    from hyperopt import hp
+
+    space = Space.of({"x": hp.quniform("x", 1.5, 3.5, 1), "w": hp.qloguniform("w", np.log(1.5), np.log(7.5), 2)})
+    values = [space.values(space.sample(np.random.default_rng(seed))) for seed in range(40)]
+    assert {v["x"] for v in values} == {2, 3}
+    assert {v["w"] for v in values} == {2, 4, 6}
+    with pytest.raises(UsageError, match=r"hp.quniform of x has no multiple of 2 from 0.5 to 1.5"):
+        Space.of({"x": hp.quniform("x", 0.5, 1.5, 2)})
+
+
+def test_numbers_and_arrays_of_numpy_are_bounds_and_choices():
+    space = Space.of(
+        {
+            "lr": loguniform(np.float32(0.5), np.float64(2)),
+            "n": randint(np.int64(1), np.int64(4)),
+            "q": quniform(np.int32(0), np.array(10), np.int8(5)),
+            "units": choice(np.array([32, 64])),
+            "m": normal(np.float32(0), np.float32(1)),
+        }
+    )
+    plainly = {"lr": loguniform(0.5, 2.0), "n": randint(1, 4), "q": quniform(0, 10, 5), "units": choice([32, 64])}
+    assert space.describe() == Space.of({**plainly, "m": normal(0.0, 1.0)}).describe()
+    assert type(space.values(space.sample(np.random.default_rng(0)))["units"]) is int
+    with pytest.raises(OptionError, match=r"must be given finite numbers, got .*True"):
+        uniform(np.bool_(True), 3)

@@ -88,7 +88,7 @@ def test_an_object_of_ones_own_searches_and_stops(tune):
     study = tune(EPOCHS, PARABOLA, {"epochs": 20, "pause": 0.01}, trials=9, search=Count(), stop=Never(), parallel=2)
     assert sorted(t.values["x"] for t in study.summary.trials.values()) == [0.0, 0.1, 0.2, 0.3]
     assert study.summary.trials[2].reason == "I have seen enough"
-    assert study.summary.reason == "every point of the space has been tried"
+    assert study.summary.reason == "the search has no more points"
 
 
 def test_a_search_or_a_rule_that_fails_is_named(tune):
@@ -144,11 +144,42 @@ def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
         tune("str(x)", PARABOLA, trials=20, parallel=1)
 
 
+def test_a_silent_trial_does_not_end_a_study(tune):
+    space = {"x": grid([0.9, 0.8, 0.7, 0.1])}
+    study = tune("x if x < 0.5 else None", space, trials=4, search="grid", parallel=1, fail_fast=0)
+    assert list(study.trials["state"]) == ["failed", "failed", "failed", "done"]
+    assert "loss was never reported" in study.why(0)
+    assert study.best == {"x": 0.1}
+
+
+def test_a_metric_that_no_trial_said_fails_the_study_after_the_last(tune):
+    with pytest.raises(RunFailedError, match="failed: loss was never reported; the cell said no metric at all"):
+        tune("None if x < 2 else x", PARABOLA, trials=4, parallel=2, fail_fast=0)
+
+
 def test_a_study_without_a_value_leaves_no_best_of_another(tune):
     namespace = {"best": {"x": 1.0}}
     study = tune("raise ValueError(x)", PARABOLA, namespace, trials=1)
     assert study.summary.best is None
     assert "best" not in namespace
+
+
+def test_a_study_that_failed_leaves_neither_best_nor_study_of_another(tune):
+    namespace = {"best": {"x": 1.0}, "study": "of before"}
+    with pytest.raises(RunFailedError, match="the first 2 trials failed with the same error"):
+        tune("raise ValueError(x)", PARABOLA, namespace, trials=9, parallel=1, fail_fast=2)
+    assert "best" not in namespace
+    assert namespace["study"].state is RunState.FAILED
+    assert set(namespace["study"].trials["state"]) == {"failed"}
+
+
+def test_an_array_of_one_number_is_a_number(tune):
+    source = (
+        "import numpy as np\nimport hops_magic as hops\nhops.report(step=1, acc=np.array([x]))\n{'loss': np.array([[x]])}"
+    )
+    study = tune(source, {"x": grid([0.25, 0.5])}, trials=2, search="grid")
+    assert study.trials["loss"].tolist() == [0.25, 0.5]
+    assert study.summary.trials[0].latest == {"acc": 0.25}
 
 
 def test_a_metric_that_is_no_number_fails_its_trial(tune):
@@ -255,6 +286,13 @@ def test_objects_and_lists_are_values_too(tune):
     study = tune("float(f([1]) if f is len else f(-2)) + len(layers)", space, trials=4, parallel=1)
     assert study.best["layers"] in ([32, 16], [8])
     assert study.best["f"] in (abs, len, "abs", "len")
+
+
+def test_the_table_has_lists_and_tuples_as_the_trials_had_them(tune):
+    space = {"a": grid([[64, 32]]), "b": grid([(1, 2)]), "k": np.float64(0.5)}
+    study = tune("float(isinstance(a, list) and isinstance(b, tuple)) * k", space, trials=1, search="grid")
+    assert study.trials.loc[0, ["loss", "a", "b", "k"]].tolist() == [0.5, [64, 32], (1, 2), 0.5]
+    assert study.summary.trials[0].values == {"a": [64, 32], "b": [1, 2], "k": 0.5}
 
 
 def test_more_than_the_cluster_has_is_refused_before_anything_starts(begin, session):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hops_magic.runs.states import TrialState
+from hops_magic.tuning.dimensions import plain_number
 from hops_magic.tuning.graphs import graph_of
 from hops_magic.tuning.search import Outcome, Point
 from hops_magic.tuning.space import Space
@@ -58,7 +59,10 @@ class HyperoptEngine:
         needed = STARTUP if self._algorithm == "tpe" else 1
         suggest = self._suggest if counted >= needed and self._show() else self._random
         (document,) = suggest([number], self._domain, self._trials, seed)
-        return {label: _plain(values[0]) for label, values in document["misc"]["vals"].items() if len(values)}
+        drawn = {label: plain_number(values[0]) for label, values in document["misc"]["vals"].items() if len(values)}
+        # hyperopt rounds to multiples that may lie outside the bounds
+        dimensions = self._dimensions
+        return {label: dimensions[label].nearest(raw) if dimensions[label].q else raw for label, raw in drawn.items()}
 
     def begin(self, number: int, point: Mapping[str, Any]) -> None:
         """Take note of a running trial."""
@@ -118,7 +122,3 @@ def _rank(outcome: Outcome) -> _Rank:
     if outcome.state is TrialState.STOPPED:
         return (1, -float(outcome.step), outcome.loss)
     return (0, 0.0, outcome.loss)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value

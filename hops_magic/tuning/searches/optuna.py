@@ -124,9 +124,9 @@ class OptunaEngine:
 
     def _state_of(self, outcome: Outcome) -> Any:
         states = self._optuna.trial.TrialState
-        if _loss(outcome) is None:
-            return states.FAIL
-        return states.PRUNED if outcome.state is TrialState.STOPPED else states.COMPLETE
+        # its samplers ignore FAIL and would come back to where trials fail: pruned without a value is worse than all
+        is_complete = outcome.state is not TrialState.STOPPED and _loss(outcome) is not None
+        return states.COMPLETE if is_complete else states.PRUNED
 
     def _sampler(self, seed: int) -> Any:
         with warnings.catch_warnings():
@@ -156,7 +156,8 @@ def _distribution(dimension: Dimension) -> Any:
     if dimension.kind is Kind.INTEGER:
         return IntDistribution(int(dimension.low), int(dimension.high))
     if dimension.kind is Kind.QUNIFORM:
-        return IntDistribution(round(dimension.low / dimension.q), round(dimension.high / dimension.q))
+        first, last = dimension.multiples
+        return IntDistribution(int(first), int(last))
     if dimension.kind.is_normal:
         return FloatDistribution(1e-4, 1 - 1e-4)  # the quantile
     return FloatDistribution(dimension.low, dimension.high, log=dimension.kind.is_log)
@@ -164,22 +165,20 @@ def _distribution(dimension: Dimension) -> Any:
 
 def _decoded(dimension: Dimension, value: Any) -> Any:
     if dimension.kind is Kind.QUNIFORM:
-        return value * dimension.q
+        return dimension.nearest(value * dimension.q)
     if dimension.kind.is_normal:
         from scipy.special import ndtri
 
         value = dimension.mu + dimension.sigma * float(ndtri(value))
         value = math.exp(value) if dimension.kind.is_log else value
-    if dimension.q:
-        return round(value / dimension.q) * dimension.q
-    return value
+    return dimension.nearest(value) if dimension.q else value
 
 
 def _encoded(dimension: Dimension, raw: Any) -> Any:
     if dimension.kind in (Kind.CATEGORICAL, Kind.INTEGER):
         return int(raw)
     if dimension.kind is Kind.QUNIFORM:
-        return round(raw / dimension.q)
+        return round(dimension.nearest(raw) / dimension.q)
     if dimension.kind.is_normal:
         from scipy.special import ndtr
 
