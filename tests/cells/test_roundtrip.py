@@ -218,3 +218,16 @@ new = Color.RED, Point(2), Child()""")
     assert type(notebook["new"][1]) is notebook["Point"]
     assert type(notebook["new"][2]) is notebook["Child"]
     assert ran.unpacked.names == ("facts", "new")
+
+
+def test_time_binds_and_shows_what_its_statements_do(notebook):
+    ran = notebook.rank("before = 1\n%time h = sum(range(10))\nseen = %time h + 1\n%time a = h; a - 3")
+    assert (notebook["before"], notebook["h"], notebook["seen"], notebook["a"]) == (1, 45, 46, 45)
+    assert ran.value == 42
+    assert ran.output.count("Wall time") == 3
+
+
+def test_timeit_does_as_many_loops_as_it_is_told(notebook):
+    ran = notebook.rank("calls = []\n%timeit -n 3 -r 2 calls.append(1)")
+    assert len(notebook["calls"]) == 6
+    assert "best of 2 runs, 3 loops each" in ran.output
