@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
-from hops_magic.errors import OptionError, RunFailedError, RunStoppedError, UnsupportedError
+from hops_magic.errors import HopsError, OptionError, RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, settings_of_notebook, update
 from hops_magic.interrupts import is_shutting_down
 from hops_magic.runs.inputs import FeatureInput
@@ -262,6 +263,8 @@ def _spares_the_run() -> bool:
 def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Trained:
     """Bring a final run's values into a namespace, and release the run on the cluster.
 
+    What the cell had bound before it failed is brought too, as a plain cell leaves it.
+
     Raises
     ------
     RunFailedError
@@ -269,20 +272,21 @@ def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Tr
     RunStoppedError
         If the run was stopped before its code came to an end.
     """
-    if run.state is RunState.FAILED:
-        handle.forget()
-        raise failure(run)
-    result = handle.result()
-    if run.state is RunState.STOPPED and result is None:
-        handle.forget()
-        raise RunStoppedError(run.run_id, stopped_sentence(run))
-    unpacked = Unpacked()
-    if result is not None:
-        with tempfile.TemporaryDirectory(prefix="hops-") as folder:
-            path = handle.fetch(result, Path(folder))
-            unpacked = unpack(path, namespace, updates=(update,))
-            path.unlink(missing_ok=True)
+    ended = _error_of(run)
+    try:
+        result = handle.result()
+        unpacked = Unpacked() if result is None else _brought(handle, result, namespace)
+    except HopsError as problem:
+        if ended is None:
+            raise
+        # nothing may take the place of why the run failed
+        warnings.warn(f"what the cell had bound before it ended does not come back: {problem}", stacklevel=2)
+        result, unpacked = None, Unpacked()
+    if ended is None and run.state is RunState.STOPPED and result is None:
+        ended = RunStoppedError(run.run_id, stopped_sentence(run))
     handle.forget()
+    if ended is not None:
+        raise ended
     left_behind = {**(run.result.left_behind if run.result else {}), **unpacked.left_behind}
     return Trained(
         run=run,
@@ -292,6 +296,23 @@ def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Tr
         display=unpacked.display,
         left_behind=left_behind,
     )
+
+
+def _brought(handle: Holder, result: Result, namespace: MutableMapping[str, Any]) -> Unpacked:
+    with tempfile.TemporaryDirectory(prefix="hops-") as folder:
+        path = handle.fetch(result, Path(folder))
+        unpacked = unpack(path, namespace, updates=(update,))
+        path.unlink(missing_ok=True)
+    return unpacked
+
+
+def _error_of(run: Run) -> RunFailedError | RunStoppedError | None:
+    """Make the error of a run whose code did not come to its end, as far as the run's own summary tells."""
+    if run.state is RunState.FAILED:
+        return failure(run)
+    if run.state is RunState.STOPPED and any(error.rank == 0 for error in run.errors):
+        return RunStoppedError(run.run_id, stopped_sentence(run))
+    return None
 
 
 def failure(run: Run) -> RunFailedError:

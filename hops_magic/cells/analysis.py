@@ -16,6 +16,7 @@ from hops_magic.errors import UsageError
 
 _LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
+_DELETES = frozenset({"DELETE_NAME", "DELETE_GLOBAL"})
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 _GIVEN = frozenset({SHELL_NAME, "__annotations__"})
 _SILENT = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER})
@@ -33,7 +34,8 @@ class CellAnalysis:
     source : str
         The cell as Python, IPython syntax transformed; line ``first_line`` of the notebook's cell is its line 1.
     reads : frozenset of str
-        Names that are read on some way through the cell before it binds them, in functions too; builtins are among them.
+        Names that are read or deleted on some way through the cell before it binds them, in functions too; builtins are
+        among them.
     must_read : frozenset of str
         Those of ``reads`` that must come from outside: the cell binds them nowhere, or only after it has read them.
     may_read : frozenset of str
@@ -42,6 +44,8 @@ class CellAnalysis:
         Names that the cell binds at its top level, in order.
     imports : frozenset of str
         Modules that it imports, by full name.
+    has_star_import : bool
+        Whether it may bind further names, by ``from module import *``.
     has_value : bool
         Whether its last statement is an expression to be shown.
     """
@@ -52,6 +56,7 @@ class CellAnalysis:
     may_read: frozenset[str]
     binds: tuple[str, ...]
     imports: frozenset[str]
+    has_star_import: bool
     has_value: bool
 
 
@@ -73,11 +78,12 @@ def analyse(source: str, *, first_line: int = 1) -> CellAnalysis:
     last_is_expression = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
     return CellAnalysis(
         source=python,
-        reads=frozenset(flow.free - _GIVEN),
+        reads=frozenset((flow.free | flow.deleted) - _GIVEN),
         must_read=frozenset((flow.free - set(binds) | flow.read_first) - _GIVEN),
         may_read=frozenset(names_in_shell_commands(tree)),
         binds=binds,
         imports=frozenset(imported_modules(tree)),
+        has_star_import=any(isinstance(node, ast.alias) and node.name == "*" for node in ast.walk(tree)),
         has_value=last_is_expression and not _is_silenced(python),
     )
 
@@ -139,13 +145,20 @@ def _own_reads(code: CodeType) -> set[str]:
             stored.add(step.argval)
         elif step.opname in _LOADS and step.argval not in stored:
             found.add(step.argval)
-    return found
+    return found | (_deleted_globals(code) - _stored_globals(code))
 
 
 def global_stores(code: CodeType) -> set[str]:
     """Names that a function's code, and the code nested in it, binds in its globals."""
-    found = {str(step.argval) for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
-    return found.union(*map(global_stores, _nested(code)))
+    return _stored_globals(code).union(*map(global_stores, _nested(code)))
+
+
+def _stored_globals(code: CodeType) -> set[str]:
+    return {str(step.argval) for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
+
+
+def _deleted_globals(code: CodeType) -> set[str]:
+    return {str(step.argval) for step in dis.get_instructions(code) if step.opname == "DELETE_GLOBAL"}
 
 
 def code_imports(code: CodeType) -> set[str]:
@@ -170,6 +183,7 @@ class _Flow:
     def __init__(self) -> None:
         self.free: set[str] = set()
         self.read_first: set[str] = set()
+        self.deleted: set[str] = set()
         self.stored: list[str] = []
         self._depth = 0
 
@@ -258,7 +272,9 @@ class _Flow:
             elif step.opname in _STORES:
                 bound.add(step.argval)
                 self.stored.append(step.argval)
-            elif step.opname == "DELETE_NAME":
+            elif step.opname in _DELETES:
+                if step.argval not in bound:
+                    self.deleted.add(step.argval)
                 bound.discard(step.argval)
         # a function's body runs later: what is bound by then, its own name too, it will find
         self.free |= later - bound

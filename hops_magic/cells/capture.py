@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import difflib
 import linecache
-import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,7 +157,7 @@ class _Taking:
         if name in self.values or name in self._provided or name in self.left_out:
             return
         if name not in self.namespace or (name in _BUILTINS and _is_of_ipython(self.namespace[name])):
-            if is_needed and name not in _BUILTINS and not self._is_bound_by_function(name):
+            if is_needed and name not in _BUILTINS and not self._may_be_bound_by_code(name):
                 self._refusals.append(_undefined(name, {*self.namespace, *self._provided}, reader, self._history))
             return
         value = self.namespace[name]
@@ -173,8 +172,8 @@ class _Taking:
             return
         self.values[name] = value
 
-    def _is_bound_by_function(self, name: str) -> bool:
-        return any(name in pickled.writes for pickled in self.pickles.values())
+    def _may_be_bound_by_code(self, name: str) -> bool:
+        return self._analysis.has_star_import or any(name in pickled.writes for pickled in self.pickles.values())
 
     def _refusal(self, name: str, value: Any, error: Exception) -> str:
         culprit = find_culprit(name, value, lambda part: failure_of(part, self.namespace, self.reducers), self.namespace)
@@ -203,7 +202,7 @@ def _undefined(name: str, names: Iterable[str], reader: str, history: Mapping[in
 
 def _check_out(out: tuple[str, ...] | None, analysis: CellAnalysis, namespace: Mapping[str, Any]) -> None:
     # a star import or exec may bind any name
-    if analysis.reads & {"exec", "globals"} or re.search(r"\bimport\s+\*", analysis.source):
+    if analysis.has_star_import or analysis.reads & {"exec", "globals"}:
         return
     for name in out or ():
         if name not in analysis.binds and name not in namespace:

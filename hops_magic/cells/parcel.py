@@ -64,13 +64,17 @@ class PackedBundle:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What a parcel holds. ``display`` is a last value which cannot travel, as the rank shows it."""
+    """What a parcel holds. ``display`` is a last value which cannot travel, as the rank shows it.
+
+    ``deleted`` are names of the notebook that the cell deleted.
+    """
 
     bundles: tuple[PackedBundle, ...] = ()
     display: Mapping[str, Any] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()
 
 
-def write_parcel(path: Path, bundles: Sequence[Parts], display: Mapping[str, Any]) -> int:
+def write_parcel(path: Path, bundles: Sequence[Parts], display: Mapping[str, Any], deleted: Sequence[str] = ()) -> int:
     """Write a parcel, whole or not at all; return its size in bytes.
 
     Raises
@@ -93,7 +97,7 @@ def write_parcel(path: Path, bundles: Sequence[Parts], display: Mapping[str, Any
                 )
                 for parts in bundles
             )
-            place = _write(file, pickle.dumps(Index(bundles=packed, display=dict(display))))
+            place = _write(file, pickle.dumps(Index(bundles=packed, display=dict(display), deleted=tuple(deleted))))
             file.write(_TAIL.pack(*place))
             size = file.tell()
             file.flush()

@@ -131,6 +131,7 @@ def execute(
     open_buffer: Callable[[str], memoryview],
     extra: Mapping[str, Any],
     before: Callable[[Taken], None] | None = None,
+    after_error: Callable[[BaseException, Outcome], None] | None = None,
 ) -> Outcome:
     """Run a program in a fresh ``__main__``; the process is the program's own from then on.
 
@@ -142,6 +143,8 @@ def execute(
         Further names that the cell sees.
     before
         Called with what was taken along, before the cell runs.
+    after_error
+        Called with what the cell raised and what it had left by then, before the error goes on.
     """
     main = types.ModuleType("__main__")
     namespace = main.__dict__
@@ -156,7 +159,12 @@ def execute(
     if before is not None:
         before(taken)
     initial = dict(namespace)
-    value = _run(program, namespace)
+    try:
+        value = _run(program, namespace)
+    except BaseException as error:
+        if after_error is not None:
+            after_error(error, Outcome(namespace=namespace, taken=taken, initial=initial))
+        raise
     return Outcome(namespace=namespace, taken=taken, initial=initial, value=value, has_value=value is not None)
 
 

@@ -73,7 +73,8 @@ def pack(
     helpers = _helpers(pickles, outcome, reducers)
     values = {name: values[name] if name in values else outcome.taken.names[name] for name in pickles}
     groups = bundled(values, pickles)
-    size = write_parcel(path, [_parts(group, helpers, pickles, outcome, reducers) for group in groups], display)
+    parts = [_parts(group, helpers, pickles, outcome, reducers) for group in groups]
+    size = write_parcel(path, parts, display, () if program.out is not None else _deleted(outcome))
     return Packed(names=returned, size_bytes=size, left_behind=left_behind)
 
 
@@ -124,7 +125,8 @@ def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[
     else:
         names = [name for name, value in namespace.items() if _is_bound_by_cell(name, value, outcome)]
         # data that was prepared in place is seldom wanted back, and may be many times what the results are
-        large = [name for name in changes.in_place if name not in names and hasattr(namespace[name], "__array__")]
+        edited = changes.in_place - {*names, *_deleted(outcome)}
+        large = [name for name in sorted(edited) if hasattr(namespace[name], "__array__")]
         left_behind = {name: f"its data was changed in place; bring it back with --out {name}" for name in large}
         names += [name for name in changes.names if name not in names and name not in large]
     return {name: namespace[name] for name in names if name in namespace}, left_behind
@@ -134,6 +136,10 @@ def _is_bound_by_cell(name: str, value: Any, outcome: Outcome) -> bool:
     if name.startswith("__") and name.endswith("__"):
         return False
     return name not in outcome.initial or outcome.initial[name] is not value
+
+
+def _deleted(outcome: Outcome) -> tuple[str, ...]:
+    return tuple(name for name in outcome.taken.names if name not in outcome.namespace)
 
 
 def _is_as_taken(name: str, outcome: Outcome) -> bool:
@@ -168,7 +174,9 @@ def _shown(value: Any) -> dict[str, Any]:
 
 
 def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates: Iterable[Update] = ()) -> Unpacked:
-    """Put a parcel's values into the notebook's namespace; nothing is assigned before all is decoded.
+    """Put a parcel's values into the notebook's namespace, and delete there what the cell deleted.
+
+    Nothing is assigned before all is decoded.
 
     An object of the notebook that the cell changed stays the same object, where its kind allows that. Large arrays are
     mapped from the file, which may be deleted afterwards.
@@ -197,6 +205,8 @@ def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates
     redirect(list(pairs.values()))
     value = values.pop(_VALUE, None)
     namespace.update(values)
+    for name in arriving.parcel.index.deleted:
+        namespace.pop(name, None)
     for name, helper in {**arriving.helpers, **arriving.companions}.items():
         namespace.setdefault(name, helper)
     return Unpacked(

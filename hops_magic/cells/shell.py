@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import timeit
 from collections.abc import Callable
 from typing import Any
 
-from hops_magic.cells.syntax import timed_code
+from hops_magic.cells.syntax import timed_code, timing_options
 
 _REPEATS = 7
 
@@ -53,23 +54,24 @@ class RankShell:
         return magics[name](line) if name in magics else None
 
     def _time(self, line: str) -> Any:
-        code = timed_code(line)
+        tree = ast.parse(timed_code("time", line), "<%time>")
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        statements = compile(tree, "<%time>", "exec", dont_inherit=True)
+        shown = compile(ast.Expression(last.value), "<%time>", "eval", dont_inherit=True) if last else None
         began, began_cpu = time.perf_counter(), time.process_time()
-        try:
-            value, statement = None, compile(code, "<%time>", "eval")
-        except SyntaxError:
-            exec(compile(code, "<%time>", "exec"), self.user_ns)  # noqa: S102 (the user's code)
-        else:
-            value = eval(statement, self.user_ns)  # noqa: S307 (the user's code)
+        exec(statements, self.user_ns)  # noqa: S102 (the user's code)
+        value = eval(shown, self.user_ns) if shown else None  # noqa: S307 (the user's code)
         wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
         sys.stdout.write(f"CPU times: {cpu:.3g} s\nWall time: {wall:.3g} s\n")
         return value
 
     def _timeit(self, line: str) -> None:
-        timer = timeit.Timer(timed_code(line), globals=self.user_ns)
-        number, _ = timer.autorange()
-        best = min(timer.repeat(_REPEATS, number)) / number
-        sys.stdout.write(f"{best:.3g} s per loop (best of {_REPEATS} runs, {number} loops each)\n")
+        timer = timeit.Timer(timed_code("timeit", line), globals=self.user_ns)
+        asked = timing_options(line)
+        number = asked.get("n") or timer.autorange()[0]
+        repeats = asked.get("r") or _REPEATS
+        best = min(timer.repeat(repeats, number)) / number
+        sys.stdout.write(f"{best:.3g} s per loop (best of {repeats} runs, {number} loops each)\n")
 
     def _expanded(self, command: str) -> str:
         from IPython.utils.text import DollarFormatter

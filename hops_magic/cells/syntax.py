@@ -14,6 +14,9 @@ SHELL_NAME = "get_ipython"
 
 _TIMED = frozenset({"time", "timeit"})
 _SHOWN_AS = {"pinfo": "?", "pinfo2": "??", "psearch": "?"}
+_TIMING_OPTIONS = re.compile(r"^(\s*-[nr]\s*\d+(?=\s))*\s*")
+_TIMING_OPTION = re.compile(r"-([nr])\s*(\d+)")
+_OPTION = re.compile(r"--?[a-zA-Z]")
 _SIGNS = re.compile(r"(^|[=;:])\s*[!%]|\?", re.MULTILINE)
 _SHELL_NAMES = re.compile(r"(?<!\$)\$(\w+)|\{(\w+)")
 
@@ -70,7 +73,7 @@ def code_inside(tree: ast.AST) -> Iterator[str]:
     """Yield the code that magics of a cell run: ``%time x = f()``."""
     for _, method, arguments in shell_calls(tree):
         if method == "run_line_magic" and arguments[0] in _TIMED:
-            yield timed_code(arguments[1])
+            yield timed_code(arguments[0], arguments[1])
 
 
 def names_in_shell_commands(tree: ast.AST) -> set[str]:
@@ -79,9 +82,15 @@ def names_in_shell_commands(tree: ast.AST) -> set[str]:
     return {name for command in commands for pair in _SHELL_NAMES.findall(command) for name in pair if name}
 
 
-def timed_code(line: str) -> str:
-    """``-n 3 -r 2 f(x)`` -> ``f(x)``."""
-    return re.sub(r"^(\s*-[a-zA-Z]\s*\d*)*\s*", "", line)
+def timed_code(magic: str, line: str) -> str:
+    """``timeit``, ``-n 3 -r 2 f(x)`` -> ``f(x)``; ``%time`` has no options: ``-x`` is code."""
+    return (_TIMING_OPTIONS.sub("", line, count=1) if magic == "timeit" else line).strip()
+
+
+def timing_options(line: str) -> dict[str, int]:
+    """``-n 3 -r 2 f(x)`` -> ``{"n": 3, "r": 2}``."""
+    found = _TIMING_OPTIONS.match(line)
+    return {name: int(number) for name, number in _TIMING_OPTION.findall(found.group() if found else "")}
 
 
 def _refuse_foreign_magics(source: str, first_line: int) -> None:
@@ -90,9 +99,11 @@ def _refuse_foreign_magics(source: str, first_line: int) -> None:
     except SyntaxError:
         return  # reported with its place when the cell is analysed
     for node, method, arguments in shell_calls(tree):
+        line = node.lineno + first_line - 1
+        if arguments[:1] == ["timeit"] and _OPTION.match(timed_code(*arguments)):
+            raise UsageError(f"line {line}: %timeit takes only the options -n and -r on a rank: leave the others out")
         if method in SHELL_CALLS or (method == "run_line_magic" and arguments and arguments[0] in RUNNABLE_MAGICS):
             continue
         magic = arguments[0] if arguments else method
         shown = _SHOWN_AS.get(magic, f"%{magic}")
-        line = node.lineno + first_line - 1
         raise UsageError(f"line {line}: {shown} works on the notebook, not on a rank: put it into a cell of its own")

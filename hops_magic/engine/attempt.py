@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from hops_magic.runs.events import Event
 from hops_magic.runs.states import RunState
 
 ERROR_GRACE_S = 1.0
+HAND_BACK_S = 60.0
+"""How long rank 0 may take, after an error of its own, to hand back what its cell had bound."""
 STOP_GRACE_S = 4.0
 END_WITHIN_S = 2.0
 """How long a rank host may take to heed: a worker that is frozen or cut off must not keep a run from its end."""
@@ -223,7 +226,7 @@ class Attempt:
                 return self._timed_out()
             await self._wait(left)
         if self._errors:
-            return await self._judge_errors(stop)
+            return await self._judge_errors(stop, deadline)
         if self._lost:
             if stop.is_set():
                 return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason)
@@ -233,12 +236,16 @@ class Attempt:
     def _timed_out(self) -> AttemptEnd:
         return AttemptEnd(Verdict.FAILED, f"ended by --timeout {self.supervisor.job.options.timeout:g}")
 
-    async def _judge_errors(self, stop: asyncio.Event) -> AttemptEnd:
+    async def _judge_errors(self, stop: asyncio.Event, deadline: float | None) -> AttemptEnd:
         # the other ranks are about to say the same error, or that they lost a peer: hear them out for a moment
         until = time.monotonic() + ERROR_GRACE_S
         while self._alive and time.monotonic() < until:
             await self._wait(until - time.monotonic())
         causes = [error for error in self._errors if not error.is_peer_loss]
+        until = min(until + HAND_BACK_S, deadline or math.inf)
+        hands_back = self.supervisor.job.trial is None and any(error.rank == 0 for error in causes)
+        while hands_back and 0 in self._alive and time.monotonic() < until:
+            await self._wait(until - time.monotonic())
         if stop.is_set():
             return AttemptEnd(Verdict.STOPPED, self.supervisor.stop_reason)
         if not causes:

@@ -26,7 +26,7 @@ from hops_magic.engine import frames
 from hops_magic.engine.buffers import map_buffer
 from hops_magic.engine.job import RESULT_NAME, RankSpec
 from hops_magic.engine.journal import JOURNAL_NAME
-from hops_magic.errors import PeerLostError
+from hops_magic.errors import PeerLostError, first_sentence
 from hops_magic.frameworks import fingerprint, framework, reducers
 from hops_magic.frameworks.ablating import ablating
 from hops_magic.frameworks.asking import no_questions
@@ -142,7 +142,7 @@ def main(control: socket.socket) -> int:
 
 
 def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
-    error: BaseException | None = None
+    told: list[BaseException] = []
     try:
         with ExitStack() as stack:
             collective = _join(spec, listener)
@@ -168,7 +168,18 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
                 if ablation is not None:
                     ablation.drop_columns(taken.namespace)
 
-            outcome = execute(spec.job.program, open_buffer=_opener(spec), extra=extra, before=before)
+            def after_error(raised: BaseException, outcome: Outcome) -> None:
+                if not hands_back or spec.job.trial is not None or _is_peer_loss(raised):
+                    return
+                if not _is_plain_exit(raised):
+                    # first the error: peers need not wait until all is packed to be told
+                    line.emit(_describe(raised, spec))
+                    told.append(raised)
+                _hand_back_after_error(spec, outcome, watch, line.emit)
+
+            outcome = execute(
+                spec.job.program, open_buffer=_opener(spec), extra=extra, before=before, after_error=after_error
+            )
             if trial and spec.rank == 0:
                 line.emit(_returned(outcome, tuple(ablation.reached) if ablation else ()))
             if hands_back:
@@ -176,13 +187,12 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
         # peers that still wait for this rank learn that it finished; after an error the closed connection tells them
         collective.close()
         return EXIT_OK
-    except SystemExit as ended:
-        if ended.code in (None, 0):
-            return EXIT_OK
-        error = ended
     except BaseException as raised:  # noqa: BLE001 (everything that leaves a cell is the user's to see)
+        if _is_plain_exit(raised):
+            return EXIT_OK
         error = raised
-    line.emit(_describe(error, spec))
+    if error not in told:
+        line.emit(_describe(error, spec))
     return EXIT_ERROR
 
 
@@ -257,6 +267,18 @@ def _hand_back(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Call
     path = Path(spec.run_dir) / RESULT_NAME
     packed = pack(spec.job.program, outcome, path, reducers=reducers(), watch=watch)
     emit(ev.ResultReady(names=packed.names, size_bytes=packed.size_bytes, left_behind=packed.left_behind))
+
+
+def _hand_back_after_error(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Callable[[Event], None]) -> None:
+    """Hand back the names that a cell had bound when it raised; the cell's own error stays the one that is raised."""
+    try:
+        _hand_back(spec, outcome, watch, emit)
+    except Exception as problem:  # noqa: BLE001 (a full disk, say, must not take the place of the cell's error)
+        emit(ev.Warned(message=f"what the cell had bound before its error does not come back: {first_sentence(problem)}"))
+
+
+def _is_plain_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
 def _returned(outcome: Outcome, reached: tuple[str, ...]) -> ev.Returned:

@@ -218,3 +218,38 @@ new = Color.RED, Point(2), Child()""")
     assert type(notebook["new"][1]) is notebook["Point"]
     assert type(notebook["new"][2]) is notebook["Child"]
     assert ran.unpacked.names == ("facts", "new")
+
+
+def test_time_binds_and_shows_what_its_statements_do(notebook):
+    ran = notebook.rank("before = 1\n%time h = sum(range(10))\nseen = %time h + 1\n%time a = h; a - 3")
+    assert (notebook["before"], notebook["h"], notebook["seen"], notebook["a"]) == (1, 45, 46, 45)
+    assert ran.value == 42
+    assert ran.output.count("Wall time") == 3
+
+
+def test_timeit_does_as_many_loops_as_it_is_told(notebook):
+    ran = notebook.rank("calls = []\n%timeit -n 3 -r 2 calls.append(1)")
+    assert len(notebook["calls"]) == 6
+    assert "best of 2 runs, 3 loops each" in ran.output
+
+
+def test_names_that_a_cell_deletes_are_gone_here_too(notebook):
+    notebook.cell("gone, kept, asked, made_anew = [1], [2], [3], [4]\ndef drop():\n    global asked\n    del asked")
+    notebook.rank("del gone, made_anew\ndrop()\nmade_anew = 5\ntemporary = 1\ndel temporary")
+    assert not {"gone", "asked", "temporary"} & set(notebook.namespace)
+    assert (notebook["kept"], notebook["made_anew"]) == ([2], 5)
+    assert notebook.run("del gone").error.message == "name 'gone' is not defined"
+
+
+def test_an_array_that_is_changed_and_then_deleted_is_gone(notebook):
+    notebook.cell("import numpy as np\nbig = np.zeros(400_000)")
+    assert notebook.rank("big[0] = 1\ndel big\nleft = 1").left_behind == {}
+    assert "big" not in notebook.namespace
+
+
+def test_names_of_a_star_import_are_found_and_come_back(notebook):
+    notebook.cell("def area(r):\n    return pi * r * r")
+    (notebook.folder / "shapes.py").write_text("side = 3\ndef double(x): return 2 * x\n")
+    ran = notebook.rank("from math import *\nfrom shapes import *\nq = sqrt(pi)\ndouble(side) + floor(area(1))")
+    assert ran.value == 9
+    assert (notebook["q"], notebook["sqrt"](9), notebook["side"]) == (3.141592653589793**0.5, 3.0, 3)

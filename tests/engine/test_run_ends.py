@@ -207,3 +207,37 @@ def test_a_viewer_hears_of_an_end_that_was_told_before_its_subscription_began(la
     monkeypatch.setattr(Follower, "on_batch", lambda self, batch: None)
     handle = launch("1", workers=1)
     assert follow(handle).state is RunState.DONE
+
+
+def test_names_bound_before_an_error_come_back_with_it(launch):
+    namespace = {"seen": [1]}
+    source = "found = 41\nseen.append(2)\nraise RuntimeError('on purpose')\nnever = 1"
+    handle = launch(source, namespace, workers=2)
+    seen = namespace["seen"]
+    with pytest.raises(RunFailedError, match="on purpose"):
+        collect(handle, namespace, follow(handle))
+    assert namespace["found"] == 41
+    assert namespace["seen"] is seen
+    assert seen == [1, 2]
+    assert "never" not in namespace
+
+
+def test_names_bound_before_a_plain_exit_come_back(launch):
+    namespace = {}
+    handle = launch("import sys\nfound = 41\nsys.exit()", namespace, workers=1)
+    assert collect(handle, namespace, follow(handle)).run.state is RunState.DONE
+    assert namespace["found"] == 41
+
+
+def test_a_stop_that_makes_the_code_raise_is_a_stop_whose_names_come_back(launch):
+    namespace = {}
+    source = (
+        "import hops_magic as hops, time\nfound = 41\nhops.report(ready=1.0)\n"
+        "while not hops.should_stop(): time.sleep(0.02)\nraise ValueError('stopped')"
+    )
+    handle = launch(source, namespace, workers=1)
+    until(handle, lambda run: run.curves)
+    handle.stop()
+    with pytest.raises(RunStoppedError, match="stopped by the user"):
+        collect(handle, namespace, follow(handle))
+    assert namespace["found"] == 41
