@@ -55,7 +55,9 @@ class RankShell:
 
     def _time(self, line: str) -> Any:
         tree = ast.parse(timed_code("time", line), "<%time>")
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body[-1] if tree.body else None
+        last = last if isinstance(last, ast.Expr) else None
+        tree.body = [each for each in tree.body if each is not last]
         statements = compile(tree, "<%time>", "exec", dont_inherit=True)
         shown = compile(ast.Expression(last.value), "<%time>", "eval", dont_inherit=True) if last else None
         began, began_cpu = time.perf_counter(), time.process_time()
