@@ -160,6 +160,7 @@ def _refuse_what_needs_keras(options: DistributedOptions) -> None:
     unused = {
         "--batch": options.batch if options.batch != "global" else None,
         "--checkpoint-s": options.checkpoint_s,
+        "--check": options.check if options.check != "auto" else None,
         "--strategy": options.strategy if options.strategy in ("collective", "mirrored") else None,
     }
     for flag, value in unused.items():

@@ -23,6 +23,16 @@ def end_tags(run: Run) -> dict[str, str]:
     }
 
 
+_WAYS = {
+    "arrays": "each rank gathered its own rows of the arrays",
+    "push": "each rank mapped its own rows of the data",
+    "alternate": "the ranks made the batches in turns",
+    "whole": "each rank drew all of the data",
+    "deal": "rank 0 drew the data and dealt it to all ranks",
+}
+"""How ranks came by their rows, in words, by the way that is said of an input."""
+
+
 def error_text(errors: Sequence[RankError]) -> str:
     """Return the tracebacks of the ranks, causes before symptoms."""
     causes = sorted(errors, key=lambda error: (error.is_peer_loss, error.rank))
@@ -37,6 +47,7 @@ def _end(run: Run) -> str:
         "world_size": run.world_size,
         "restarts": _texts(run.restarts),
         "warnings": _texts(run.warnings),
+        "notes": _texts([*run.notes, *(f"{phase}: {_WAYS.get(way, way)}" for phase, way in run.inputs)]),
         "names": _texts(run.result.names) if run.result else [],
         "left_behind": _texts(run.result.left_behind) if run.result else [],
         "checkpoint": run.checkpoint.path[:MAX_TEXT] if run.checkpoint else "",
@@ -44,7 +55,7 @@ def _end(run: Run) -> str:
         "error": next((f"{e.name}: {e.message}"[:MAX_TEXT] for e in run.errors if not e.is_peer_loss), ""),
     }
     text = json.dumps(end)
-    for droppable in ("left_behind", "hosts", "names", "warnings", "restarts"):
+    for droppable in ("left_behind", "hosts", "names", "notes", "warnings", "restarts"):
         if len(text) <= layout.MAX_TAG:
             break
         end[droppable] = []

@@ -226,6 +226,7 @@ def _facts(info: RunInfo) -> dict[str, Any]:
         "Checkpoint": end.get("checkpoint", ""),
         "Restarts": "; ".join(end.get("restarts", [])),
         "Warnings": "; ".join(end.get("warnings", [])),
+        "Notes": "; ".join(end.get("notes", [])),
         "Study": info.parent,
         "Deleted": "yes: %experiments restore brings it back" if info.is_deleted else "",
     }
