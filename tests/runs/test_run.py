@@ -23,6 +23,8 @@ SAMPLES = [
     ev.Checkpointed(at=1.0, epoch=2, step=0, path="/c"),
     ev.Restarted(at=1.0, attempt=1, reason="lost"),
     ev.Warned(at=1.0, message="careful"),
+    ev.Noted(at=1.0, message="checked"),
+    ev.InputShared(at=1.0, way="deal", phase="fit"),
     ev.RankError(at=1.0, rank=0, name="ValueError", message="no", traceback="tb"),
     ev.ResultReady(at=1.0, names=("model",), size_bytes=10, left_behind={"f": "open file"}),
     ev.Returned(at=1.0, rank=0, values={"value": 0.5}),
