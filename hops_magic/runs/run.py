@@ -276,6 +276,7 @@ def _(event: ev.Noted, run: Run) -> Run:
     return run if event.message in run.notes else replace(run, notes=(*run.notes, event.message))
 
 
+@_advance.register
 def _(event: ev.InputShared, run: Run) -> Run:
     said = (event.phase, event.way)
     return run if said in run.inputs else replace(run, inputs=(*run.inputs, said))
