@@ -21,7 +21,7 @@ from hops_magic.frameworks.keras import KerasFramework, hooks, trainer  # noqa: 
 from hops_magic.frameworks.rendezvous import connect_ring, listen
 from hops_magic.frameworks.ring import Alone
 
-DEADLINE_S = 120
+DEADLINE_S = 240
 SEED = 11
 
 
