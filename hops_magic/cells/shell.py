@@ -55,9 +55,12 @@ class RankShell:
 
     def _time(self, line: str) -> Any:
         tree = ast.parse(timed_code("time", line), "<%time>")
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body[-1] if tree.body else None
+        shown = None
+        if isinstance(last, ast.Expr):
+            shown = compile(ast.Expression(last.value), "<%time>", "eval", dont_inherit=True)
+            tree.body.pop()
         statements = compile(tree, "<%time>", "exec", dont_inherit=True)
-        shown = compile(ast.Expression(last.value), "<%time>", "eval", dont_inherit=True) if last else None
         began, began_cpu = time.perf_counter(), time.process_time()
         exec(statements, self.user_ns)  # noqa: S102 (the user's code)
         value = eval(shown, self.user_ns) if shown else None  # noqa: S307 (the user's code)
