@@ -75,3 +75,19 @@ def test_a_metric_that_waits_for_a_batch_to_make_its_weights_travels_with_them(k
     found = plain(body)
     np.testing.assert_array_equal(found["0"], found["1"])
     np.testing.assert_array_equal(found["2"], found["3"])
+
+
+def test_a_class_registered_under_a_package_keeps_its_name_where_it_arrives():
+    def body():
+        from keras.src.saving import object_registration as registry
+
+        space = {"__module__": "__main__", "call": lambda self, x: x * 2.0}
+        kind = keras.saving.register_keras_serializable("mine")(type("Scale", (layers.Layer,), space))
+        pickled = dumps(kind, {}, reducers())
+        registry.GLOBAL_CUSTOM_OBJECTS.clear()
+        registry.GLOBAL_CUSTOM_NAMES.clear()
+        arrived = loads(pickled.stream, {}, pickled.buffers)
+        known = registry.get_registered_object("mine>Scale") is arrived
+        return {"known": np.array(known and registry.get_registered_name(arrived) == "mine>Scale")}
+
+    assert plain(body)["known"]

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from hops_magic.errors import CaptureError
-from hops_magic.frameworks.keras.custom_code import custom_objects, forgiving, is_of_keras, layers_of, make_known
+from hops_magic.frameworks.keras.custom_code import (
+    custom_objects,
+    forgiving,
+    is_of_keras,
+    is_registered_here,
+    layers_of,
+    make_known,
+    reduce_registered,
+)
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
@@ -34,6 +42,7 @@ def reducers() -> tuple[Reducer, ...]:
         (_is_tensor, _reduce_tensor),
         (_is_keras_variable, _reduce_keras_variable),
         (_is_symbolic, _refuse_symbolic),
+        (is_registered_here, reduce_registered),
     )
 
 
