@@ -56,10 +56,11 @@ class RankShell:
     def _time(self, line: str) -> Any:
         tree = ast.parse(timed_code("time", line), "<%time>")
         last = tree.body[-1] if tree.body else None
-        last = last if isinstance(last, ast.Expr) else None
-        tree.body = [each for each in tree.body if each is not last]
+        shown = None
+        if isinstance(last, ast.Expr):
+            shown = compile(ast.Expression(last.value), "<%time>", "eval", dont_inherit=True)
+            tree.body.pop()
         statements = compile(tree, "<%time>", "exec", dont_inherit=True)
-        shown = compile(ast.Expression(last.value), "<%time>", "eval", dont_inherit=True) if last else None
         began, began_cpu = time.perf_counter(), time.process_time()
         exec(statements, self.user_ns)  # noqa: S102 (the user's code)
         value = eval(shown, self.user_ns) if shown else None  # noqa: S307 (the user's code)

@@ -81,6 +81,21 @@ def case_losses_of_a_step_of_ones_own():
     return fitted(model, X, Y, batch_size=37, epochs=4)
 
 
+def case_model_built_by_its_shape():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Model()
+    model.build((None, 12))
+    model.compile("adam", crossentropy())
+    return fitted(model, X, Y, epochs=2)
+
+
 def case_two_optimizers_and_none_compiled():
     class Model(OwnStep):
         def compile(self):

@@ -48,3 +48,46 @@ def test_an_optimizer_that_travels_alone_goes_on_where_it_was(in_graph):
         return {str(place): np.array(value) for place, value in enumerate(state)}
 
     assert distance(plain(lambda: body(False)), plain(lambda: body(True))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("F1Score", {"average": "macro"}),
+        ("FBetaScore", {"average": "micro"}),
+        ("R2Score", {}),
+        ("AUC", {"multi_label": True}),
+    ],
+)
+def test_a_metric_that_waits_for_a_batch_to_make_its_weights_travels_with_them(kind, options):
+    def body():
+        metric = getattr(keras.metrics, kind)(**options)
+        assert there_and_back(metric).name == metric.name
+        truth, said = np.eye(3, dtype="float32")[[0, 1, 2, 1]], np.eye(3, dtype="float32")[[0, 1, 1, 2]] * 0.9
+        metric.update_state(truth, said)
+        again = there_and_back(metric)
+        results = [np.array(each.result()) for each in (metric, again)]
+        for each in (metric, again):
+            each.update_state(truth[::-1], said)
+            results.append(np.array(each.result()))
+        return {str(place): result for place, result in enumerate(results)}
+
+    found = plain(body)
+    np.testing.assert_array_equal(found["0"], found["1"])
+    np.testing.assert_array_equal(found["2"], found["3"])
+
+
+def test_a_class_registered_under_a_package_keeps_its_name_where_it_arrives():
+    def body():
+        from keras.src.saving import object_registration as registry
+
+        space = {"__module__": "__main__", "call": lambda self, x: x * 2.0}
+        kind = keras.saving.register_keras_serializable("mine")(type("Scale", (layers.Layer,), space))
+        pickled = dumps(kind, {}, reducers())
+        registry.GLOBAL_CUSTOM_OBJECTS.clear()
+        registry.GLOBAL_CUSTOM_NAMES.clear()
+        arrived = loads(pickled.stream, {}, pickled.buffers)
+        known = registry.get_registered_object("mine>Scale") is arrived
+        return {"known": np.array(known and registry.get_registered_name(arrived) == "mine>Scale")}
+
+    assert plain(body)["known"]

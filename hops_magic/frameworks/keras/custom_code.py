@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from cloudpickle import cloudpickle
 
 # what Keras adds to the arguments of a layer's or a model's constructor
 _ADDED_ARGUMENTS = frozenset({"name", "trainable", "dtype"})
@@ -115,3 +118,28 @@ def _from_config(kind: Any, /, config: dict[str, Any], **others: Any) -> Any:
     if "trainable" in left_out:
         made.trainable = left_out["trainable"]
     return made
+
+
+def is_registered_here(value: Any) -> bool:
+    """Whether a value is a class of the notebook that is registered with Keras, under a package of the user's say."""
+    registry = sys.modules.get("keras.src.saving.object_registration")
+    if registry is None or not isinstance(value, type) or value not in registry.GLOBAL_CUSTOM_NAMES:
+        return False
+    return not cloudpickle._should_pickle_by_reference(value)
+
+
+def reduce_registered(kind: type) -> Any:
+    """Pickle a class together with the name under which files call it."""
+    from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
+
+    make, arguments, state, *_ = cloudpickle._dynamic_class_reduce(kind)
+    return make, arguments, (GLOBAL_CUSTOM_NAMES[kind], state), None, None, _set_registered
+
+
+def _set_registered(kind: type, named: tuple[str, Any]) -> Any:
+    from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES, GLOBAL_CUSTOM_OBJECTS
+
+    name, state = named
+    GLOBAL_CUSTOM_OBJECTS[name] = kind
+    GLOBAL_CUSTOM_NAMES[kind] = name
+    return cloudpickle._class_setstate(kind, state)

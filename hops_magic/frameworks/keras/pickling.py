@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from hops_magic.errors import CaptureError
-from hops_magic.frameworks.keras.custom_code import custom_objects, forgiving, is_of_keras, layers_of, make_known
+from hops_magic.frameworks.keras.custom_code import (
+    custom_objects,
+    forgiving,
+    is_of_keras,
+    is_registered_here,
+    layers_of,
+    make_known,
+    reduce_registered,
+)
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
@@ -34,6 +42,7 @@ def reducers() -> tuple[Reducer, ...]:
         (_is_tensor, _reduce_tensor),
         (_is_keras_variable, _reduce_keras_variable),
         (_is_symbolic, _refuse_symbolic),
+        (is_registered_here, reduce_registered),
     )
 
 
@@ -189,6 +198,8 @@ def _set_functions(value: Any, functions: Mapping[tuple[int, str], Any]) -> None
 
 
 def _set_values(value: Any, values: list[Any]) -> None:
+    if hasattr(value, "_build") and len(_variables(value)) < len(values):
+        _build_metric(value, values)
     variables = _variables(value)
     if [tuple(variable.shape) for variable in variables] != [tuple(array.shape) for array in values]:
         if isinstance(value, _optimizer_type()):
@@ -200,6 +211,13 @@ def _set_values(value: Any, values: list[Any]) -> None:
         )
     for variable, array in zip(variables, values, strict=True):
         variable.assign(array)
+
+
+def _build_metric(metric: Any, values: list[Any]) -> None:
+    """Make the weights of a metric that waits for its first batch to know the number of outputs, such as F1Score."""
+    outputs = max((array.shape[-1] for array in values if array.ndim), default=1)
+    build = metric._build
+    build(*[(None, outputs)] * len(inspect.signature(build).parameters))
 
 
 def _set_when_built(optimizer: Any, values: list[Any]) -> None:

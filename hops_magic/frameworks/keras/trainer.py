@@ -315,12 +315,14 @@ def agree_on_start(model: Any, session: FitSession) -> None:
     """Start every rank with rank 0's weights and optimizer state."""
     variables = list(model.variables)
     optimizers = optimizers_of(model)
-    if len(optimizers) == 1 and optimizers[0] is model.optimizer and model.built and not model.optimizer.built:
+    # a subclassed model that is built by build(shape) calls itself built, whatever its layers are
+    is_built = model.built and all(layer.built for layer in model._flatten_layers())
+    if len(optimizers) == 1 and optimizers[0] is model.optimizer and is_built and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     for optimizer in optimizers:
         variables += list(optimizer.variables)
     collective = session.context.collective
-    session.starts_unbuilt = not model.built
+    session.starts_unbuilt = not is_built
     if variables and not same_everywhere(variables, collective):
         broadcast_variables(variables, collective)
 
