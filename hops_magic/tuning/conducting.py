@@ -288,7 +288,7 @@ class Conductor:
     def _hear_metrics(self, live: Live, event: ev.Metrics, step: int) -> None:
         self.services.say(ev.TrialReported(at=event.at, trial=live.number, step=step, values=event.values))
         value = event.values.get(self.options.metric)
-        if value is None or live.stop_reason:
+        if value is None:
             return
         if not math.isfinite(value):
             live.is_broken = True

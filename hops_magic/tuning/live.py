@@ -66,13 +66,15 @@ class Live:
     def _hear_metrics(self, event: ev.Metrics) -> int | None:
         if event.scope == "batch" or event.rank:
             return None
+        if self.stop_reason:
+            return None  # what it says after it was decided to stop it is no part of what was decided on
         # an attempt that begins again at an earlier fit finds its offset
         offset = self.offsets.setdefault(event.series, self.step)
         step = event.step + (offset if event.scope == "epoch" else 0)
         self.step = max(self.step, step)
         self.said.update(event.values)
         value = event.values.get(self.options.metric)
-        if value is not None and not self.stop_reason:
+        if value is not None:
             self.last = value
             if math.isfinite(value) and (self.best is None or self.options.direction.is_better(value, self.best)):
                 self.best = value
@@ -104,8 +106,9 @@ class Live:
         error, metric = "", self.options.metric
         if self.is_broken:
             state, reason = TrialState.FAILED, self.stop_reason
-        elif end.verdict is Verdict.STOPPED:
-            state, reason = TrialState.STOPPED, end.reason or stop_reason
+        elif end.verdict is Verdict.STOPPED or (end.verdict is Verdict.DONE and self.stop_reason):
+            # one that was fast enough to come to its end is stopped all the same: its value is that of the decision
+            state, reason = TrialState.STOPPED, self.stop_reason or end.reason or stop_reason
         elif end.verdict is Verdict.DONE and value is None:
             state, reason = TrialState.FAILED, self._never_said()
         elif end.verdict is Verdict.DONE and value is not None and not math.isfinite(value):
@@ -137,11 +140,12 @@ class Live:
         return [error for error in self.errors if not error.is_peer_loss]
 
     def _value(self) -> float | None:
-        """The value that counts: what the cell returned, or else the last or best report."""
-        if self.options.metric in self.returned:
-            return self.returned[self.options.metric]
-        if set(self.returned) == {"value"}:
-            return self.returned["value"]
+        """The value that counts: what the cell returned unless it was to be stopped, or else the last or best report."""
+        if not self.stop_reason:
+            if self.options.metric in self.returned:
+                return self.returned[self.options.metric]
+            if set(self.returned) == {"value"}:
+                return self.returned["value"]
         return self.best if self.options.score == "best" else self.last
 
     def _never_said(self) -> str:

@@ -1,6 +1,6 @@
 """When a trial is ended early, and when a whole study is: rules exactly as published, on true steps.
 
-All losses are such that less is better. Steps count from 1; a report that repeats a step or goes back is ignored.
+All losses are such that less is better. Steps count from 0 or 1; a report that repeats a step or goes back is ignored.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Steps:
 
     def report(self, trial: int, step: int, loss: float) -> str:
         """Take a report."""
-        if step <= self._last.get(trial, 0):
+        if step <= self._last.get(trial, -1):
             return ""
         self._last[trial] = step
         if not math.isfinite(loss):
@@ -170,7 +170,8 @@ class Asha:
 
     Li, Jamieson, Rostamizadeh et al.: A System for Massively Parallel Hyperparameter Tuning (MLSys 2020); the variant is
     that of Ray Tune and Syne Tune. Rungs are at ``grace * reduction**k`` below ``max_steps``. The first report at or after
-    a rung is recorded there; the trial goes on if it is among the best ``1/reduction`` of that rung, itself included. A
+    a rung is recorded there, and at no rung before it that the trial skipped;
+    the trial goes on if it is among the best ``1/reduction`` of that rung, itself included. A
     rung decides from ``reduction`` losses on.
 
     Raises
@@ -192,24 +193,17 @@ class Asha:
 
     def report(self, trial: int, step: int, loss: float) -> str:
         """Take a report."""
-        for rung in self.rungs:
-            if step < rung.at:
-                break
-            if trial in rung.seen:
-                continue
+        reached = [rung for rung in self.rungs if rung.at <= step]
+        if not reached or trial in reached[-1].seen:
+            return ""
+        for rung in reached:
             rung.seen.add(trial)
-            bisect.insort(rung.losses, loss)
-            if rung is not self._highest(step):
-                continue  # it skipped this rung: it counts there, but is judged by the last it came to
-            if reason := self._judge(rung, loss):
-                return reason
-        return ""
+        # its loss at a later step is no measure for those that came to a rung which it skipped
+        bisect.insort(reached[-1].losses, loss)
+        return self._judge(reached[-1], loss)
 
     def ended(self, trial: int, state: TrialState) -> None:
         """Keep what the trial reported."""
-
-    def _highest(self, step: int) -> _Rung:
-        return [rung for rung in self.rungs if rung.at <= step][-1]
 
     def _judge(self, rung: _Rung, loss: float) -> str:
         count = len(rung.losses)
@@ -230,7 +224,8 @@ class Hyperband:
     """Several brackets of successive halving that begin to stop at different steps; a trial's number draws its bracket.
 
     Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar: Hyperband (JMLR 2018), asynchronous as in :class:`Asha`. A bracket is
-    drawn with the share of the budget that the paper gives it.
+    drawn with the share of trials that the paper gives it; the last stops nothing. Where ``max_steps`` is ``grace`` times a
+    power of ``reduction``, brackets and shares are the paper's.
     """
 
     def __init__(
@@ -238,7 +233,7 @@ class Hyperband:
     ) -> None:
         _check_rungs(grace, reduction)
         count = 1
-        while grace * reduction**count < max_steps:
+        while grace * reduction ** (count - 1) < max_steps:
             count += 1
         self.brackets = [Asha(grace * reduction**b, reduction, max_steps, show) for b in range(count)]
         sizes = [math.ceil(count * reduction ** (count - 1 - b) / (count - b)) for b in range(count)]

@@ -82,9 +82,9 @@ def test_asha_takes_the_first_report_at_or_after_a_rung_once():
     assert [rung.at for rung in rule.rungs] == [2, 4]
     assert feed(rule, [(0, 3, 1.0), (0, 3, 0.0), (1, 2, 2.0)]) == [(1, 2)]
     assert rule.rungs[0].losses == [1.0, 2.0]
-    # one that comes to the second rung at once is recorded at both and judged at the second
-    assert feed(rule, [(2, 5, 3.0)]) == []
-    assert [rung.losses for rung in rule.rungs] == [[1.0, 2.0, 3.0], [3.0]]
+    # one that comes to the second rung at once is recorded and judged there alone
+    assert feed(rule, [(2, 5, 3.0), (2, 6, 9.0)]) == []
+    assert [rung.losses for rung in rule.rungs] == [[1.0, 2.0], [3.0]]
 
 
 def test_asha_in_another_order_keeps_the_best_of_each_rung():
@@ -96,10 +96,10 @@ def test_asha_in_another_order_keeps_the_best_of_each_rung():
 
 def test_hyperband_brackets_begin_later_and_are_drawn_by_their_shares():
     rule = Hyperband(grace=1, reduction=3, max_steps=27)
-    assert [[rung.at for rung in bracket.rungs] for bracket in rule.brackets] == [[1, 3, 9], [3, 9], [9]]
-    # sizes by the paper for 3 brackets: ceil(3*9/3)=9, ceil(3*3/2)=5, ceil(3*1/1)=3 of 17
-    counts = [sum(rule.bracket(trial) == b for trial in range(1700)) for b in range(3)]
-    assert counts == pytest.approx([900, 500, 300], abs=10)
+    assert [[rung.at for rung in bracket.rungs] for bracket in rule.brackets] == [[1, 3, 9], [3, 9], [9], []]
+    # sizes by the paper for 4 brackets: ceil(4*27/4)=27, ceil(4*9/3)=12, ceil(4*3/2)=6, 4 of 49
+    counts = [sum(rule.bracket(trial) == b for trial in range(4900)) for b in range(4)]
+    assert counts == pytest.approx([2700, 1200, 600, 400], abs=10)
     mine = [trial for trial in range(50) if rule.bracket(trial) == 1][:4]
     assert feed(rule, [(t, 1, float(t)) for t in mine]) == []
     assert feed(rule, [(t, 3, float(t)) for t in mine]) == [(mine[2], 3), (mine[3], 3)]
@@ -117,6 +117,8 @@ def test_repeated_and_backward_steps_are_ignored_and_no_number_stops():
     rule = Steps(Note())
     assert feed(rule, [(0, 1, 1.0), (0, 1, 2.0), (0, 3, 3.0), (0, 2, 4.0), (1, 1, 5.0)]) == []
     assert seen == [(0, 1, 1.0), (0, 3, 3.0), (1, 1, 5.0)]
+    assert feed(rule, [(2, 0, 6.0), (2, 0, 7.0)]) == []
+    assert seen[3:] == [(2, 0, 6.0)]  # a step 0 counts as well
     assert rule.report(0, 4, math.nan) == "not a number at step 4"
     assert rule.report(1, 2, math.inf) == "not a number at step 2"
 
@@ -172,3 +174,18 @@ def test_median_takes_a_step_that_is_reported_again_in_place_of_the_first():
     assert feed(rule, [(0, 1, 1.0), (0, 1, 3.0), (1, 1, 2.0), (0, 1, 3.0)]) == []  # one other is too few
     # 0 has the mean of 1, 3 and 3, 1 has 2: their median is 2.17
     assert feed(rule, [(2, 1, 2.1), (3, 1, 2.2)]) == [(3, 1)]
+
+
+def test_hyperband_has_the_brackets_and_shares_of_the_paper():
+    rule = Hyperband(grace=1, reduction=3, max_steps=81)
+    assert [len(bracket.rungs) for bracket in rule.brackets] == [4, 3, 2, 1, 0]
+    counts = [sum(rule.bracket(trial) == b for trial in range(1430)) for b in range(5)]
+    assert counts == pytest.approx([810, 340, 150, 80, 50], abs=5)
+    unstopped = [trial for trial in range(300) if rule.bracket(trial) == 4]
+    assert feed(rule, [(t, step, float(t)) for step in (1, 3, 9, 27, 80) for t in unstopped]) == []
+
+
+def test_asha_does_not_judge_a_rung_by_those_that_reported_later():
+    rule = Asha(grace=1, reduction=2, max_steps=16)
+    assert feed(rule, [(trial, 9, 0.1) for trial in range(4)]) == []  # far on, and better for it
+    assert feed(rule, [(10, 1, 1.0), (11, 1, 2.0)]) == [(11, 1)]

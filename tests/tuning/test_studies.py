@@ -70,6 +70,31 @@ def test_a_rule_stops_hopeless_trials_and_says_why(tune):
     assert study.best["x"] == 0.0
 
 
+def test_step_and_value_of_a_stopped_trial_are_those_of_the_decision(tune):
+    class Third:
+        def report(self, trial, step, loss):
+            return f"enough at {step} with {loss}" if step == 3 else ""
+
+        def ended(self, trial, state):
+            pass
+
+    class Count:
+        def ask(self, number):
+            return {"x": number / 4}
+
+        def tell(self, number, point, outcome):
+            if outcome.state is not TrialState.STOPPED or (outcome.step, outcome.loss) != (3, number / 4 + 3):
+                raise ValueError(outcome)
+
+    # it says all at once, and most come to their end before they can be stopped
+    source = "import hops_magic as hops\nfor step in range(1, 31):\n    hops.report(step=step, loss=x + step)\nx - 1"
+    study = tune(source, PARABOLA, trials=4, parallel=2, search=Count(), stop=Third())
+    for trial in study.summary.trials.values():
+        assert (trial.state, trial.step, trial.value) == (TrialState.STOPPED, 3, trial.values["x"] + 3)
+        assert study.curve(trial.number) == {step: trial.values["x"] + step for step in (1, 2, 3)}
+        assert f"was stopped at step 3 with loss {trial.value:.6g}: enough at 3" in study.why(trial.number)
+
+
 def test_an_object_of_ones_own_searches_and_stops(tune):
     class Count:
         def ask(self, number):
