@@ -1,5 +1,9 @@
 """A trial in progress: true steps over fits and attempts, and failures that are the same."""
 
+import pytest
+
+from hops_magic.errors import UsageError
+from hops_magic.rank_api import report
 from hops_magic.runs import events as ev
 from hops_magic.runs.study import Trial
 from hops_magic.tuning.live import Live
@@ -45,3 +49,16 @@ def test_failures_are_the_same_if_type_and_line_are():
     first = failed(live(), "x is 0.1", line=3)
     assert failed(live(), "x is 0.2", line=3) == first
     assert failed(live(), "x is 0.1", line=7) != first
+
+
+def test_what_is_reported_after_a_decision_is_no_part_of_the_trial():
+    trial = live()
+    assert trial.hear(epoch(1, 3.0)) == 1
+    trial.stop_reason = "enough"
+    assert trial.hear(epoch(2, 1.0)) is None
+    assert (trial.step, trial.last, trial.best) == (1, 3.0, 3.0)
+
+
+def test_a_step_below_zero_is_refused():
+    with pytest.raises(UsageError, match="step must be 0 or more, got -1"):
+        report(step=-1, loss=1.0)
