@@ -236,7 +236,7 @@ class Conductor:
         if self.services.stopping.is_set():
             command.stop(self.services.stop_reason)
         try:
-            end = await command.run()
+            end = live.worn_out(self.options.retries) or await command.run()
         finally:
             self._live.pop(live.number, None)
         if end.verdict is Verdict.LOST and live.crashes < self.options.retries and not self.services.stopping.is_set():

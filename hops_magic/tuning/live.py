@@ -22,6 +22,10 @@ _SILENCE = " was never reported"
 _LINE = re.compile(r"^.*, line \d+", re.MULTILINE)
 
 
+MOST_LOST_SUPERVISORS = 10
+"""A trial that may itself be what kills the study's worker is begun again so often, beside its retries."""
+
+
 @dataclass
 class Live:
     """A trial from its first start to its end, over all attempts."""
@@ -92,6 +96,12 @@ class Live:
             self.last = known[-1]
         if self.best is None and known:
             self.best = min(known, key=self.options.direction.loss)
+
+    def worn_out(self, retries: int) -> AttemptEnd | None:
+        """Return how a trial ends that is not to be begun again: supervisors die with its worker, again and again."""
+        if self.attempt <= retries + MOST_LOST_SUPERVISORS:
+            return None
+        return AttemptEnd(Verdict.LOST, f"its worker died in each of its {counted(self.attempt, 'attempt')}")
 
     def begin_again(self, reason: str) -> None:
         """Prepare for another attempt."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hops_magic.engine.attempt import Verdict
 from hops_magic.errors import UsageError
 from hops_magic.rank_api import report
 from hops_magic.runs import events as ev
@@ -62,3 +63,14 @@ def test_what_is_reported_after_a_decision_is_no_part_of_the_trial():
 def test_a_step_below_zero_is_refused():
     with pytest.raises(UsageError, match="step must be 0 or more, got -1"):
         report(step=-1, loss=1.0)
+
+
+def test_a_trial_that_takes_its_worker_along_each_time_is_not_begun_for_ever():
+    trial = live()
+    trial.attempt = 10
+    assert trial.worn_out(retries=0) is None
+    trial.attempt = 11
+    end = trial.worn_out(retries=0)
+    assert end is not None
+    assert (end.verdict, "11 attempts" in end.reason) == (Verdict.LOST, True)
+    assert trial.worn_out(retries=1) is None
