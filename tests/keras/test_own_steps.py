@@ -371,6 +371,23 @@ def test_noise_differs_between_ranks_and_what_is_drawn_once_for_a_batch_does_not
     assert np.array_equal(first[0].result["w2"], first[1].result["w2"])
 
 
+def test_a_callback_of_fit_predicts_for_all_rows():
+    class Predicts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.found = self.model.predict(X[:5], verbose=0)
+
+    def body():
+        model = keras.Sequential(net())
+        model.compile("sgd", "mse")
+        predicts = Predicts()
+        return {**fitted(model, callbacks=[predicts]), "found": predicts.found}
+
+    expected = plain(body)
+    for ended in ranks(body):
+        assert ended.result["found"].shape == (5, 1)
+        assert distance(expected, ended.result) < 1e-5
+
+
 def test_parts_of_other_lengths_are_refused_by_name():
     def body():
         def batches():

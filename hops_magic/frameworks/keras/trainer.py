@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
@@ -147,7 +147,9 @@ def _observed(original: Any, session: FitSession, phase: str) -> Any:
             kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         if session.world_size > 1 and phase != "predict":
             self.jit_compile = False
-        return original(self, **kwargs)
+        # a callback of fit may predict: every rank computes the whole
+        with session.sharing(phase) if phase == "predict" else nullcontext():
+            return original(self, **kwargs)
 
     return run
 
