@@ -12,7 +12,7 @@ from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.agreement import differing_variables
 from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
 from hops_magic.frameworks.keras.logs import StepLogs
-from hops_magic.frameworks.keras.metrics import replaced_states
+from hops_magic.frameworks.keras.metrics import replaced_states, single_metrics
 from hops_magic.frameworks.keras.writing_callbacks import on_chief_only, set_aside
 from hops_magic.runs.events import Warned
 
@@ -209,8 +209,7 @@ class FitSession:
 
     def warn_of_replaced_states(self, model: Any) -> None:
         """Say once which metrics keep states that cannot be added up over ranks."""
-        compiled = (part for metric in model.metrics for part in getattr(metric, "metrics", [metric]))
-        for metric in compiled if self.is_chief else ():
+        for metric in single_metrics(model) if self.is_chief else ():
             names = [] if id(metric) in self._judged or self._is_replicated(metric) else replaced_states(metric)
             self._judged.add(id(metric))
             if names:

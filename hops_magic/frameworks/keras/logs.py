@@ -8,6 +8,7 @@ import numpy as np
 
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.locality import variables_read
+from hops_magic.frameworks.keras.metrics import single_metrics
 from hops_magic.frameworks.keras.scaling import Scale, scale_of
 
 _BY_SUM = (Scale.SUM, Scale.COUNT)
@@ -26,7 +27,7 @@ class StepLogs:
 
         if not isinstance(logs, dict):
             return
-        metrics = _single_metrics(model)
+        metrics = single_metrics(model)
         for name, value in logs.items():
             if not tf.is_tensor(value) or isinstance(value, tf.RaggedTensor | tf.SparseTensor):
                 continue
@@ -81,11 +82,6 @@ class StepLogs:
         packed = collective.all_reduce(np.concatenate([value.ravel() for value in values]), op, what=" ".join(names))
         parts = np.split(packed, np.cumsum([value.size for value in values])[:-1])
         return {name: part.reshape(value.shape) for name, value, part in zip(names, values, parts, strict=True)}
-
-
-def _single_metrics(model: Any) -> list[Any]:
-    """Return a model's metrics, those that Keras keeps for ``compile`` one by one."""
-    return [part for metric in model.metrics for part in (getattr(metric, "metrics", None) or [metric])]
 
 
 def _array(value: Any) -> Any:

@@ -21,13 +21,12 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Fed:
-    """What a step was fed: as in :class:`Part`, and the ``leaves`` of what the input yielded."""
+    """What a step was fed: as in :class:`Part`."""
 
     total: Any
     count: Any
     fingerprint: Any
     rows: Any
-    leaves: list[Any]
 
 
 def unpack(data: Any, rank: int, world_size: int) -> Fed:
@@ -38,12 +37,11 @@ def unpack(data: Any, rank: int, world_size: int) -> Fed:
     from hops_magic.frameworks.keras.step import has_length, length_of, part_of
 
     if isinstance(data, Part):
-        leaves = [leaf for leaf in tf.nest.flatten(data.rows) if has_length(leaf)]
-        return Fed(data.total, data.count, data.fingerprint, data.rows, leaves)
+        return Fed(data.total, data.count, data.fingerprint, data.rows)
     leaves = [leaf for leaf in tf.nest.flatten(data) if has_length(leaf)]
     total = length_of(leaves[0])
     count = total * (rank + 1) // world_size - total * rank // world_size
-    return Fed(total, count, fingerprint(leaves, total), part_of(data, total, rank, world_size), leaves)
+    return Fed(total, count, fingerprint(leaves, total), part_of(data, total, rank, world_size))
 
 
 def bounds(total: int, rank: int, world_size: int) -> tuple[int, int, int]:
