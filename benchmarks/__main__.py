@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     collectives,
     events,
+    feature_drift,
     feature_joins,
     feature_statistics,
     feature_store,
@@ -44,6 +45,7 @@ MODULES = (
     feature_joins,
     feature_store,
     feature_statistics,
+    feature_drift,
     larger_than_memory,
     sidebar,
 )

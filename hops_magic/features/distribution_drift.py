@@ -1,4 +1,8 @@
-"""Whether a table's columns still look as they did: population stability index and Kolmogorov-Smirnov, from all rows."""
+"""Whether a table's columns still look as they did, from all rows.
+
+A verdict needs an effect and evidence for it: the population stability index says how much, the Kolmogorov-Smirnov and
+chi-squared tests whether chance alone makes such a difference.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
     import duckdb
 
 MODERATE_PSI, DRIFTED_PSI = 0.1, 0.25
+# one false alarm in a hundred weeks of hourly comparisons of a feature
+MOST_CHANCE = 0.01 / (7 * 24)
+# of fewer, half a standard deviation is missed once in fifty comparisons or more
+FEWEST_ROWS = 200
+# below it the chi-squared distribution does not describe a cell's count (W. Cochran, Biometrics 10, 1954)
+FEWEST_EXPECTED = 5.0
 BINS = 10
 MOST_CATEGORIES = 20
 # the share of an empty bin: the logarithm of none is not finite
@@ -31,9 +41,10 @@ _AT_ONCE = 1_000_000
 class Verdict(StrEnum):
     """What to think of a column.
 
-    By its population stability index: below 0.1 nothing to speak of, below 0.25 some change, else another population
-    (N. Siddiqi, Credit Risk Scorecards, 2006, section 10; the index is the symmetric divergence of Kullback and Leibler).
-    The Kolmogorov-Smirnov test is told beside it and decides nothing: of many rows it finds every difference significant.
+    By its population stability index, less what chance adds to it: below 0.1 nothing to speak of, below 0.25 some change,
+    else another population (N. Siddiqi, Credit Risk Scorecards, 2006, section 10; the index is the symmetric divergence of
+    Kullback and Leibler). Only where a test finds that chance alone would hardly make such a difference
+    (p < 0.01 / 168), and of at least 200 rows on either side: two draws of 30 rows differ by more than 0.25 as a rule.
     """
 
     STABLE = "stable"
@@ -42,19 +53,15 @@ class Verdict(StrEnum):
     NEW = "new"
     MISSING = "missing"
     TYPE_CHANGED = "type changed"
+    TOO_FEW_ROWS = "too few rows"
     UNKNOWN = "unknown"
-
-    @classmethod
-    def of_psi(cls, psi: float | None) -> Verdict:
-        """Judge an index; None is that of no rows."""
-        if psi is None:
-            return cls.UNKNOWN
-        return cls.STABLE if psi < MODERATE_PSI else cls.MODERATE if psi < DRIFTED_PSI else cls.DRIFTED
 
     @property
     def severity(self) -> int:
         """0 for no reason to look, 2 for a model that should not be trusted with the column."""
-        return {Verdict.STABLE: 0, Verdict.UNKNOWN: 0, Verdict.NEW: 1, Verdict.MODERATE: 1}.get(self, 2)
+        return {Verdict.NEW: 1, Verdict.MODERATE: 1, Verdict.DRIFTED: 2, Verdict.MISSING: 2, Verdict.TYPE_CHANGED: 2}.get(
+            self, 0
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,10 @@ class ColumnDrift:
     ks, p_value : float, optional
         Largest distance of the two cumulative distributions, and how likely one that large is without a change
         (asymptotic). Of numbers and times; NaN counts as null.
+    chance : float, optional
+        How likely differences as clear as these are without a change: the p-value of a chi-squared test of the bins, those
+        with few rows taken together; of numbers and times the smaller of it and the Kolmogorov-Smirnov test's, doubled
+        for the two looks. A change is told below 0.01 / 168.
     nulls_before, nulls_after : float
         Shares of the rows.
     mean_before, mean_after : optional
@@ -97,6 +108,7 @@ class ColumnDrift:
     psi: float | None = None
     ks: float | None = None
     p_value: float | None = None
+    chance: float | None = None
     nulls_before: float | None = None
     nulls_after: float | None = None
     mean_before: Value = None
@@ -157,6 +169,39 @@ def psi(bins: Sequence[Bin]) -> float:
     return index
 
 
+def chi_squared(bins: Sequence[Bin], rows_before: int, rows_after: int) -> float:
+    """Return the p-value of Pearson's test that both tables' rows fall alike into the bins.
+
+    Bins in which the smaller table is expected to have fewer than five rows are taken together, before they are looked at:
+    of a thousand rare categories the test would find a change where there is none.
+    """
+    import numpy as np
+    from scipy.stats import chi2_contingency
+
+    rows = np.array([rows_before, rows_after], float)
+    counts = np.array([(each.before, each.after) for each in bins]) * rows
+    counts = counts[np.argsort(-counts.sum(axis=1), kind="stable")]
+    expected = counts.sum(axis=1) * rows.min() / rows.sum()
+    kept = int((expected >= FEWEST_EXPECTED).sum())
+    # what is taken together may be too little again: it goes to the smallest of the others
+    if kept > 1 and 0 < expected[kept:].sum() < FEWEST_EXPECTED:
+        kept -= 1
+    cells = np.vstack([counts[:kept], counts[kept:].sum(axis=0)])
+    cells = cells[cells.sum(axis=1) > 0]
+    return float(chi2_contingency(cells, correction=False).pvalue) if len(cells) > 1 else 1.0
+
+
+def judge(bins: Sequence[Bin], rows_before: int, rows_after: int, chance: float) -> Verdict:
+    """Return what a column's bins say, given how likely its differences are without a change."""
+    if min(rows_before, rows_after) < FEWEST_ROWS:
+        return Verdict.TOO_FEW_ROWS if rows_before and rows_after else Verdict.UNKNOWN
+    if chance >= MOST_CHANCE:
+        return Verdict.STABLE
+    filled = sum(each.before > 0 or each.after > 0 for each in bins)
+    effect = psi(bins) - (filled - 1) * (1 / rows_before + 1 / rows_after)
+    return Verdict.STABLE if effect < MODERATE_PSI else Verdict.MODERATE if effect < DRIFTED_PSI else Verdict.DRIFTED
+
+
 def kolmogorov_smirnov(before: Sorted, after: Sorted) -> tuple[float, float] | tuple[None, None]:
     """Return the two-sided statistic of two samples and its asymptotic p-value, as ``scipy.stats.ks_2samp`` has them."""
     import numpy as np
@@ -200,22 +245,37 @@ class _Tables:
         """Rows without a value before and after."""
         return self._nulls_before.get(name, 0), self._nulls_after.get(name, 0)
 
-    def told(self, name: str, verdict: Verdict | None, bins: Sequence[Bin] = (), **more: Any) -> ColumnDrift:
-        """Put together what is known of a column; without a verdict the bins decide."""
+    def told(
+        self,
+        name: str,
+        verdict: Verdict | None,
+        bins: Sequence[Bin] = (),
+        *,
+        tested: Sequence[Bin] = (),
+        **more: Any,
+    ) -> ColumnDrift:
+        """Put together what is known of a column; without a verdict the bins and the tests decide.
+
+        The chi-squared test is of other bins than the index where they are given.
+        """
         old, new = self.old.get(name), self.new.get(name)
-        nulls = self.nulls(name)
-        index = psi(bins) if bins and self.rows_before and self.rows_after else None
+        nulls, rows = self.nulls(name), (self.rows_before, self.rows_after)
+        is_comparable = bool(bins and all(rows))
+        chance = chi_squared(tested or bins, *rows) if is_comparable else None
+        if chance is not None and more.get("p_value") is not None:
+            chance = min(1.0, 2 * min(chance, more["p_value"]))
         shares = {
             "nulls_before": nulls[0] / self.rows_before if old and self.rows_before else None,
             "nulls_after": nulls[1] / self.rows_after if new and self.rows_after else None,
         }
         return ColumnDrift(
             name=name,
-            verdict=verdict or Verdict.of_psi(index),
+            verdict=verdict or judge(bins, *rows, 1.0 if chance is None else chance),
             kind=new.kind if new else old.kind if old else Kind.OTHER,
             type_before=old.stored if old else "",
             type_after=new.stored if new else "",
-            psi=index,
+            psi=psi(bins) if is_comparable else None,
+            chance=chance,
             bins=tuple(bins),
             **{**shares, **more},
         )
@@ -291,25 +351,41 @@ def _unordered(tables: _Tables, name: str) -> ColumnDrift:
     if tables.old[name].kind is Kind.OTHER:
         return tables.told(name, None, [tables.bin("any", *known), null_bin])
     rows = _categories(tables, name)
-    bins = [tables.bin(str(row["value"])[:_MOST_CHARS], row["before"], row["after"]) for row in rows]
-    others = (known[0] - sum(row["before"] for row in rows), known[1] - sum(row["after"] for row in rows))
-    return tables.told(name, None, [*bins, tables.bin("other", *others), null_bin])
+
+    def cells(which: str) -> list[Bin]:
+        chosen = [row for row in rows if row[which] <= MOST_CATEGORIES]
+        others = (known[0] - sum(row["before"] for row in chosen), known[1] - sum(row["after"] for row in chosen))
+        bins = [tables.bin(str(row["value"])[:_MOST_CHARS], row["before"], row["after"]) for row in chosen]
+        return [*bins, tables.bin("other", *others), null_bin]
+
+    return tables.told(name, None, cells("place_before"), tested=cells("place_in_both"))
 
 
 def _categories(tables: _Tables, name: str) -> list[dict[str, Any]]:
-    """Count the values that were most frequent before; equally frequent ones in their order."""
+    """Count the most frequent values, equally frequent ones in their order.
+
+    The index is of those that were most frequent before; the test of those that are in both tables together: values that
+    were chosen for being frequent in one draw are less so in the next.
+    """
     old, new = tables.old[name].expression, tables.new[name].expression
+
+    def counts(table: str, expression: str) -> str:
+        return f"""
+            SELECT CAST({expression} AS VARCHAR) AS value, count(*) AS n FROM {quoted(table)}
+            WHERE {quoted(name)} IS NOT NULL GROUP BY 1"""
+
     return rows_of(
         tables.connection,
         f"""
-        WITH earlier AS MATERIALIZED (
-            SELECT CAST({old} AS VARCHAR) AS value, count(*) AS n FROM {quoted(tables.before)}
-            WHERE {quoted(name)} IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT {MOST_CATEGORIES}
-        ), later AS (
-            SELECT CAST({new} AS VARCHAR) AS value, count(*) AS n FROM {quoted(tables.after)}
-            WHERE CAST({new} AS VARCHAR) IN (SELECT value FROM earlier) GROUP BY 1
+        WITH counted AS (
+            SELECT value, coalesce(earlier.n, 0) AS before, coalesce(later.n, 0) AS after
+            FROM ({counts(tables.before, old)}) earlier FULL JOIN ({counts(tables.after, new)}) later USING (value)
+        ), placed AS (
+            SELECT *,
+                   row_number() OVER (ORDER BY before DESC, value) + if(before = 0, {MOST_CATEGORIES}, 0) AS place_before,
+                   row_number() OVER (ORDER BY before + after DESC, value) AS place_in_both
+            FROM counted
         )
-        SELECT value, earlier.n AS before, coalesce(later.n, 0) AS after
-        FROM earlier LEFT JOIN later USING (value) ORDER BY before DESC, value
+        SELECT * FROM placed WHERE least(place_before, place_in_both) <= {MOST_CATEGORIES} ORDER BY place_before
         """,
     )

@@ -142,6 +142,8 @@ def statistics_page(group_title: str, statistics: Statistics, columns: Sequence[
 
 def drift_page(drift: Drift) -> Page:
     """Show what changed between two tables, worst first."""
+    from hops_magic.features.distribution_drift import FEWEST_ROWS, Verdict
+
     ordered = sorted(drift.columns, key=lambda column: (-column.verdict.severity, -(column.psi or 0.0)))
     shown = ordered[:MAX_COLUMNS]
     counts = {
@@ -151,9 +153,11 @@ def drift_page(drift: Drift) -> Page:
     }
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no columns"
     note = (
-        "In the pictures grey is before, colour is after. PSI below 0.1: stable, below 0.25: moderate. "
-        "KS: largest distance of the cumulative distributions."
+        "In the pictures grey is before, colour is after. PSI below 0.1: stable, below 0.25: moderate, where chance makes "
+        "differences as clear in fewer than 1 of 16,800 comparisons. KS: largest distance of the cumulative distributions."
     )
+    if any(column.verdict is Verdict.TOO_FEW_ROWS for column in drift.columns):
+        note = f"A verdict needs {FEWEST_ROWS} rows before and after. {note}"
     if len(shown) < len(ordered):
         note = f"{len(ordered) - len(shown)} more columns, which changed less, are not shown. {note}"
     table = Table(
@@ -164,7 +168,7 @@ def drift_page(drift: Drift) -> Page:
             Column(title="PSI", is_number=True),
             Column(title="Before and after"),
             Column(title="KS", is_number=True),
-            Column(title="p", is_number=True),
+            Column(title="Chance", is_number=True),
             Column(title="Nulls"),
             Column(title="Mean"),
             Column(title="Shift", is_number=True),
@@ -279,7 +283,7 @@ def _drift_row(column: ColumnDrift) -> list[Cell]:
         Cell("" if column.psi is None else f"{column.psi:.3f}"),
         Drawn(text, picture=picture),
         Cell("" if column.ks is None else f"{column.ks:.3f}"),
-        Cell("" if column.p_value is None else "< 0.001" if column.p_value < 0.001 else f"{column.p_value:.3f}"),
+        Cell("" if column.chance is None else "< 0.001" if column.chance < 0.001 else f"{column.chance:.3f}"),
         Cell(_change(*("" if share is None else percent(share) for share in (column.nulls_before, column.nulls_after)))),
         Cell(_change(_mean(column.mean_before), _mean(column.mean_after))),
         Cell("" if column.mean_shift is None else f"{column.mean_shift:+.2f} σ"),  # noqa: RUF001

@@ -67,8 +67,8 @@ def test_infinities_lie_at_the_ends(engine):
 
 def test_the_index_of_numbers_by_hand(engine):
     # tenths of 1..100 have ten values each; after, all below 11 are gone and those above 90 are twice as many
-    before = [float(i) for i in range(1, 101)]
-    after = [float(i) for i in range(11, 101)] + [float(i) for i in range(91, 101)]
+    before = [float(i) for i in range(1, 101)] * 10
+    after = ([float(i) for i in range(11, 101)] + [float(i) for i in range(91, 101)]) * 10
     found = one(engine, before, after)
     assert [(bin.before, bin.after) for bin in found.bins] == [(0.1, 0), *[(0.1, 0.1)] * 8, (0.1, 0.2), (0, 0)]
     assert [bin.label for bin in found.bins][:2] == ["≤ 10", "10 to 20"]
@@ -94,7 +94,7 @@ def test_the_index_of_strings_by_hand(engine):
 
 
 def test_rare_strings_are_counted_together(engine):
-    found = one(engine, [f"{i:02}" for i in range(50)], [f"{i:02}" for i in range(50)])
+    found = one(engine, [f"{i:02}" for i in range(50)] * 10, [f"{i:02}" for i in range(50)] * 10)
     assert len(found.bins) == 22
     assert found.bins[20].before == pytest.approx(0.6)
     assert (found.psi, found.verdict) == (0.0, Verdict.STABLE)
@@ -102,8 +102,8 @@ def test_rare_strings_are_counted_together(engine):
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.55, Verdict.STABLE), (0.66, Verdict.MODERATE), (0.8, Verdict.DRIFTED)])
 def test_verdicts_by_index(engine, share, verdict):
-    after = [True] * round(100 * share) + [False] * round(100 * (1 - share))
-    found = one(engine, [True] * 50 + [False] * 50, after)
+    after = [True] * round(1000 * share) + [False] * round(1000 * (1 - share))
+    found = one(engine, [True] * 500 + [False] * 500, after)
     assert found.psi == pytest.approx(index((0.5, share), (0.5, 1 - share)))
     assert found.verdict is verdict
 
@@ -119,8 +119,10 @@ def test_the_same_rows_in_another_order_are_stable(engine):
 
 
 def test_columns_that_come_go_or_change_their_type(engine):
-    before = {"gone": [1, 2], "kind": [1, 2], "wider": pa.array([1, 2], "int32"), "list": [[1], None]}
+    before = {"gone": [1, 2], "kind": [1, 2], "wider": [1, 2], "list": [[1], None]}
     after = {"come": [None, 2], "kind": ["1", "2"], "wider": [1.0, 2.0], "list": [[1], [2]]}
+    before, after = ({name: values * 200 for name, values in data.items()} for data in (before, after))
+    before["wider"] = pa.array(before["wider"], "int32")
     found = compared(engine, before, after)
     assert {column.name: column.verdict for column in found.columns} == {
         "gone": Verdict.MISSING,
@@ -136,7 +138,7 @@ def test_columns_that_come_go_or_change_their_type(engine):
 
 def test_times_and_dates(engine):
     start = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-    was = [start + datetime.timedelta(hours=hour) for hour in range(100)]
+    was = [start + datetime.timedelta(hours=hour) for hour in range(100)] * 10
     now = [moment + datetime.timedelta(hours=50) for moment in was]
     found = one(engine, pa.array(was, pa.timestamp("us", tz="UTC")), pa.array(now, pa.timestamp("us", tz="UTC")))
     assert found.ks == pytest.approx(0.5)
@@ -147,7 +149,7 @@ def test_times_and_dates(engine):
 
 
 def test_nan_counts_as_null(engine):
-    found = one(engine, [1.0, 2.0, math.nan, None], [1.0, 2.0, 1.0, 2.0])
+    found = one(engine, [1.0, 2.0, math.nan, None] * 100, [1.0, 2.0, 1.0, 2.0] * 100)
     assert (found.nulls_before, found.nulls_after) == (0.5, 0.0)
     assert found.verdict is Verdict.DRIFTED
 
@@ -160,7 +162,7 @@ def test_of_no_rows_nothing_is_known(engine, kind):
 
 
 def test_only_nulls_on_one_side(engine):
-    found = one(engine, pa.array([None, None], "float64"), [1.0, 2.0])
+    found = one(engine, pa.array([None, None] * 100, "float64"), [1.0, 2.0] * 100)
     assert (found.verdict, found.ks, found.mean_before) == (Verdict.DRIFTED, None, None)
     assert [bin.label for bin in found.bins] == ["any", "null"]
 
@@ -169,3 +171,65 @@ def test_names_and_values_are_data(engine):
     hostile = '"; DROP TABLE old; --'
     found = compared(engine, {hostile: ["' OR 1=1 --", "b"]}, {hostile: ["b", "b"]})
     assert {bin.label: bin.after for bin in found.columns[0].bins} == {"' OR 1=1 --": 0, "b": 1, "other": 0, "null": 0}
+
+
+@pytest.mark.parametrize("rows", [(30, 30), (199, 10_000), (10_000, 199)])
+def test_a_verdict_needs_enough_rows(engine, rows):
+    rng = np.random.default_rng(1)
+    before, after = rng.normal(size=rows[0]), rng.normal(size=rows[1])
+    assert one(engine, before, after).verdict is Verdict.TOO_FEW_ROWS
+    assert one(engine, before, after + 9).verdict is Verdict.TOO_FEW_ROWS
+    found = compared(engine, {"gone": before, "x": before}, {"x": after})
+    assert found.verdict is Verdict.MISSING
+
+
+DRAWS = {
+    "normal": lambda rng, rows: rng.normal(size=rows),
+    "log-normal": lambda rng, rows: rng.lognormal(size=rows),
+    "counts": lambda rng, rows: rng.poisson(0.3, rows),
+    "rare": lambda rng, rows: rng.random(rows) < 0.02,
+    "a thousand categories": lambda rng, rows: (1_000 * rng.random(rows) ** 3).astype(int).astype(str),
+    "half null": lambda rng, rows: np.where(rng.random(rows) < 0.5, np.nan, rng.normal(size=rows)),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("rows", [(200, 200), (5_000, 200), (200, 5_000)], ids=str)
+def test_two_draws_of_the_same_are_stable(engine, draw, rows):
+    rng = np.random.default_rng(2)
+    before, after = ({f"x{i}": draw(rng, n) for i in range(60)} for n in rows)
+    found = compared(engine, before, after)
+    assert {column.verdict for column in found.columns} == {Verdict.STABLE}
+    # and that is no accident: as many draws as may are called unlikely
+    assert sum(column.chance < 0.05 for column in found.columns) <= 9
+
+
+@pytest.mark.parametrize("rows", [(500, 500), (5_000, 500)], ids=str)
+def test_half_a_standard_deviation_is_found_in_500_rows(engine, rows):
+    rng = np.random.default_rng(4)
+    before = {f"x{i}": rng.normal(size=rows[0]) for i in range(100)}
+    after = {name: rng.normal(0.5, 1.0, rows[1]) for name in before}
+    found = compared(engine, before, after)
+    assert sum(column.verdict in (Verdict.MODERATE, Verdict.DRIFTED) for column in found.columns) >= 95
+
+
+def test_a_difference_too_small_to_matter_is_stable_however_many_rows_show_it(engine):
+    rng = np.random.default_rng(5)
+    found = one(engine, rng.normal(size=50_000), rng.normal(0.08, 1.0, 50_000))
+    assert found.chance < 1e-6
+    assert found.verdict is Verdict.STABLE
+
+
+def test_the_chance_is_that_of_the_tests_by_hand(engine):
+    before, after = ["a"] * 300 + ["b"] * 200 + ["c"] * 2, ["a"] * 200 + ["b"] * 300 + ["d"]
+    # c and d, expected less than five times, count with b
+    table = [[300, 200], [202, 301]]
+    found = one(engine, before, after)
+    assert found.chance == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
+    rng = np.random.default_rng(6)
+    was, now = np.arange(1_000.0), rng.permutation(np.arange(1_000.0))[:400] + 3
+    found = one(engine, was, now)
+    cells = [[100] * 10, np.histogram(now, [-1, *range(99, 900, 100), 2_000])[0].tolist()]
+    cells = [[row[i] for i in range(10)] for row in cells]
+    of_bins = stats.chi2_contingency(np.array(cells), correction=False).pvalue
+    assert found.chance == pytest.approx(min(1.0, 2 * min(of_bins, found.p_value)), rel=0.05)

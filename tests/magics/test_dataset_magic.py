@@ -40,7 +40,10 @@ def test_a_dataset_is_made_read_described_made_again_and_deleted(shell_of_rows):
     for words in ("who won", "train=0.8", "rows@1", "seed"):
         assert words in text
     assert "<svg" in page
-    assert "stable" in shown(shell, "dataset drift wins")[1]
+    moved = shown(shell, "dataset drift wins")[1]
+    assert "stable" in moved
+    assert moved.startswith("2 too few rows · 10 rows before, 10 after")
+    assert "A verdict needs 200 rows before and after." in moved
     assert shown(shell, "dataset recreate wins")[1].startswith("wins@1 has its 2 files again")
     assert "--yes" in shown(shell, "dataset delete wins")[1]
     assert shown(shell, "dataset delete wins --yes")[1] == "deleted wins@1"

@@ -152,6 +152,7 @@ export interface ColumnDrift {
   psi: number | null;
   ks: number | null;
   p_value: number | null;
+  chance: number | null;
   nulls_before: number | null;
   nulls_after: number | null;
   mean_before: Cell;
