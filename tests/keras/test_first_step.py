@@ -139,6 +139,31 @@ def test_what_differs_is_named_in_a_warning(body, named):
     assert not [event for event in other.events if isinstance(event, Warned)]
 
 
+def an_epoch_whose_second_batch_is_one_row():
+    model = keras.Sequential(net(Centered()))
+    model.compile("sgd", "mse")
+    return fitted(model, X[:17], TARGET[:17])
+
+
+def one_batch_of_data_that_does_not_know_its_length():
+    model = keras.Sequential(net(Centered()))
+    model.compile("sgd", "mse")
+    rows = tf.data.Dataset.from_tensor_slices((X[:16], TARGET[:16])).filter(lambda x, y: True).batch(16)
+    model.fit(rows, verbose=0)
+    return weights(model)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [an_epoch_whose_second_batch_is_one_row, one_batch_of_data_that_does_not_know_its_length],
+    ids=lambda f: f.__name__,
+)
+def test_a_short_fit_is_checked_too(body):
+    chief, _ = ranks(body)
+    assert distance(plain(body), chief.result) > 1e-3
+    assert "gradient of sequential" in "".join(event.message for event in chief.events if isinstance(event, Warned))
+
+
 def test_strict_refuses_before_time_is_spent():
     for ended in ranks(a_layer_that_subtracts_the_mean_of_the_batch, check="strict", may_fail=True):
         assert "UnsupportedError: the first step is not that of one process" in ended.error

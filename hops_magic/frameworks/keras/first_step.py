@@ -24,7 +24,7 @@ from hops_magic.frameworks.keras.inputs.element import Part
 from hops_magic.frameworks.keras.metrics import metric_variables
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.stand_in import Recorder, still_numbers
-from hops_magic.frameworks.keras.step import first_rows, has_length
+from hops_magic.frameworks.keras.step import first_rows, has_length, length_of
 from hops_magic.runs.events import Noted, Warned
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class Difference:
     off: float
 
     def __str__(self) -> str:
-        return f"{self.what} (by {self.off:.1%})" if np.isfinite(self.off) else f"{self.what} (not a number)"
+        if not np.isfinite(self.off):
+            return f"{self.what} (not a number)"
+        return f"{self.what} (by {self.off:.1%})" if self.off >= 5e-4 else f"{self.what} (by less than 0.1%)"
 
 
 class FirstStepCheck:
@@ -78,24 +80,35 @@ class FirstStepCheck:
         self._session, self._patches = session, patches
         self._mode = session.context.check
         self._checked: set[tuple[int, str]] = set()
-        self._seen: set[tuple[int, str]] = set()
+        self._first: dict[tuple[int, str], Any] = {}
 
-    def is_due(self, model: Any, step: Callable[[Any], Any], *, only_one: bool) -> bool:
-        """Whether a model's step is to be checked now: at its second call, when all that it makes late is there.
+    def wants(self, model: Any, step: Callable[[Any], Any]) -> bool:
+        """Whether a model's step is still to be checked."""
+        if self._session.world_size == 1 or self._mode == "never" or (id(model), step.__name__) in self._checked:
+            return False
+        return self._mode != "auto" or has_own_parts(model)
+
+    def due_with(self, model: Any, step: Callable[[Any], Any], batch: Any, *, only_one: bool) -> Any:
+        """Return the batch with which a step is to be checked now, None for later.
+
+        That is at its second call, when all that it makes late is there, and with the larger one of both batches: the last
+        rows of an epoch may be too few to tell ranks from one process.
 
         Parameters
         ----------
+        batch
+            The next one; None at the end of the data.
         only_one
             There will be no second call.
         """
         key = (id(model), step.__name__)
-        if self._session.world_size == 1 or self._mode == "never" or key in self._checked:
-            return False
-        if key not in self._seen and not only_one:
-            self._seen.add(key)
-            return False
+        first = self._first.pop(key, None)
+        if first is None and not only_one:
+            if batch is not None:
+                self._first[key] = batch
+            return None
         self._checked.add(key)
-        return self._mode != "auto" or has_own_parts(model)
+        return max((each for each in (first, batch) if each is not None), key=_rows_of, default=None)
 
     def check(self, model: Any, step: Callable[[Any], Any], on_ranks: Callable[[Any], Any], batch: Any) -> None:
         """Compare, and say what differs.
@@ -287,6 +300,14 @@ def _few_rows(batch: Any, collective: Collective) -> Any:
         if count
     ]
     return tf.nest.map_structure(lambda *each: _joined(each), *parts)
+
+
+def _rows_of(batch: Any) -> int:
+    import tensorflow as tf
+
+    if isinstance(batch, Part):
+        return int(batch.total)
+    return max((int(length_of(leaf)) for leaf in tf.nest.flatten(batch) if has_length(leaf)), default=0)
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:

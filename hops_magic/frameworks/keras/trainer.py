@@ -196,15 +196,23 @@ def _checked(model: Any, step: Any, on_ranks: Any, iterator: Any, session: FitSe
     check = session.first_step
     steps = getattr(session.iterator, "num_batches", None)
     only_one = steps == 1 and session.epochs == 1
-    if check is None or not check.is_due(model, step, only_one=only_one):
+    if check is None or not check.wants(model, step):
         return iterator
     iterator = iter(iterator)
-    try:
-        batch = next(iterator)
-    except StopIteration:
-        return iterator
-    check.check(model, step, on_ranks, batch)
-    return itertools.chain([batch], iterator)
+    batch = next(iterator, None)
+    if (largest := check.due_with(model, step, batch, only_one=only_one)) is not None:
+        check.check(model, step, on_ranks, largest)
+    return iterator if batch is None else _beginning_with(batch, iterator, model.steps_per_execution)
+
+
+def _beginning_with(batch: Any, iterator: Any, steps: int) -> Any:
+    """Return an iterator of what is left of an epoch for one call of a function, which reads ``steps`` batches."""
+    import tensorflow as tf
+
+    if steps > 1 or not isinstance(iterator, tf.data.Iterator):
+        return itertools.chain([batch], iterator)
+    # of the same type as Keras' own: another would be traced anew, with the batch as a constant
+    return iter(tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=iterator.element_spec))
 
 
 class _WatchedModel:
