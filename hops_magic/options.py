@@ -262,5 +262,7 @@ def as_words(options_type: type, values: Mapping[str, Any]) -> list[str]:
         elif isinstance(value, Mapping):
             words += [flag, shlex.quote(",".join(f"{key}={text}" for key, text in value.items()))]
         else:
-            words += [flag, shlex.quote(",".join(value) if isinstance(value, list | tuple) else str(value))]
+            text = shlex.quote(",".join(value) if isinstance(value, list | tuple) else str(value))
+            # a word that begins with a dash would be taken for a flag
+            words += [f"{flag}={text}"] if text.startswith(("-", "'-")) else [flag, text]
     return words

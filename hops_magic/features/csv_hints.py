@@ -26,7 +26,8 @@ def hints(columns: Sequence[ColumnTypes], options: CsvOptions) -> Iterator[str]:
         name = column.name[:_SHOWN]
         if not (column.has_values or column.has_quoted) and column.wanted is None:
             yield f"column {name} is empty, and kept as text: {options.say(types={column.name: 'float'})} makes it numbers"
-        markers = sorted(column.markers)
+        # what is in quotes is kept if that is said
+        markers = [] if options.quoted_text else sorted(column.markers)
         if markers and (column.is_text or (column.wanted is not None and str(column.type) == "string")):
             shown = ", ".join(map(repr, markers[:_MOST_MARKERS]))
             yield (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import csv_values as v
-from hops_magic.features.csv_options import CsvOptions
+from hops_magic.features.csv_options import PANDAS_NULLS, CsvOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +16,9 @@ _LONGEST_WHOLE = 38
 _EXACT = 2**53
 # of the values that made a column text, for whoever tells why
 _EVIDENCE = 1_000
+_SAMPLE = 1_000
+# taken for missing values though nobody said so
+_UNTOLD = set(PANDAS_NULLS) - {""}
 
 
 class Kind(enum.Enum):
@@ -55,13 +58,15 @@ class ColumnTypes:
     was : Kind or None
         What all values before those were.
     markers : set of str
-        Texts, not empty, that were taken for missing values.
+        Texts, not empty, that are taken for missing values though nobody said so.
     is_cut : bool
         Whether a time has digits beyond microseconds.
     has_values : bool
         Whether there was any.
     has_quoted : bool
         Whether a text in quotes, which is none, may be a value.
+    has_missing, is_padded : bool
+        Whether there were texts for missing values, and texts with spaces around them.
     """
 
     name: str
@@ -75,37 +80,47 @@ class ColumnTypes:
     is_cut: bool = False
     has_values: bool = False
     has_quoted: bool = False
+    has_missing: bool = False
+    is_padded: bool = False
 
     def look(self, column: pa.Array) -> str | None:
         """Take notice of a part of the column; return a value that is not of the type that was said."""
+        import pyarrow.compute as pc
+
+        given = _fewer(column.drop_null())
+        texts = v.trimmed(given)
+        self.is_padded = self.is_padded or not texts.equals(given)
+        missing = v.is_missing(texts, self.options.null_markers)
+        self.has_quoted = self.has_quoted or (self.options.quoted_text and bool(len(given)))
+        if pc.any(missing).as_py():
+            self.has_missing = True
+            found = set(pc.unique(given.filter(missing)).to_pylist())
+            self.markers |= found & _UNTOLD - set(self.options.nulls)
+            given, texts = given.filter(pc.invert(missing)), texts.filter(pc.invert(missing))
+        if len(texts):
+            if self.wanted is not None:
+                fits = self.wanted.take(texts).is_valid()
+                if not pc.all(fits).as_py():
+                    if self.is_said:
+                        misfit: str = given.filter(pc.invert(fits))[0].as_py()
+                        return misfit
+                    self.wanted = None
+            self._narrow(texts)
+        return None
+
+    def _narrow(self, texts: pa.Array) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        distinct = pc.unique(column.drop_null())
-        texts = v.trimmed(distinct)
-        missing = v.is_missing(texts, self.options.null_markers)
-        self.markers.update(text for text in distinct.filter(missing).to_pylist() if text)
-        texts = texts.filter(pc.invert(missing))
-        self.has_quoted = self.has_quoted or (self.options.quoted_text and bool(len(distinct)))
-        if not len(texts):
-            return None
         is_first, self.has_values = not self.has_values, True
-        if self.wanted is not None:
-            fits = self.wanted.take(texts).is_valid()
-            if not pc.all(fits).as_py():
-                if self.is_said:
-                    misfit: str = distinct.filter(pc.invert(missing)).filter(pc.invert(fits))[0].as_py()
-                    return misfit
-                self.wanted = None
         if not self.is_said and self.kinds:
             before = self.kinds
             self.kinds = _possible(texts, before, self.options)
             if not self.kinds:
                 self.was = None if is_first else before[0]
-                self.evidence = texts.slice(0, _EVIDENCE).to_pylist()
+                self.evidence = pc.unique(texts).slice(0, _EVIDENCE).to_pylist()
         if pa.types.is_timestamp(self.type):
             self.is_cut = self.is_cut or bool(pc.any(pc.match_substring_regex(texts, v.LOST_DIGITS)).as_py())
-        return None
 
     @property
     def is_text(self) -> bool:
@@ -138,11 +153,23 @@ class ColumnTypes:
         none, markers = pa.scalar(None, pa.string()), self.options.null_markers
         if pa.types.is_string(self.type):
             # what means that a value is missing is null already, if it matters whether it is in quotes
-            return column if self.options.quoted_text else pc.if_else(v.is_missing(column, markers), none, column)
-        texts = v.trimmed(column)
-        texts = pc.if_else(v.is_missing(texts, markers), none, texts)
-        take = self.wanted.take if self.wanted is not None else _result(self.kinds[0], self.options)[1]
-        return take(texts)
+            if self.options.quoted_text or not self.has_missing:
+                return column
+            return pc.if_else(v.is_missing(column, markers), none, column)
+        texts = v.trimmed(column) if self.is_padded else column
+        if self.has_missing:
+            texts = pc.if_else(v.is_missing(texts, markers), none, texts)
+        if self.wanted is not None:
+            return self.wanted.take(texts)
+        return _result(self.kinds[0], self.options)[1](texts)
+
+
+def _fewer(texts: pa.Array) -> pa.Array:
+    """Return each text once, if that makes them fewer."""
+    import pyarrow.compute as pc
+
+    begin = texts.slice(0, _SAMPLE)
+    return pc.unique(texts) if len(pc.unique(begin)) * 2 <= len(begin) else texts
 
 
 def _possible(texts: pa.Array, kinds: list[Kind], options: CsvOptions) -> list[Kind]:
@@ -150,8 +177,8 @@ def _possible(texts: pa.Array, kinds: list[Kind], options: CsvOptions) -> list[K
     found: set[Kind] = set()
     wanted = set(kinds)
     if wanted & {Kind.WHOLE, Kind.LONG, Kind.FLOAT}:
-        found |= _of_numbers(v.numerals(texts, options))
-    if not found and Kind.TRUTH in wanted and _all_valid(v.plain_truths(texts)):
+        found |= _of_numbers(v.numerals(texts, options), may_be_whole=Kind.LONG in wanted)
+    if not found and Kind.TRUTH in wanted and texts[0].as_py() in (*v.TRUE, *v.FALSE) and _all_valid(v.plain_truths(texts)):
         found.add(Kind.TRUTH)
     if not found and wanted & {Kind.DATE, Kind.NAIVE, Kind.ZONED}:
         found |= _of_times(texts)
@@ -166,36 +193,37 @@ def _all_valid(values: pa.Array) -> bool:
     return int(values.null_count) == 0
 
 
-def _of_numbers(texts: pa.Array) -> set[Kind]:
+def _of_numbers(texts: pa.Array, *, may_be_whole: bool) -> set[Kind]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    whole = v.cast_or_none(texts, pa.int64())
-    # written back as they were: no zeros before them, no plus
-    if whole is not None and pc.all(pc.equal(whole.cast(pa.string()), texts)).as_py():
+    whole = v.cast_or_none(texts, pa.int64()) if may_be_whole else None
+    # Arrow reads 007 and 0x7 too, and +7 not as a whole number
+    if whole is not None and not pc.any(v.begins_with_zero(texts)).as_py():
         is_exact = max(-pc.min(whole).as_py(), pc.max(whole).as_py()) <= _EXACT
         return {Kind.WHOLE, Kind.LONG} | ({Kind.FLOAT} if is_exact else set())
-    if pc.any(pc.match_substring_regex(texts, v.CODED_WHOLE)).as_py():
+    floats = v.cast_or_none(texts, pa.float64())
+    if floats is None or pc.any(pc.match_substring_regex(texts.filter(v.are_whole(floats)), v.CODED_WHOLE)).as_py():
         return set()
-    if pc.all(pc.match_substring_regex(texts, v.PLAIN_WHOLE)).as_py():
+    if whole is not None or pc.all(pc.match_substring_regex(texts, v.PLAIN_WHOLE)).as_py():
         digits = pc.max(pc.binary_length(pc.utf8_ltrim(texts, "-"))).as_py()
         found = {Kind.LONG} if digits <= _LONGEST_WHOLE else set()
         found |= {Kind.WHOLE} if whole is not None else set()
         return found | (set() if len(v.rounded_whole(texts)) else {Kind.FLOAT})
-    return {Kind.FLOAT} if _all_valid(v.floats(texts)) else set()
+    return {Kind.FLOAT} if v.are_exact(texts, floats) else set()
 
 
 def _of_times(texts: pa.Array) -> set[Kind]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if not v.naive_or_zoned(texts.slice(0, 1))[0].as_py():
         return set()
-    if _all_valid(v.iso_dates(texts)):
+    if v.cast_or_none(texts, pa.date32()) is not None:
         return {Kind.DATE, Kind.NAIVE}
     is_zoned = pc.match_substring_regex(texts.slice(0, 1), v.ZONED)[0].as_py()
-    if is_zoned:
-        return {Kind.ZONED} if _all_valid(v.zoned_moments(texts)) else set()
-    return {Kind.NAIVE} if _all_valid(v.naive_moments(texts)) else set()
+    moments = v.zoned_moments(texts) if is_zoned else v.naive_moments(texts)
+    return {Kind.ZONED if is_zoned else Kind.NAIVE} if _all_valid(moments) else set()
 
 
 def _result(kind: Kind, options: CsvOptions) -> tuple[pa.DataType, Any]:
@@ -219,4 +247,4 @@ def _result(kind: Kind, options: CsvOptions) -> tuple[pa.DataType, Any]:
         Kind.FLOAT: pa.float64(),
         Kind.DATE: pa.date32(),
     }[kind]
-    return type_, v.taker_of(type_, options).take
+    return type_, lambda texts: v.numerals(texts, options).cast(type_)

@@ -34,6 +34,7 @@ _SAID_TRUE, _SAID_FALSE = (
 # whole numbers up to here are exact as floats, whatever they are
 _EXACT_DIGITS = 15
 _MOST_PARSED = 100_000
+_PROBE = 16
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def cast_or_none(texts: pa.Array, type_: pa.DataType) -> pa.Array | None:
     import pyarrow as pa
 
     try:
+        # Arrow makes a message for each text that is none, which is slow where most are none
+        texts.slice(0, _PROBE).cast(type_)
         return texts.cast(type_)
     except pa.ArrowInvalid:
         return None
@@ -163,11 +166,39 @@ def floats(texts: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    values = cast_or_none(texts, pa.float64())
+    if values is not None and are_exact(texts, values):
+        return values
     endless = pc.match_substring_regex(texts, _ENDLESS)
     plain = pc.if_else(endless, texts, _only(texts, NUMBER))
     values = plain.cast(pa.float64())
     lost = pc.or_(pc.and_(pc.is_inf(values), pc.invert(endless)), pc.is_in(plain, rounded_whole(plain)))
     return pc.if_else(lost, pa.scalar(None, pa.float64()), values)
+
+
+def are_whole(floats: pa.Array) -> pa.Array:
+    """Tell which floats have no fraction."""
+    import pyarrow.compute as pc
+
+    return pc.equal(pc.floor(floats), floats)
+
+
+def are_exact(texts: pa.Array, floats: pa.Array) -> bool:
+    """Whether floats are what texts say: none is too large, NaN, or a whole number that was rounded."""
+    import pyarrow.compute as pc
+
+    doubtful = texts.filter(pc.fill_null(pc.invert(pc.less(pc.abs(floats), 10.0**_EXACT_DIGITS)), False))
+    endless = pc.match_substring_regex(doubtful, _ENDLESS)
+    finite = doubtful.filter(pc.invert(endless))
+    return not (pc.any(pc.invert(pc.is_finite(finite.cast(floats.type)))).as_py() or len(rounded_whole(finite)))
+
+
+def begins_with_zero(texts: pa.Array) -> pa.Array:
+    """Tell which texts have a zero before other letters, if it was not for a minus."""
+    import pyarrow.compute as pc
+
+    is_zero = pc.and_(pc.starts_with(texts, "0"), pc.greater(pc.binary_length(texts), 1))
+    return pc.or_(is_zero, pc.starts_with(texts, "-0"))
 
 
 def rounded_whole(texts: pa.Array) -> pa.Array:
@@ -222,6 +253,9 @@ def naive_moments(texts: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    plain = cast_or_none(texts, pa.timestamp("us"))
+    if plain is not None:
+        return plain
     return _each(pc.replace_substring_regex(_only(texts, NAIVE), _TOO_FINE, r"\1"), pa.timestamp("us"))
 
 
@@ -230,6 +264,9 @@ def zoned_moments(texts: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    plain = cast_or_none(texts, pa.timestamp("us", "UTC"))
+    if plain is not None:
+        return plain
     return _each(pc.replace_substring_regex(_only(texts, ZONED), _TOO_FINE, r"\1"), pa.timestamp("us", "UTC"))
 
 
