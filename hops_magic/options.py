@@ -156,6 +156,25 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class _Merged(argparse.Action):
+    """Joins the pairs of an option that may be given several times, and refuses two values for one key."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        pairs = dict(getattr(namespace, self.dest, {}))
+        for key, value in values:
+            if pairs.get(key, value) != value:
+                given = f"{pairs[key]} and {value}"
+                raise UsageError(f"{parser.prog}: {option_string} gives {key} twice, as {given}: leave one of them out")
+            pairs[key] = value
+        setattr(namespace, self.dest, pairs)
+
+
 class MagicParser(argparse.ArgumentParser):
     """An ``argparse`` parser that raises :class:`UsageError` instead of ending the process."""
 
@@ -198,6 +217,8 @@ def add_options(parser: argparse.ArgumentParser, options_type: type) -> None:
             parser.add_argument(*names, action="store_true", **keywords)
         elif typing.get_origin(base) is tuple:
             parser.add_argument(*names, type=_names, action=_Once, metavar=spec.metavar or "A,B", **keywords)
+        elif typing.get_origin(base) is Mapping:
+            parser.add_argument(*names, type=_pairs, action=_Merged, metavar=spec.metavar or "A=B,...", **keywords)
         else:
             keywords["metavar"] = spec.metavar or item.name.upper()
             parser.add_argument(*names, type=base, action=_Once, choices=spec.choices or None, **keywords)
@@ -205,6 +226,21 @@ def add_options(parser: argparse.ArgumentParser, options_type: type) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the pairs of ``a=text,b=decimal(10,2)``: commas in brackets do not separate, nor those inside a key."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0 and "=" in parts[-1]:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if any("=" not in part for part in parts):
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not written NAME=VALUE,...")
+    pairs = (part.rpartition("=") for part in parts)
+    return [(key.strip(), value.strip()) for key, _, value in pairs]
 
 
 def as_dict(options: Any) -> dict[str, Any]:
@@ -223,6 +259,10 @@ def as_words(options_type: type, values: Mapping[str, Any]) -> list[str]:
         flag = spec.flags[0] if spec.flags else flag_name(item.name)
         if value is True:
             words.append(flag)
+        elif isinstance(value, Mapping):
+            words += [flag, shlex.quote(",".join(f"{key}={text}" for key, text in value.items()))]
         else:
-            words += [flag, shlex.quote(",".join(value) if isinstance(value, list | tuple) else str(value))]
+            text = shlex.quote(",".join(value) if isinstance(value, list | tuple) else str(value))
+            # a word that begins with a dash would be taken for a flag
+            words += [f"{flag}={text}"] if text.startswith(("-", "'-")) else [flag, text]
     return words

@@ -52,10 +52,11 @@ def listed(names: tuple[str, ...] | list[str], prefix: str = "") -> str:
     return ", ".join(prefix + quoted(name) for name in names)
 
 
-def parquet(files: Iterable[str]) -> str:
+def parquet(files: Iterable[str], *, folders: bool = False) -> str:
     """Return files as a table of SQL: each by its exact name, and with no column but its own.
 
-    The engine would take ``*`` in a name as a pattern, and a folder ``team=a`` above a file as a column ``team`` of it.
+    The engine would take ``*`` in a name as a pattern, and a folder ``team=a`` above a file as a column ``team`` of it: the
+    latter it does only if ``folders`` are asked for.
     """
     names = ", ".join(literal(file.translate(_PATTERN)) for file in files)
-    return f"read_parquet([{names}], hive_partitioning = false)"
+    return f"read_parquet([{names}], hive_partitioning = {str(folders).lower()})"

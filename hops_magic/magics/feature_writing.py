@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UsageError, counted
-from hops_magic.features.exchange import export_file, import_file
+from hops_magic.features.csv_options import CsvOptions
+from hops_magic.features.exchange import export_file, known_columns, open_file
 from hops_magic.features.rules import Rule
 from hops_magic.features.store import FeatureStore, foreign_key
 from hops_magic.features.writing import ON_FAIL, SaveOptions, Written
 from hops_magic.magics import feature_words as words_of
-from hops_magic.magics.commands import Command, Sentence, parser
+from hops_magic.magics.commands import Command, Sentence, naming_flags, parser
 from hops_magic.magics.feature_reading import request_parser, requested
 from hops_magic.magics.surroundings import surroundings_of
 from hops_magic.options import MagicParser, add_options
@@ -64,30 +65,37 @@ class Writing:
         wanted.add_argument("variable", metavar="VARIABLE", help="a table of pandas, polars, Arrow, Dask or DuckDB")
         chosen = vars(wanted.parse_args(words))
         data = words_of.variable(self._shell.user_ns, chosen.pop("variable"), "the table")
-        return self._written(lambda: data, chosen)
+        group, options = _target(chosen)
+        return _told(self._store.write(data, group, options, source=self._source))
 
     def _import(self, words: list[str]) -> Sentence:
-        wanted = _save_parser("%features import", "Write the rows of a file, or of a query, to a group.")
+        wanted = _save_parser("%features import", "Write the rows of files, or of a query, to a group.")
         wanted.add_argument(
-            "file", metavar="FILE|QUERY", help="a CSV or Parquet file, or SQL over such files and groups, in quotes"
+            "file",
+            metavar="FILE|QUERY",
+            help="a CSV or Parquet file, a folder or pattern of them, or SQL over such files and groups, in quotes",
         )
+        add_options(wanted, CsvOptions)
         chosen = vars(wanted.parse_args(words))
         file = chosen.pop("file")
-        return self._written(lambda: import_file(file, store=self._store), chosen)
-
-    def _written(self, data: Callable[[], Any], chosen: dict[str, Any]) -> Sentence:
-        group = chosen.pop("group")
-        columns = words_of.described(chosen.pop("describe_column"))
-        foreign_keys = tuple(map(foreign_key, chosen.pop("foreign_key")))
-        options = SaveOptions(**chosen, column_descriptions=columns, foreign_keys=foreign_keys)
-        return _told(self._store.write(data(), group, options, source=self._source))
+        notes: list[str] = []
+        said = {item.name: chosen.pop(item.name) for item in fields(CsvOptions) if item.name in chosen}
+        with naming_flags(CsvOptions):
+            options = CsvOptions(**said, flags=True)
+        group, how = _target(chosen)
+        known = known_columns(group, how.mode, self._store)
+        with open_file(file, options, notes.append, store=self._store, known=known) as rows:
+            written = self._store.write(rows, group, how, source=self._source)
+        return Sentence("\n".join([_told(written), *notes]))
 
     def _export(self, words: list[str]) -> Sentence:
         wanted = request_parser("%features export", "Write features to a CSV or Parquet file.")
-        wanted.add_argument("--to", required=True, metavar="FILE", help="where to: FILE.csv or FILE.parquet")
+        wanted.add_argument("--to", required=True, metavar="FILE", help="where to: FILE.csv, FILE.csv.gz or FILE.parquet")
         chosen = wanted.parse_args(words)
-        rows = export_file(self._store.answer(requested(chosen, self._shell.user_ns), "tf"), chosen.to)
-        return Sentence(f"{chosen.to}: {counted(rows, 'row')} of {', '.join(chosen.names)}")
+        notes: list[str] = []
+        answer = self._store.answer(requested(chosen, self._shell.user_ns), "tf")
+        rows = export_file(answer, chosen.to, tell=notes.append)
+        return Sentence("\n".join([f"{chosen.to}: {counted(rows, 'row')} of {', '.join(chosen.names)}", *notes]))
 
     def _delete_rows(self, words: list[str]) -> Sentence:
         wanted = parser("%features delete-rows", "Delete rows by key or by a condition, in one atomic commit.")
@@ -181,6 +189,14 @@ def _save_parser(prog: str, about: str) -> MagicParser:
         help="columns that hold another group's key",
     )
     return wanted
+
+
+def _target(chosen: dict[str, Any]) -> tuple[str, SaveOptions]:
+    """Return the group that a line names, and how it is written."""
+    group = chosen.pop("group")
+    columns = words_of.described(chosen.pop("describe_column"))
+    foreign_keys = tuple(map(foreign_key, chosen.pop("foreign_key")))
+    return group, SaveOptions(**chosen, column_descriptions=columns, foreign_keys=foreign_keys)
 
 
 def _told(written: Written) -> Sentence:
