@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import engine, planner, query
+from hops_magic.features.answers import AnswerRows
 from hops_magic.features.brought import Brought
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.errors import FeatureError
@@ -148,14 +149,39 @@ class Reader:
 
     def streamed(self, request: Request) -> tuple[StreamedRows, Plan, dict[str, Source]]:
         """Return the answer as rows in files; the same question is answered once."""
-        ordered = replace(request, terms=replace(request.terms, is_ordered=True))
+        ordered = _ordered(request)
         with self._opened_for(ordered, _brought(request)) as (connection, plan, spine, sources):
-            sql = query.statement(plan, ordered.terms)
-            key = {"sql": sql, "spine": "" if spine is None else _fingerprint(spine.rows)}
-            key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
-            connection.execute("SET preserve_insertion_order=true")
-            rows = AnswerFiles(self._settings.home / "answers").rows(key, lambda: in_utc(engine.reader_of(connection, sql)))
-            return rows, plan, sources
+            return self._files(connection, ordered, plan, spine, sources), plan, sources
+
+    def shown(self, request: Request) -> tuple[AnswerRows, Plan, dict[str, Source]]:
+        """Return the answer for somebody to look at: in files, of a look-up in memory."""
+        if request.keys is not None:
+            table, plan, sources = self.answer(request, "arrow")
+            return AnswerRows(table), plan, sources
+        ordered = _ordered(request)
+        with self._opened_for(ordered, _brought(request)) as (connection, plan, spine, sources):
+            rows = self._files(connection, ordered, plan, spine, sources)
+            if spine is None:
+                return AnswerRows(rows), plan, sources
+            numbered = query.statement(replace(plan, outputs=()), ordered.terms, is_beside=True)
+            numbers = connection.sql(numbered).to_arrow_table().column(0)
+            # of the engine's rows, only what it read as another type is still needed
+            kept = replace(spine, rows=spine.rows.select(sorted(spine.read)))
+            return AnswerRows(rows, kept, numbers), plan, sources
+
+    def _files(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        request: Request,
+        plan: Plan,
+        spine: SpineRows | None,
+        sources: Mapping[str, Source],
+    ) -> StreamedRows:
+        sql = query.statement(plan, request.terms)
+        key = {"sql": sql, "spine": "" if spine is None else _fingerprint(spine.rows)}
+        key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
+        connection.execute("SET preserve_insertion_order=true")
+        return AnswerFiles(self._settings.home / "answers").rows(key, lambda: in_utc(engine.reader_of(connection, sql)))
 
     def explain(self, request: Request) -> Explanation:
         """Return how a request is answered, without fetching its features."""
@@ -255,6 +281,10 @@ def reads_of(plan: Plan, sources: Mapping[str, Source]) -> list[FeatureInput]:
         )
         for alias, source in sources.items()
     ]
+
+
+def _ordered(request: Request) -> Request:
+    return replace(request, terms=replace(request.terms, is_ordered=True))
 
 
 def _brought(request: Request) -> Brought | None:
