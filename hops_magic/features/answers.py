@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import column_statistics, engine
 from hops_magic.features.errors import UnknownNameError
 from hops_magic.features.model import Column
 from hops_magic.features.names import nearest
+from hops_magic.features.query import ROW
+from hops_magic.features.readers import as_form
+from hops_magic.features.spine import SpineRows
 from hops_magic.features.sql import parquet, quoted
 from hops_magic.features.streaming import StreamedRows
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-
-_ROW = "_hops_row"
 
 
 class AnswerRows:
@@ -27,10 +28,18 @@ class AnswerRows:
     ----------
     rows : Table or StreamedRows
         Of files, only what is asked for is read.
+    spine : SpineRows, optional
+        What features were found for: its columns come first, and come into memory as they were brought.
+    numbers : array, optional
+        Number of the spine's row that each row is of.
     """
 
-    def __init__(self, rows: pa.Table | StreamedRows) -> None:
+    def __init__(
+        self, rows: pa.Table | StreamedRows, spine: SpineRows | None = None, numbers: pa.ChunkedArray | None = None
+    ) -> None:
         self._rows = rows
+        self._spine = spine
+        self._numbers = numbers
         self._lock = threading.Lock()
         self._statistics: column_statistics.Statistics | None = None
 
@@ -45,8 +54,17 @@ class AnswerRows:
         return int(self._rows.num_rows)
 
     def arrow(self) -> pa.Table:
-        """Return all rows, in memory."""
+        """Return all rows, in memory, as the engine has them."""
         return self._rows.to_arrow() if isinstance(self._rows, StreamedRows) else self._rows
+
+    def whole(self, form: str) -> Any:
+        """Return all rows in memory, as ``df`` (pandas), ``polars`` or ``arrow``."""
+        table = self.arrow()
+        if self._spine is None or self._numbers is None:
+            return as_form(table, form)
+        own = self._spine.brought
+        features = table.drop_columns(list(own.columns)).append_column(ROW, self._numbers)
+        return self._spine.beside(features, own.as_form(form), form)
 
     def page(self, *, offset: int = 0, limit: int, sort: str = "") -> pa.Table:
         """Return some rows, in their order or by a column (``-`` before it for descending); nulls come last.
@@ -66,9 +84,9 @@ class AnswerRows:
             self._register(connection)
             connection.execute("SET preserve_insertion_order=true")
             # rows that are alike keep their order, so that no page repeats what another has
-            numbered = f"SELECT *, row_number() OVER () AS {_ROW} FROM answer"
+            numbered = f"SELECT *, row_number() OVER () AS {ROW} FROM answer"
             return connection.sql(
-                f"SELECT * EXCLUDE ({_ROW}) FROM ({numbered}) ORDER BY {quoted(name)} {way} NULLS LAST, {_ROW} "
+                f"SELECT * EXCLUDE ({ROW}) FROM ({numbered}) ORDER BY {quoted(name)} {way} NULLS LAST, {ROW} "
                 f"LIMIT {int(limit)} OFFSET {int(offset)}"
             ).to_arrow_table()
 

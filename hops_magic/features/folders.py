@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Collection
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from hops_magic.errors import UsageError
 from hops_magic.settings import FeatureSettings, redacted
@@ -20,6 +20,7 @@ _AGAIN = "-again-"
 # what the lake's library fails at, or takes as another path
 _UNUSABLE = re.compile(r"[\[\]|^\\?#\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _OF_URIS = "%/:@!$&'()*+,;=~-._"
 
 
@@ -32,6 +33,8 @@ def check_place(settings: FeatureSettings) -> None:
         With what is wrong in it.
     """
     lake = settings.lake
+    if "://" in lake:
+        _check_uri(lake)
     found = _UNUSABLE.search(lake) or (None if "://" in lake else _ESCAPE.search(lake))
     if found is not None:
         raise UsageError(
@@ -42,6 +45,22 @@ def check_place(settings: FeatureSettings) -> None:
         raise UsageError(
             f"the catalog of features cannot be kept in {str(settings.home)[:200]!r}, since what follows a '?' would be "
             "taken as an option: set HOPS_HOME to another folder, or HOPS_CATALOG to another database"
+        )
+
+
+def _check_uri(lake: str) -> None:
+    """Refuse a URI that is none, or that the lake and the file system would take for two places."""
+    if _STRAY.search(lake):
+        raise UsageError(
+            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a '%' in a URI begins an escape such as "
+            "%20: write %25 for the letter itself"
+        )
+    parts = lake.split("://", 1)[1].split("/")[1:]
+    found = next((part for part in map(unquote, parts) if part in ("", ".", "..") or "/" in part), None)
+    if found is not None:
+        raise UsageError(
+            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a URI cannot have a folder named {found!r}: "
+            "set HOPS_FEATURES to another place"
         )
 
 

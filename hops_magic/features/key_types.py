@@ -15,6 +15,8 @@ from hops_magic.features.types import LossError, arrow_type, exactly
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# of a time of day: the end of a date alone is no zone
+_ZONE = "[T ].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _SHOWN = 3
 _SHOWN_CHARS = 40
 
@@ -88,10 +90,15 @@ def comparable(rows: pa.Table, keys: Iterable[KeyColumn], *, name: str) -> pa.Ta
         assert column is not None
         at = rows.schema.get_field_index(key.column)
         own = rows.schema.field(at)
-        if family_of(str(own.type)) is family_of(column.type) or pa.types.is_null(own.type):
+        array = rows.column(at)
+        if array.null_count == len(array):
+            # whatever type nulls were given: they equal nothing
+            kind = arrow_type(column.type)
+            rows = rows.set_column(at, pa.field(own.name, kind), pa.chunked_array([pa.nulls(len(array), kind)]))
+            continue
+        if family_of(str(own.type)) is family_of(column.type):
             continue
         where = f"{key.key} of {key.group.full_name}, which is {column.type}"
-        array = rows.column(at)
         if not pa.types.is_string(own.type):
             shown = ", ".join(f"row {row}: {str(value)[:_SHOWN_CHARS]}" for row, value in enumerate(array[:_SHOWN]))
             raise SchemaMismatchError(
@@ -109,10 +116,24 @@ def _read(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """Read texts as values of another type."""
     import pyarrow as pa
 
-    if pa.types.is_timestamp(kind):
-        try:
-            # without a zone they are of UTC, as everywhere in the store
-            return exactly(exactly(texts, pa.timestamp("us")), kind)
-        except LossError:
-            return exactly(texts, kind)
-    return exactly(texts, kind)
+    return moments(texts) if pa.types.is_timestamp(kind) else exactly(texts, kind)
+
+
+def moments(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Read texts as times, by ISO 8601; those without a zone are of UTC, as everywhere in the store.
+
+    Raises
+    ------
+    LossError
+        If some are no such times.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = texts.cast(pa.string())
+    has_zone = pc.match_substring_regex(texts, _ZONE)
+    there = pa.scalar(None, pa.string())
+    zoned = exactly(pc.if_else(has_zone, texts, there), pa.timestamp("us", "UTC"))
+    others = exactly(pc.if_else(has_zone, there, texts), pa.timestamp("us"))
+    found: pa.ChunkedArray = pc.coalesce(zoned, others.cast(pa.timestamp("us", "UTC")))
+    return found

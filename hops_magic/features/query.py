@@ -79,20 +79,19 @@ class Terms:
             )
 
 
-def statement(plan: Plan, terms: Terms | None = None, *, numbered: bool = False) -> str:
+def statement(plan: Plan, terms: Terms | None = None, *, is_beside: bool = False) -> str:
     """Return the SQL that answers a plan, over views named like the plan's sources.
 
     Parameters
     ----------
-    numbered
-        Answer also the number of the spine's row, in the last column.
+    is_beside
+        Instead of the spine's columns, answer the number of its row, in the last column.
     """
     terms = terms or Terms()
     sources = [f"{quoted(name)} AS (\n  {part}\n)" for join in plan.joins for name, part in _parts(join, plan, terms)]
     left = SPINE if plan.spine else "g0"
     lines = [f"WITH {', '.join(sources)}"] if sources else []
-    number = [f"{quoted(SPINE)}.{quoted(ROW)}"] if numbered else []
-    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms) + number))
+    lines.append("SELECT " + ",\n       ".join(_columns(plan, terms, is_beside=is_beside)))
     lines.append(f"FROM {quoted(left)}")
     lines += _joins(plan, terms)
     order = [f"{left}.{quoted(ROW)}"] if plan.spine else []
@@ -233,8 +232,10 @@ def _moment(prefix: str, name: str, group: Group | None) -> str:
     return f"CAST({prefix}{quoted(name)} AS TIMESTAMPTZ)" if is_date else f"{prefix}{quoted(name)}"
 
 
-def _columns(plan: Plan, terms: Terms) -> list[str]:
+def _columns(plan: Plan, terms: Terms, *, is_beside: bool) -> list[str]:
     columns = []
+    if plan.spine and is_beside:
+        return [*(_value(output, plan, terms) for output in plan.outputs), f"{quoted(SPINE)}.{quoted(ROW)}"]
     if plan.spine:
         columns += [f"{quoted(SPINE)}.{quoted(name)}" for name in plan.spine.columns]
     elif terms.with_keys and plan.base is not None:

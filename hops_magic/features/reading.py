@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features import engine, planner, query
+from hops_magic.features.answers import AnswerRows
+from hops_magic.features.brought import Brought
 from hops_magic.features.catalog import Catalog
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.lake import LakeTable
@@ -19,10 +21,9 @@ from hops_magic.features.past import Past, Source
 from hops_magic.features.planner import SPINE, Plan, Spine
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import as_form
-from hops_magic.features.spine import SpineRows
+from hops_magic.features.spine import SpineRows, needed_columns, rows_to_find
 from hops_magic.features.sql import quoted
 from hops_magic.features.streaming import AnswerFiles, StreamedRows
-from hops_magic.features.tables import incoming
 from hops_magic.features.types import in_utc
 from hops_magic.runs.inputs import FeatureInput, InputKind
 from hops_magic.settings import FeatureSettings
@@ -60,14 +61,6 @@ class Request:
     keys: Any = None
     as_of: datetime.datetime | int | Mapping[str, int] | None = None
     allow_fanout: bool = False
-
-    def held(self) -> Request:
-        """Return this request with its rows in memory: a reader can be read once only."""
-        return replace(
-            self,
-            spine=None if self.spine is None else incoming(self.spine, name=_SPINE_NAME),
-            keys=None if self.keys is None else incoming(self.keys, name=_KEYS_NAME),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,18 +106,29 @@ class Reader:
     @contextlib.contextmanager
     def answering(self, request: Request) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, str, dict[str, Source]]]:
         """Open an engine in which the request's SQL can be run."""
-        with self._opened_for(request, _spine(request)) as (connection, plan, _, sources):
+        with self._opened_for(request, _brought(request)) as (connection, plan, _, sources):
             yield connection, plan, query.statement(plan, request.terms), sources
 
     @contextlib.contextmanager
     def _opened_for(
-        self, request: Request, spine: SpineRows | None
+        self, request: Request, brought: Brought | None, *, is_beside: bool = False
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Plan, SpineRows | None, dict[str, Source]]]:
-        """Open an engine that has the request's rows, and those of the groups that it reads."""
+        """Open an engine that has the request's rows, and those of the groups that it reads.
+
+        Parameters
+        ----------
+        is_beside
+            Of the request's rows, have only the columns by which features are found.
+        """
         with engine.connect(home=self._settings.home) as connection:
-            plan, sources = self._prepared(connection, request, spine)
-            if spine is not None:
-                spine = spine.comparable_in(plan)
+            plan, sources = self._prepared(connection, request, brought)
+            spine = None
+            if brought is not None:
+                columns = needed_columns(plan) if is_beside else None
+                spine = SpineRows.of(brought, request.event_time, columns).comparable_in(plan)
+                if not is_beside:
+                    spine.check_kept()
+                plan = spine.typed(plan)
                 connection.register(SPINE, spine.rows)
                 if request.keys is not None:
                     spine.narrow(connection, plan)
@@ -135,35 +139,61 @@ class Reader:
         if request.keys is not None and request.as_of is None:
             table, plan, sources = self._lookup(request)
             return as_form(table, form), plan, sources
-        spine = _spine(request)
-        with self._opened_for(request, spine) as (connection, plan, spine, sources):
-            is_beside = spine is not None and request.keys is None
-            sql = query.statement(plan, request.terms, numbered=is_beside)
-            table = connection.sql(sql).to_arrow_table()
-        if spine is None or not is_beside:
+        brought = _brought(request)
+        own = None if brought is None or request.keys is not None else brought.as_form(form)
+        with self._opened_for(request, brought, is_beside=own is not None) as (connection, plan, spine, sources):
+            table = connection.sql(query.statement(plan, request.terms, is_beside=own is not None)).to_arrow_table()
+        if spine is None or own is None:
             return as_form(table, form), plan, sources
-        return spine.beside(table, form), plan, sources
+        return spine.beside(table, own, form), plan, sources
 
     def streamed(self, request: Request) -> tuple[StreamedRows, Plan, dict[str, Source]]:
         """Return the answer as rows in files; the same question is answered once."""
-        ordered = replace(request.held(), terms=replace(request.terms, is_ordered=True))
-        with self.answering(ordered) as (connection, plan, sql, sources):
-            key = {"sql": sql, "spine": _fingerprint(ordered)}
-            key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
-            connection.execute("SET preserve_insertion_order=true")
-            rows = AnswerFiles(self._settings.home / "answers").rows(key, lambda: in_utc(engine.reader_of(connection, sql)))
-            return rows, plan, sources
+        ordered = _ordered(request)
+        with self._opened_for(ordered, _brought(request)) as (connection, plan, spine, sources):
+            return self._files(connection, ordered, plan, spine, sources), plan, sources
+
+    def shown(self, request: Request) -> tuple[AnswerRows, Plan, dict[str, Source]]:
+        """Return the answer for somebody to look at: in files, of a look-up in memory."""
+        if request.keys is not None:
+            table, plan, sources = self.answer(request, "arrow")
+            return AnswerRows(table), plan, sources
+        ordered = _ordered(request)
+        with self._opened_for(ordered, _brought(request)) as (connection, plan, spine, sources):
+            rows = self._files(connection, ordered, plan, spine, sources)
+            if spine is None:
+                return AnswerRows(rows), plan, sources
+            numbered = query.statement(replace(plan, outputs=()), ordered.terms, is_beside=True)
+            numbers = connection.sql(numbered).to_arrow_table().column(0)
+            # of the engine's rows, only what it read as another type is still needed
+            kept = replace(spine, rows=spine.rows.select(sorted(spine.read)))
+            return AnswerRows(rows, kept, numbers), plan, sources
+
+    def _files(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        request: Request,
+        plan: Plan,
+        spine: SpineRows | None,
+        sources: Mapping[str, Source],
+    ) -> StreamedRows:
+        sql = query.statement(plan, request.terms)
+        key = {"sql": sql, "spine": "" if spine is None else _fingerprint(spine.rows)}
+        key |= {alias: f"{source.table.location} {source.table.version}" for alias, source in sources.items()}
+        connection.execute("SET preserve_insertion_order=true")
+        return AnswerFiles(self._settings.home / "answers").rows(key, lambda: in_utc(engine.reader_of(connection, sql)))
 
     def explain(self, request: Request) -> Explanation:
         """Return how a request is answered, without fetching its features."""
-        with self.answering(request) as (connection, plan, sql, sources):
+        with self._opened_for(request, _brought(request), is_beside=True) as (connection, plan, _, sources):
             left = quoted(SPINE if plan.spine else "g0")
             before = int(engine.value_of(connection, f"SELECT count(*) FROM {left}"))
             is_unique = all(join.is_unique for join in plan.joins)
-            after = before if is_unique else int(engine.value_of(connection, f"SELECT count(*) FROM ({sql})"))
+            counted = query.statement(plan, request.terms, is_beside=plan.spine is not None)
+            after = before if is_unique else int(engine.value_of(connection, f"SELECT count(*) FROM ({counted})"))
             return Explanation(
                 plan=plan,
-                sql=sql,
+                sql=query.statement(plan, request.terms),
                 commits={alias: source.table.version for alias, source in sources.items()},
                 rows={alias: source.table.rows for alias, source in sources.items()},
                 rows_before=before,
@@ -174,12 +204,12 @@ class Reader:
 
     def _lookup(self, request: Request) -> tuple[pa.Table, Plan, dict[str, Source]]:
         """Answer in an engine that is kept: opening one and planning take longer than a look-up."""
-        spine = _spine(request)
-        assert spine is not None
+        brought = _brought(request)
+        assert brought is not None
+        spine = SpineRows.of(brought, None)
         terms = request.terms
         shape = (
             request.names,
-            spine.columns,
             tuple(spine.types.items()),
             request.allow_fanout,
             terms.with_keys,
@@ -194,14 +224,15 @@ class Reader:
                 with contextlib.ExitStack() as stack:
                     connection = stack.enter_context(engine.connect(home=self._settings.home, memory_gib=1))
                     connection.execute("SET parquet_metadata_cache=true")
-                    plan, sources = self._prepared(connection, request, spine)
+                    plan, sources = self._prepared(connection, request, brought)
                     kept = self._kept[shape] = _Kept(state, connection, plan, sources, stack.pop_all())
                 while len(self._kept) > _KEPT_LOOKUPS:
                     self.forget(next(iter(self._kept)))
             spine = spine.comparable_in(kept.plan)
+            plan = spine.typed(kept.plan)
             kept.connection.register(SPINE, spine.rows)
-            spine.narrow(kept.connection, kept.plan)
-            return kept.connection.sql(query.statement(kept.plan, terms)).to_arrow_table(), kept.plan, kept.sources
+            spine.narrow(kept.connection, plan)
+            return kept.connection.sql(query.statement(plan, terms)).to_arrow_table(), plan, kept.sources
 
     def forget(self, shape: Hashable = None) -> None:
         """Close engines that are kept for look-ups: one, or all."""
@@ -210,11 +241,11 @@ class Reader:
                 self._kept.pop(each).stack.close()
 
     def _prepared(
-        self, connection: duckdb.DuckDBPyConnection, request: Request, spine: SpineRows | None
+        self, connection: duckdb.DuckDBPyConnection, request: Request, brought: Brought | None
     ) -> tuple[Plan, dict[str, Source]]:
         """Plan a request, and make the tables that it reads known to an engine."""
         groups = Past(self._catalog, self._opened, request.as_of)
-        asked_for = None if spine is None else Spine(columns=spine.columns, event_time=request.event_time, types=spine.types)
+        asked_for = None if brought is None else Spine(columns=brought.columns, event_time=request.event_time)
         plan = planner.plan(request.names, groups, spine=asked_for, allow_fanout=request.allow_fanout)
         request.terms.check(plan)
         if isinstance(request.as_of, int) and len(plan.groups) > 1:
@@ -252,7 +283,11 @@ def reads_of(plan: Plan, sources: Mapping[str, Source]) -> list[FeatureInput]:
     ]
 
 
-def _spine(request: Request) -> SpineRows | None:
+def _ordered(request: Request) -> Request:
+    return replace(request, terms=replace(request.terms, is_ordered=True))
+
+
+def _brought(request: Request) -> Brought | None:
     if request.keys is not None:
         if request.spine is not None:
             raise FeatureError(
@@ -260,19 +295,17 @@ def _spine(request: Request) -> SpineRows | None:
             )
         if request.event_time is not None:
             raise FeatureError("--keys look up present rows, which --event-time cannot place: give the rows as --spine")
-        return SpineRows.of(request.keys, None, name=_KEYS_NAME)
+        return rows_to_find(request.keys, None, name=_KEYS_NAME)
     if request.spine is None:
         if request.event_time is not None:
             raise FeatureError("--event-time is a column of the spine: give the spine too, --spine NAME")
         return None
-    return SpineRows.of(request.spine, request.event_time, name=_SPINE_NAME)
+    return rows_to_find(request.spine, request.event_time, name=_SPINE_NAME)
 
 
-def _fingerprint(request: Request) -> str:
-    spine = _spine(request)
-    if spine is None:
-        return ""
-    found = hashlib.sha256()
-    for batch in spine.rows.combine_chunks().to_batches():
+def _fingerprint(rows: pa.Table) -> str:
+    # the same bytes mean other values in other types
+    found = hashlib.sha256(rows.schema.serialize())
+    for batch in rows.combine_chunks().to_batches():
         found.update(batch.serialize())
     return found.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ def table_of(data: Any, name: str) -> pa.Table:
         data = data.to_frame()
     if _is_pandas(data, "DataFrame"):
         return _from_pandas(data, name)
-    if _is_dask(data):
+    if is_dask(data):
         return _from_pandas(data.compute(), name)
     if hasattr(data, "collect") and hasattr(data, "lazy"):
         data = data.collect()
@@ -64,7 +65,7 @@ def is_large(data: Any) -> bool:
     """Whether a table may not fit into memory, and comes in parts."""
     import pyarrow as pa
 
-    return _is_dask(data) or isinstance(data, pa.RecordBatchReader) or _reader_method(data) is not None
+    return is_dask(data) or isinstance(data, pa.RecordBatchReader) or _reader_method(data) is not None
 
 
 def parts_of(data: Any, name: str) -> Iterator[pa.Table]:
@@ -72,7 +73,7 @@ def parts_of(data: Any, name: str) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     method = _reader_method(data)
-    if _is_dask(data):
+    if is_dask(data):
         for part in data.partitions:
             yield _from_pandas(part.compute(), name)
     elif isinstance(data, pa.RecordBatchReader) or method is not None:
@@ -96,34 +97,52 @@ def _is_pandas(data: Any, kind: str) -> bool:
     return pandas is not None and isinstance(data, getattr(pandas, kind))
 
 
-def _is_dask(data: Any) -> bool:
+def is_dask(data: Any) -> bool:
+    """Whether data is a DataFrame or a column of Dask."""
     return hasattr(data, "dask") and hasattr(data, "compute") and hasattr(data, "partitions")
 
 
 def _from_pandas(frame: Any, name: str) -> pa.Table:
     import pyarrow as pa
 
+    _check_index(frame, name)
+    columns = pandas_columns(frame, name)
+    return pa.table({column: array_of(values, column, name) for column, values in columns.items()})
+
+
+def pandas_columns(frame: Any, name: str) -> dict[str, Any]:
+    """Return the columns of a DataFrame of pandas by their names, those of its index that have one first.
+
+    Raises
+    ------
+    FeatureError
+        If names have levels, or two are the same.
+    """
+    import pandas as pd
+
     if frame.columns.nlevels > 1:
         raise FeatureError(
             f"{name} has names of columns in {frame.columns.nlevels} levels: make one of each, "
             "e.g. df.columns = ['_'.join(levels) for levels in df.columns]"
         )
-    frame = _with_index(frame, name)
     names = [str(column) for column in frame.columns]
     twice = sorted({column for column in names if names.count(column) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise FeatureError(f"{name} has several columns named {', '.join(map(repr, twice))}: rename them")
-    return pa.table({column: _array(frame.iloc[:, at], column, name) for at, column in enumerate(names)})
+    levels = {str(level): at for at, level in enumerate(frame.index.names) if level is not None}
+    both = [level for level in levels if level in names]
+    if both:
+        raise FeatureError(f"{name} has {both[0]!r} as a column and as its index: drop one, e.g. df.reset_index(drop=True)")
+    index = {level: pd.Series(frame.index.get_level_values(at)) for level, at in levels.items()}
+    return index | {column: frame.iloc[:, at] for at, column in enumerate(names)}
 
 
-def _with_index(frame: Any, name: str) -> Any:
-    """Make columns of a named index; numbers without a name only count the rows."""
+def _check_index(frame: Any, name: str) -> None:
+    """Refuse an index that says something and has no name to keep it by; numbers only count the rows."""
     index = frame.index
     if all(level is None for level in index.names):
-        if index.nlevels == 1 and index.dtype.kind in "iu":
-            return frame
-        if index.nlevels == 1 and len(index) == 0:
-            return frame
+        if index.nlevels == 1 and (index.dtype.kind in "iu" or len(index) == 0):
+            return
         raise FeatureError(
             f"{name} has an index without a name, {str(index[0])[:_VALUE_CHARS]!r} and so on: name it to keep it as a "
             "column (df.rename_axis('NAME')), or drop it (df.reset_index(drop=True))"
@@ -131,10 +150,6 @@ def _with_index(frame: Any, name: str) -> Any:
     unnamed = [at for at, level in enumerate(index.names) if level is None]
     if unnamed:
         raise FeatureError(f"level {unnamed[0]} of the index of {name} has no name: name it, or drop it")
-    both = [str(level) for level in index.names if level in frame.columns]
-    if both:
-        raise FeatureError(f"{name} has {both[0]!r} as a column and as its index: drop one, e.g. df.reset_index(drop=True)")
-    return frame.reset_index()
 
 
 def _check_polars(data: Any, name: str) -> None:
@@ -159,7 +174,7 @@ def _from_columns(columns: Mapping[str, Any], name: str) -> pa.Table:
     if len(set(sizes.values())) > 1:
         shown = ", ".join(f"{column} {size:,}" for column, size in list(sizes.items())[:8])
         raise FeatureError(f"the columns of {name} do not have the same number of rows: {shown}")
-    return pa.table({column: _array(values, column, name) for column, values in columns.items()})
+    return pa.table({column: array_of(values, column, name) for column, values in columns.items()})
 
 
 def _from_rows(rows: Sequence[Mapping[Any, Any]], name: str) -> pa.Table:
@@ -167,7 +182,14 @@ def _from_rows(rows: Sequence[Mapping[Any, Any]], name: str) -> pa.Table:
     return _from_columns({str(key): [row.get(key) for row in rows] for key in keys}, name)
 
 
-def _array(values: Any, column: str, name: str) -> pa.Array | pa.ChunkedArray:
+def array_of(values: Any, column: str, name: str) -> pa.Array | pa.ChunkedArray:
+    """Return a column's values as an array of Arrow.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If they are of no type, or of several.
+    """
     import pyarrow as pa
 
     if hasattr(values, "iloc") and hasattr(values, "sparse"):
@@ -177,10 +199,28 @@ def _array(values: Any, column: str, name: str) -> pa.Array | pa.ChunkedArray:
     # ValueError: text that is not Unicode, arrays of two dimensions
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         raise SchemaMismatchError(_mixed(values, column, name, error)) from error
-    # text among bytes would be taken as its bytes
-    if pa.types.is_binary(array.type) and any(isinstance(value, str) for value in values):
+    # what has a type of its own is no list of objects of Python
+    if str(getattr(values, "dtype", "object")) != "object":
+        return array
+    if any(isinstance(value, _taken_for(array.type)) for value in values):
         raise SchemaMismatchError(_mixed(values, column, name))
+    if pa.types.is_timestamp(array.type) and any(getattr(value, "nanosecond", 0) for value in values):
+        # they are cut off with a warning, as those of other columns
+        return pa.array(values, pa.timestamp("ns", array.type.tz), from_pandas=True)
     return array
+
+
+def _taken_for(kind: pa.DataType) -> tuple[type, ...]:
+    """Return the types of Python whose values Arrow changes into another type's among which they stand."""
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_date(kind):
+        # its time of day would be cut off
+        return (datetime.datetime,)
+    if pa.types.is_binary(kind):
+        return (str,)
+    return (bool, np.bool_) if pa.types.is_integer(kind) or pa.types.is_floating(kind) else ()
 
 
 def _mixed(values: Any, column: str, name: str, error: Exception | None = None) -> str:

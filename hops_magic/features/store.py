@@ -14,8 +14,9 @@ from hops_magic.features.dataset_store import Datasets
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
 from hops_magic.features.folders import check_place
+from hops_magic.features.foreign_keys import columns_named, foreign_key
 from hops_magic.features.lake import LakeTable
-from hops_magic.features.model import Commit, ForeignKey, Group
+from hops_magic.features.model import Commit, Group
 from hops_magic.features.names import parse_group
 from hops_magic.features.opening import open_table
 from hops_magic.features.past import commit_at
@@ -28,6 +29,7 @@ from hops_magic.runs.inputs import FeatureInput
 from hops_magic.settings import FeatureSettings
 
 if TYPE_CHECKING:
+    from hops_magic.features.answers import AnswerRows
     from hops_magic.features.column_statistics import Statistics
     from hops_magic.features.distribution_drift import Drift
     from hops_magic.features.rules import Rule
@@ -111,11 +113,11 @@ class FeatureStore(Datasets):
         """
         options = SaveOptions(
             mode=mode,
-            key=_names(key),
+            key=columns_named(key),
             event_time=event_time,
-            partition_by=_names(partition_by),
+            partition_by=columns_named(partition_by),
             describe=description,
-            tags=_names(tags),
+            tags=columns_named(tags),
             evolve=evolve,
             on_fail=on_fail,
             allow_future=allow_future,
@@ -266,6 +268,12 @@ class FeatureStore(Datasets):
         self._note(reads_of(plan, sources))
         return answer
 
+    def shown(self, request: Request) -> AnswerRows:
+        """Return the answer to a request for somebody to look at, of which only what is looked at is read."""
+        answer, plan, sources = self._reader.shown(request)
+        self._note(reads_of(plan, sources))
+        return answer
+
     def take_reads(self) -> tuple[FeatureInput, ...]:
         """Return what has been read since this was last asked."""
         taken, self._reads = tuple(self._reads), []
@@ -372,29 +380,3 @@ def request_of(
         as_of=as_of,
         allow_fanout=allow_fanout,
     )
-
-
-def foreign_key(text: str) -> ForeignKey:
-    """Read ``team=teams.team_id`` or ``origin,hour=weather.origin,hour``.
-
-    Raises
-    ------
-    FeatureError
-        If it is none.
-    """
-    left, equals, right = text.partition("=")
-    group, dot, references = right.partition(".")
-    columns, other = _names(left), _names(references)
-    if not (equals and dot and columns and len(columns) == len(other)):
-        raise FeatureError(
-            f"a foreign key is written COLUMN=GROUP.KEY, or A,B=GROUP.A,B for a composite one, got {text[:200]!r}"
-        )
-    name = parse_group(group)
-    if name.version is not None:
-        raise FeatureError(f"a foreign key holds for the version that a query reads: write {name.name}, got {group}")
-    return ForeignKey(columns=columns, group=name.name, references=other)
-
-
-def _names(names: Sequence[str] | str) -> tuple[str, ...]:
-    parts = names.split(",") if isinstance(names, str) else names
-    return tuple(part.strip() for part in parts if part.strip())

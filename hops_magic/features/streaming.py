@@ -10,11 +10,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UsageError
 from hops_magic.features.errors import StoreError
+from hops_magic.features.parquet_files import nulls_told, open_parquet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +55,7 @@ class StreamedRows:
     @classmethod
     def of(cls, files: Sequence[str]) -> StreamedRows:
         """Return the rows of Parquet files of one schema."""
-        parts = [_opened(file) for file in files]
+        parts = [open_parquet(file) for file in files]
         rows = sum(part.metadata.num_rows for part in parts)
         return cls(files=tuple(files), schema=parts[0].schema_arrow, first=0, num_rows=rows)
 
@@ -72,16 +74,20 @@ class StreamedRows:
 
     def whole(self) -> StreamedRows:
         """Return all rows of the files, whatever part of them these are."""
-        rows = sum(_opened(file).metadata.num_rows for file in self.files)
+        rows = sum(open_parquet(file).metadata.num_rows for file in self.files)
         return replace(self, first=0, num_rows=rows)
 
     def nulls(self, column: str) -> int:
         """Count the rows without a value in a column."""
-        counts = [_nulls_told(file, column) for file in self.files] if self == self.whole() else [None]
+        counts = [told.get(column) for told in self._nulls_told] if self == self.whole() else [None]
         known = [count for count in counts if count is not None]
         if len(known) == len(counts):
             return sum(known)
         return sum(block.column(0).null_count for block in self.blocks([column]))
+
+    @cached_property
+    def _nulls_told(self) -> list[dict[str, int | None]]:
+        return [nulls_told(file) for file in self.files]
 
     def blocks(
         self, columns: Sequence[str] | None = None, *, order: np.random.Generator | None = None
@@ -92,7 +98,7 @@ class StreamedRows:
             file, number, first, last = pieces[at]
             if file != opened:
                 # one at a time is open, however many there are
-                part, opened = _opened(file), file
+                part, opened = open_parquet(file), file
             begun = 0
             for batch in part.iter_batches(_BLOCK, row_groups=[number], columns=list(columns) if columns else None):
                 low, high = max(first - begun, 0), min(last - begun, batch.num_rows)
@@ -104,7 +110,7 @@ class StreamedRows:
         """Row groups that hold rows of these: the file, the number of the group in it, and the first and last row of it."""
         at, first, last = 0, self.first, self.first + self.num_rows
         for file in self.files:
-            part = _opened(file)
+            part = open_parquet(file)
             for number in range(part.metadata.num_row_groups):
                 count = part.metadata.row_group(number).num_rows
                 if at + count > first and at < last:
@@ -118,26 +124,18 @@ class StreamedRows:
         return pa.Table.from_batches(self.blocks(), self.schema)
 
     def to_dask(self) -> Any:
-        """Return a Dask DataFrame with a partition for each file.
+        """Return a Dask DataFrame with a partition for each file; whole numbers and truth values among nulls are nullable.
 
         Raises
         ------
         UsageError
             For a part of the rows.
         """
-        import dask.dataframe as dd
+        from hops_magic.features.dask_frames import dask_frame
 
-        if self.first:
+        if self != self.whole():
             raise UsageError("a rank's part has no Dask DataFrame: take it of all rows, before hops.shard")
-        from pyarrow.fs import SubTreeFileSystem
-
-        from hops_magic.features.folders import file_system
-
-        # of object stores, Dask would want other libraries than those that the store uses; in paths, it would take letters
-        # as patterns, and folders named key=value as columns: so it sees the names of the files alone
-        system, first = file_system(self.files[0])
-        inside = SubTreeFileSystem(first.rpartition("/")[0], system)
-        return dd.read_parquet([file.rpartition("/")[2] for file in self.files], filesystem=inside)
+        return dask_frame(self.files, self.schema)
 
     def dataset(
         self,
@@ -276,31 +274,3 @@ class AnswerFiles:
         for entry in self._folder.iterdir():
             if time.time() - entry.stat().st_mtime > _KEPT_S:
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _opened(file: str) -> Any:
-    import pyarrow.parquet as pq
-
-    if "://" in file:
-        from hops_magic.features.folders import file_system
-
-        system, path = file_system(file)
-        return pq.ParquetFile(path, filesystem=system)
-    try:
-        return pq.ParquetFile(file)
-    except FileNotFoundError:
-        raise StoreError(f"the file {file} is gone: ask for the features again") from None
-
-
-def _nulls_told(file: str, column: str) -> int | None:
-    """Return what a file says of its nulls in a column, so that none of it is read; None if it does not say."""
-    metadata = _opened(file).metadata
-    total = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        parts = [part for part in map(group.column, range(group.num_columns)) if part.path_in_schema == column]
-        told = parts[0].statistics if parts else None
-        if told is None or not told.has_null_count:
-            return None
-        total += told.null_count
-    return total

@@ -46,9 +46,26 @@ def incoming(data: Any, *, name: str, known: Sequence[Column] = ()) -> pa.Table:
         If it is no table, has no rows, or a column cannot be kept.
     """
     table = table_of(data, name)
-    _check_names(table.column_names, name)
+    check_names(table.column_names, name)
     _check_rows(table.num_rows, table.num_columns, name)
     return _as_stored(table, name, known)
+
+
+def looked_for(table: pa.Table, *, name: str) -> pa.Table:
+    """Bring rows that are only looked for to the types of the store: there may be none, and columns of nulls alone.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If a column has values that the store does not know.
+    """
+    import pyarrow as pa
+
+    arrays = [
+        array if pa.types.is_null(array.type) else _stored(array, item.name, name, 0)
+        for item, array in zip(table.schema, table.columns, strict=True)
+    ]
+    return pa.table(arrays, names=table.column_names) if arrays else table
 
 
 def batches(data: Any, *, name: str, known: Sequence[Column] = ()) -> pa.RecordBatchReader:
@@ -70,7 +87,7 @@ def batches(data: Any, *, name: str, known: Sequence[Column] = ()) -> pa.RecordB
     rows = seen = 0
     for part in parts:
         if not ahead:
-            _check_names(part.column_names, name)
+            check_names(part.column_names, name)
         rows, seen = rows + part.num_rows, seen + part.nbytes
         ahead.append(part)
         for item in part.schema:
@@ -175,7 +192,14 @@ def _check_rows(rows: int, columns: int, name: str) -> None:
         )
 
 
-def _check_names(names: Sequence[str], name: str) -> None:
+def check_names(names: Sequence[str], name: str) -> None:
+    """Refuse names of columns that the store cannot keep.
+
+    Raises
+    ------
+    FeatureError
+        With the name.
+    """
     seen: dict[str, str] = {}
     for column in names:
         invisible = any(unicodedata.category(letter) in _INVISIBLE for letter in column)

@@ -93,8 +93,7 @@ class Reading:
         request = self._request(chosen)
         if chosen.form is None and chosen.out is None:
             # what may be long goes into files, of which a page at a time is read
-            found = self._store.answer(request, "tf" if request.keys is None else "arrow")
-            return Answer(AnswerRows(found), ", ".join(request.names), widget=_live_table)
+            return Answer(self._store.shown(request), ", ".join(request.names), widget=_live_table)
         form = chosen.form or "df"
         return put(self._shell, self._session, chosen.out or _NAMES[form], self._store.answer(request, form), form)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.errors import UsageError, counted
 from hops_magic.features.csv_options import CsvOptions
 from hops_magic.features.exchange import export_file, known_columns, open_file
+from hops_magic.features.foreign_keys import foreign_key
 from hops_magic.features.rules import Rule
-from hops_magic.features.store import FeatureStore, foreign_key
+from hops_magic.features.store import FeatureStore
 from hops_magic.features.writing import ON_FAIL, SaveOptions, Written
 from hops_magic.magics import feature_words as words_of
 from hops_magic.magics.commands import Command, Sentence, naming_flags, parser

@@ -44,19 +44,17 @@ class Answer:
     @property
     def arrow(self) -> pa.Table:
         """A table of Arrow."""
-        return self._rows.arrow()
+        return self._rows.whole("arrow")
 
     @property
     def df(self) -> Any:
         """A DataFrame of pandas."""
-        return self.arrow.to_pandas()
+        return self._rows.whole("df")
 
     @property
     def polars(self) -> Any:
         """A DataFrame of polars."""
-        import polars
-
-        return polars.from_arrow(self.arrow)
+        return self._rows.whole("polars")
 
     def __len__(self) -> int:
         return self._rows.num_rows

@@ -1,10 +1,14 @@
 """The same store on S3 and with its catalog in PostgreSQL: what a team shares."""
 
+from dataclasses import replace
+from urllib.parse import unquote
+
 import dask
 import pandas as pd
 import pytest
 from writers import BATCH, Writer, batch
 
+from hops_magic.errors import UsageError
 from hops_magic.features.errors import StoreError
 from hops_magic.features.store import FeatureStore, request_of
 from hops_magic.settings import FeatureSettings
@@ -70,6 +74,39 @@ def test_a_dataset_in_an_object_store_streams(s3_settings, file_format):
         assert sorted(store.read_dataset("wins", form="dask")["budget"].compute()) == [1.0, 2.0, 3.0]
     rows = store.read_dataset("wins", form="tf").of_rank(1, 3)
     assert [block["team_id"].to_pylist() for block in rows.blocks()] == [[2]]
+
+
+@pytest.mark.parametrize("name", ["team=a/ü b", "a%20b%25+c", "a*b&c;d,'e{x}(!)~@:"])
+def test_a_prefix_of_any_name_is_the_place_that_is_read_and_written(s3_settings, name):
+    from pyarrow.fs import FileSelector, FileSystem
+
+    base = s3_settings.lake
+    store = FeatureStore(replace(s3_settings, lake=f"{base}/{name}"))
+    rows = pd.DataFrame({"id": [1, 2], "team": ["red", "blue"], "part": ["x=y z", "ü%"]})
+    for group, partition in (("whole", ()), ("parted", "part")):
+        store.save(rows, group, key="id", partition_by=partition, statistics=False)
+        store.save(rows.iloc[:1].assign(team="green"), group, statistics=False)
+        found = store.get(f"{group}.team", f"{group}.part", spine=rows[["id"]])
+        assert found.to_dict("list") == {"id": [1, 2], "team": ["green", "blue"], "part": ["x=y z", "ü%"]}
+    store.create_dataset("kept", request_of("whole.team"), statistics=False)
+    assert sorted(store.read_dataset("kept")["team"]) == ["blue", "green"]
+    with dask.config.set(scheduler="synchronous"):
+        assert sorted(store.read_dataset("kept", form="dask").compute()["team"]) == ["blue", "green"]
+    store.drop("whole")
+    system, root = FileSystem.from_uri(base)
+    inside = f"{root}/{unquote(name)}/"
+    written = [info.path for info in system.get_file_info(FileSelector(root, recursive=True)) if info.is_file]
+    assert all(path.startswith(inside) for path in written)
+    assert any(path.startswith(f"{inside}parted/") for path in written)
+
+
+@pytest.mark.parametrize("name", ["a%b", "a%", "a//b", "a/../b", "a/./b", "a/%2e%2e/b", "a%2Fb", "a#b", "a?b", "a[b"])
+def test_a_prefix_that_is_another_place_for_some_library_is_refused(tmp_path, name):
+    settings = FeatureSettings.from_environment({"HOPS_HOME": str(tmp_path / "home"), "HOPS_FEATURES": f"s3://b/{name}"})
+    with pytest.raises(
+        UsageError, match=r"feature groups cannot be kept in 's3://b/.*', since .*: (set HOPS_FEATURES|write)"
+    ):
+        FeatureStore(settings)
 
 
 def test_four_processes_that_write_one_group_at_once_lose_nothing(shared):
