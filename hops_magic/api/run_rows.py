@@ -18,9 +18,10 @@ MOST_PARAM_CHARS = 200
 
 
 class Leading(Payload):
-    """Course of a run's leading metric in at most 40 points."""
+    """Course of a run's leading metric in at most 40 points; ``direction`` is a study's, empty where nobody said one."""
 
     name: str
+    direction: Literal["minimize", "maximize", ""]
     best: Number
     last: Number
     values: list[Number]
@@ -69,8 +70,7 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         ended = len(live.ended())
         progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
         fraction = ended / live.trials_wanted if live.trials_wanted else None
-    curve = info.curve
-    leading = Leading(name=curve.name, best=curve.best, last=curve.last, values=list(curve.values)) if curve else None
+    leading = _leading(info)
     plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
     return RunRow(
         run_id=info.run_id,
@@ -93,4 +93,18 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         leading=leading,
         metrics=dict(list(plain.items())[:MOST_NAMES]),
         params={name: shortened(value, MOST_PARAM_CHARS) for name, value in list(info.params.items())[:MOST_NAMES]},
+    )
+
+
+def _leading(info: RunInfo) -> Leading | None:
+    curve = info.curve
+    if curve is None:
+        return None
+    said: dict[str, Literal["minimize", "maximize"]] = {"minimize": "minimize", "maximize": "maximize"}
+    return Leading(
+        name=curve.name,
+        direction=said.get(info.direction, ""),
+        best=curve.best,
+        last=curve.last,
+        values=list(curve.values),
     )

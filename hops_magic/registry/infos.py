@@ -44,7 +44,9 @@ class RunInfo:
     metrics : mapping
         The last value of each metric, those of the system left out.
     curve : MetricSummary or None
-        Course of the leading metric.
+        Course of the leading metric; its best is that of the study's direction where the run is a study or a trial.
+    direction : str
+        Of a study and of its trials: ``minimize`` or ``maximize``; empty for other runs.
     facts, end : mapping
         What was known at the start, and at the end: notebook, commit, cluster; checkpoint, restarts, names that came back.
     inputs : tuple of FeatureInput
@@ -67,6 +69,7 @@ class RunInfo:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     curve: MetricSummary | None = None
+    direction: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     end: Mapping[str, Any] = field(default_factory=dict)
     artifact_uri: str = ""
@@ -168,6 +171,7 @@ def run_info(run: MlflowRun, experiment_name: str) -> RunInfo:
         params=dict(run.data.params),
         metrics=metrics,
         curve=MetricSummary.from_tag(tags.get(layout.TAG_CURVE, "")),
+        direction=tags.get(layout.TAG_DIRECTION, ""),
         facts=facts,
         end=end,
         artifact_uri=info.artifact_uri or "",

@@ -14,16 +14,15 @@ from typing import Any
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
-from hops_magic.registry.ending import end_tags
 from hops_magic.registry.infos import state_of
 from hops_magic.registry.lineage import input_of, write_inputs
-from hops_magic.registry.records import RunKind, RunRecord, environment_facts
-from hops_magic.registry.rows import MetricSummary, Row
+from hops_magic.registry.records import RunRecord, environment_facts
+from hops_magic.registry.rows import Row
 from hops_magic.registry.store import Store
+from hops_magic.registry.study_rows import aim_tags, best_rows, study_tags, trial_record, trial_tags, trial_value_row
 from hops_magic.registry.writing import EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
-from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study, Trial, advance_study_all
 from hops_magic.settings import Settings
@@ -100,10 +99,13 @@ class StudyRecorder(EventWriter):
         RegistryError
             If it cannot be written.
         """
+        from mlflow.entities import RunTag
+
         with self._store.failures(f"recording study {self.record.name}"):
             existing = find_run(self._client, self.record.run_id)
         self.record_id = existing or begin(self._store, self.record, environment_facts())
         with self._store.failures(f"recording study {self.record.name}"):
+            self._client.log_batch(self.record_id, tags=[RunTag(*tag) for tag in aim_tags(self._study).items()])
             self._client.log_text(self.record_id, layout.as_json(dict(description)), layout.STUDY)
             if existing:
                 self._find_children()
@@ -184,7 +186,7 @@ class StudyRecorder(EventWriter):
             self._write_trial_files(run.record_id, trial)
 
     def _finished(self, trial: Trial) -> FinishedRun:
-        record = self._trial_record(trial)
+        record = trial_record(self.record, self._study, trial)
         return FinishedRun(
             name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
             status=layout.status_of(RunState(trial.state.value)),
@@ -192,19 +194,23 @@ class StudyRecorder(EventWriter):
             ended_ms=int((trial.ended_at or 0) * 1000),
             user=record.user,
             params=params_of(record),
-            tags={**start_tags(record, self.record_id), **self._trial_tags(trial)},
-            metrics=self._rows.get(trial.number, ()),
+            tags={**start_tags(record, self.record_id), **trial_tags(self._study, trial)},
+            metrics=self._rows_of(trial),
         )
+
+    def _rows_of(self, trial: Trial) -> list[Row]:
+        returned = trial_value_row(self._study, trial)
+        return [*self._rows.get(trial.number, ()), *([] if returned is None else [returned])]
 
     def _write_trial(self, trial: Trial) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         child = self._children.get(self._id_of(trial.number)) or self._begin_trial(trial)
-        rows = self._rows.get(trial.number, [])
+        rows = self._rows_of(trial)
         params = []
         if not child.has_params:
-            params = [Param(*item) for item in params_of(self._trial_record(trial)).items()]
-        tags = self._trial_tags(trial)
+            params = [Param(*item) for item in params_of(trial_record(self.record, self._study, trial)).items()]
+        tags = trial_tags(self._study, trial)
         metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in rows]
         while metrics or params or tags:
             batch, metrics = metrics[:METRICS_AT_ONCE], metrics[METRICS_AT_ONCE:]
@@ -222,7 +228,7 @@ class StudyRecorder(EventWriter):
         child.has_end = trial.state.is_final
 
     def _begin_trial(self, trial: Trial) -> _Child:
-        record = self._trial_record(trial)
+        record = trial_record(self.record, self._study, trial)
         run = self._client.create_run(
             self._experiment_id,
             start_time=int(trial.started_at * 1000),
@@ -231,47 +237,6 @@ class StudyRecorder(EventWriter):
         )
         child = self._children[record.run_id] = _Child(str(run.info.run_id), has_params=False)
         return child
-
-    def _trial_record(self, trial: Trial) -> RunRecord:
-        return RunRecord(
-            run_id=self._id_of(trial.number),
-            name=f"{self.record.name}-{trial.number}",
-            experiment=self.record.experiment,
-            source="",
-            created_at=trial.started_at,
-            kind=RunKind.TRIAL,
-            parent=self.record.run_id,
-            notebook=self.record.notebook,
-            folder=self.record.folder,
-            options={"workers": self._study.workers_per_trial},
-            params=trial.values,
-            user=self.record.user,
-        )
-
-    def _trial_tags(self, trial: Trial) -> dict[str, str]:
-        state = RunState(trial.state.value)
-        run = Run(
-            run_id=self._id_of(trial.number),
-            world_size=self._study.workers_per_trial,
-            state=state,
-            reason=trial.reason,
-            started_at=trial.started_at,
-            ended_at=trial.ended_at,
-            attempt=trial.attempt,
-            restarts=trial.retries,
-        )
-        tags = end_tags(run) if state.is_final else {layout.TAG_STATE: state.value}
-        tags[layout.TAG_PLACE] = trial.place
-        if trial.value is not None:
-            tags[layout.TAG_VALUE] = json.dumps({"name": self._study.metric, "value": trial.value})
-        summary = MetricSummary(name=self._study.metric)
-        for value in trial.curve.values:
-            summary.add(value)
-        if not trial.curve.count and trial.value is not None:
-            summary.add(trial.value)
-        if summary.count:
-            tags[layout.TAG_CURVE] = summary.as_tag()
-        return {name: text for name, text in tags.items() if text}
 
     def _write_trial_files(self, record_id: str, trial: Trial) -> None:
         if trial.error:
@@ -284,32 +249,10 @@ class StudyRecorder(EventWriter):
     def _write_end(self, study: Study) -> None:
         from mlflow.entities import Metric, RunTag
 
-        run = Run(
-            run_id=study.run_id,
-            world_size=study.workers_per_trial,
-            state=study.state,
-            reason=study.reason,
-            started_at=study.started_at,
-            ended_at=study.ended_at,
-            restarts=study.restarts,
-            warnings=study.warnings,
-            result=study.result,
-        )
-        tags = end_tags(run)
-        improved = study.best_so_far()
-        summary = MetricSummary(name=study.metric)
-        for _, value in improved:
-            summary.add(value)
-        if summary.count:
-            tags[layout.TAG_CURVE] = summary.as_tag()
-        best = study.best
-        if best is not None:
-            tags[layout.TAG_BEST] = layout.as_json({"trial": best.number, "value": best.value, "values": dict(best.values)})
-        key = layout.key_of(f"best/{study.metric}")
-        metrics = [Metric(key, value, int((trial.ended_at or 0) * 1000), trial.number) for trial, value in improved]
+        metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in best_rows(study)]
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
-        kept = [RunTag(name, layout.shortened(text, layout.MAX_TAG, layout.JOURNAL)) for name, text in tags.items() if text]
-        self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=kept)
+        tags = [RunTag(*tag) for tag in study_tags(study).items()]
+        self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=tags)
         ended_ms = int((study.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(study.state), end_time=ended_ms)
         self._write_model()

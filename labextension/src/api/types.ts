@@ -215,6 +215,7 @@ export interface ExperimentRow {
 
 export interface Leading {
   name: string;
+  direction?: 'minimize' | 'maximize' | '';
   best: number | null;
   last: number | null;
   values: (number | null)[];
