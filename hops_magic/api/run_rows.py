@@ -30,7 +30,8 @@ class Leading(Payload):
 class RunRow(Payload):
     """A run, a study or a trial, as lists show it; times are seconds since the epoch.
 
-    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use.
+    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use; ``incomplete`` says how much
+    of what was said the record has, if it lacks some of it.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class RunRow(Payload):
     can_stop: bool
     is_deleted: bool
     reason: str
+    incomplete: str
     user: str
     parent: str
     created_at: float
@@ -81,7 +83,8 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         is_final=state.is_final,
         can_stop=live is not None and state.can_stop,
         is_deleted=info.is_deleted,
-        reason=shortened(info.reason, 500),
+        reason=shortened(_reason(info), 500),
+        incomplete=info.incomplete,
         user=info.user,
         parent=info.parent,
         created_at=info.created_at,
@@ -108,3 +111,9 @@ def _leading(info: RunInfo) -> Leading | None:
         last=curve.last,
         values=list(curve.values),
     )
+
+
+def _reason(info: RunInfo) -> str:
+    """Return why a run ended as it did, with what its record lacks: all screens show it."""
+    lacking = f"record incomplete: {info.incomplete}" if info.incomplete else ""
+    return "; ".join(filter(None, (info.reason, lacking)))

@@ -29,6 +29,17 @@ class Row:
     at_ms: int
     step: int
 
+    @property
+    def point(self) -> Point:
+        """What makes two rows the same for MLflow."""
+        return self.key, self.at_ms, self.step, repr(max(-HUGE, min(self.value, HUGE)))
+
+
+Point = tuple[str, int, int, str]
+
+HUGE = 1.7976931348623157e308
+"""What MLflow stores for an infinite value, which databases have no number for."""
+
 
 @dataclass(kw_only=True)
 class MetricSummary:

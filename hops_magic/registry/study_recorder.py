@@ -20,11 +20,11 @@ from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import Row
 from hops_magic.registry.store import Store
 from hops_magic.registry.study_rows import aim_tags, best_rows, study_tags, trial_record, trial_tags, trial_value_row
-from hops_magic.registry.writing import EventWriter
+from hops_magic.registry.writing import END_WITHIN_S, EventWriter, ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.states import RunState
-from hops_magic.runs.study import Study, Trial, advance_study_all
+from hops_magic.runs.study import Study, Trial, advance_study_all, recalled
 from hops_magic.settings import Settings
 
 RECORD_RUNNING_AFTER_S = 5.0
@@ -67,11 +67,11 @@ class StudyRecorderSpec:
 
 @dataclass
 class _Child:
-    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``has_end`` once its end is."""
+    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``ended_as`` once its end is."""
 
     record_id: str
     has_params: bool = True
-    has_end: bool = False
+    ended_as: RunState | None = None
 
 
 class StudyRecorder(EventWriter):
@@ -109,7 +109,7 @@ class StudyRecorder(EventWriter):
             self._client.log_text(self.record_id, layout.as_json(dict(description)), layout.STUDY)
             if existing:
                 self._find_children()
-                self._client.log_text(self.record_id, layout.as_json(dict(self.record.options)), layout.OPTIONS)
+                self._client.log_text(self.record_id, _options_of(self.record), layout.OPTIONS)
         self._begin_writing()
 
     def finish(self, study: Study) -> None:
@@ -122,12 +122,14 @@ class StudyRecorder(EventWriter):
         """
         self._end_writing()
         self._study = study
-        # what an earlier supervisor left unwritten is known from the summary: trials, and ends of those that it had begun
-        written = {run_id for run_id, child in self._children.items() if child.has_end}
-        self._unwritten |= {t.number: None for t in study.ended() if self._id_of(t.number) not in written}
-        with self._store.failures(f"recording the trials of study {study.name}"):
-            self._write_trials(everything=True)
-        with self._store.failures(f"recording the end of study {study.name}"):
+        doing = f"recording the end of study {study.name}"
+        with ending_lock(self.folder, END_WITHIN_S), self._store.failures(doing):
+            if self._has_end(study.ended_at):
+                return
+            # what an earlier supervisor left unwritten is known from the summary: trials, and ends of those it had begun
+            self._unwritten |= {trial.number: None for trial in study.ended() if not self._has_end_of(trial)}
+            with self._store.failures(f"recording the trials of study {study.name}"):
+                self._write_trials(everything=True)
             self._write_end(study)
             self._store.analyze()
         register_as = self.record.options.get("register")
@@ -136,14 +138,37 @@ class StudyRecorder(EventWriter):
 
     # -- the writing thread --------------------------------------------------------------------------------------------
 
+    def go_on(self, record_id: str, events: Sequence[ev.Event]) -> None:
+        """Take up a record that somebody else began, with all that was said."""
+        self.record_id = record_id
+        self._find_children()
+        super().go_on(record_id, events)
+
+    def _recall(self, events: Sequence[ev.Event]) -> None:
+        self._study = recalled(self._study, events)
+        due = {trial.number for trial in self._study.trials.values() if not self._has_end_of(trial)}
+        for event in events:
+            if isinstance(event, ev.FeaturesRead):
+                self._read.append(input_of(event))
+            elif isinstance(event, ev.TrialReported) and event.trial in due:
+                self._keep_rows(event)
+        self._unwritten |= dict.fromkeys(sorted(due))
+
+    def _has_end_of(self, trial: Trial) -> bool:
+        child = self._children.get(self._id_of(trial.number))
+        return child is not None and child.ended_as is RunState(trial.state.value)
+
+    def _keep_rows(self, event: ev.TrialReported) -> None:
+        at_ms = int(event.at * 1000)
+        self._rows.setdefault(event.trial, []).extend(
+            Row(layout.key_of(name), float(value), at_ms, int(event.step)) for name, value in event.values.items()
+        )
+
     def _take(self, events: Sequence[ev.Event]) -> None:
         self._study = advance_study_all(self._study, events)
         for event in events:
             if isinstance(event, ev.TrialReported):
-                at_ms = int(event.at * 1000)
-                self._rows.setdefault(event.trial, []).extend(
-                    Row(layout.key_of(name), float(value), at_ms, int(event.step)) for name, value in event.values.items()
-                )
+                self._keep_rows(event)
             if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
             if isinstance(event, ev.FeaturesRead):
@@ -180,7 +205,7 @@ class StudyRecorder(EventWriter):
         written = [self._finished(trial) for trial in trials]
         write_many(self._store, self._experiment_id, written)
         for trial, run in zip(trials, written, strict=True):
-            self._children[self._id_of(trial.number)] = _Child(run.record_id, has_end=True)
+            self._children[self._id_of(trial.number)] = _Child(run.record_id, ended_as=RunState(trial.state.value))
             self._unwritten.pop(trial.number, None)
             self._rows.pop(trial.number, None)
             self._write_trial_files(run.record_id, trial)
@@ -225,7 +250,7 @@ class StudyRecorder(EventWriter):
             self._write_trial_files(child.record_id, trial)
             status = layout.status_of(RunState(trial.state.value))
             self._client.set_terminated(child.record_id, status=status, end_time=int((trial.ended_at or 0) * 1000))
-        child.has_end = trial.state.is_final
+        child.ended_as = RunState(trial.state.value) if trial.state.is_final else None
 
     def _begin_trial(self, trial: Trial) -> _Child:
         record = trial_record(self.record, self._study, trial)
@@ -233,7 +258,7 @@ class StudyRecorder(EventWriter):
             self._experiment_id,
             start_time=int(trial.started_at * 1000),
             run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
-            tags=start_tags(record, self.record_id),
+            tags=start_tags(record, self.record_id) | {layout.TAG_STATE: RunState.RUNNING.value},
         )
         child = self._children[record.run_id] = _Child(str(run.info.run_id), has_params=False)
         return child
@@ -269,8 +294,9 @@ class StudyRecorder(EventWriter):
                 page_token=token,
             )
             for run in page:
-                has_end = state_of(run.data.tags, run.info.status).is_final
-                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = _Child(str(run.info.run_id), has_end=has_end)
+                state = state_of(run.data.tags, run.info.status)
+                child = _Child(str(run.info.run_id), ended_as=state if state.is_final else None)
+                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = child
             token = page.token
             if not token:
                 return
@@ -281,6 +307,10 @@ class StudyRecorder(EventWriter):
 
     def _id_of(self, number: int) -> str:
         return f"{self.record.run_id}-{number}"
+
+
+def _options_of(record: RunRecord) -> str:
+    return layout.as_json({"options": dict(record.options), "params": dict(record.params)})
 
 
 def _outputs(journal: Path) -> dict[int, str]:

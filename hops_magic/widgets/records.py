@@ -197,7 +197,8 @@ def when(at: float, now: float | None = None) -> str:
 
 
 def _state(info: RunInfo) -> Cell:
-    return Cell(info.state.value, colour=_COLOURS.get(info.state, _LIVE))
+    lacking = f" (record incomplete: {info.incomplete})" if info.incomplete else ""
+    return Cell(f"{info.state.value}{lacking}", colour=_COLOURS.get(info.state, _LIVE))
 
 
 def _best(info: RunInfo) -> Cell:
@@ -213,6 +214,7 @@ def _facts(info: RunInfo) -> dict[str, Any]:
         "Id": info.run_id,
         "Experiment": info.experiment,
         "State": f"{info.state.value}: {info.reason}" if info.reason else info.state.value,
+        "Record": f"incomplete: {info.incomplete}" if info.incomplete else "",
         "Started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.created_at)) if info.created_at else "",
         "Took": words.duration(info.duration_s),
         "Ranks": facts.get("workers", ""),

@@ -231,6 +231,7 @@ export interface RunRow {
   can_stop: boolean;
   is_deleted: boolean;
   reason: string;
+  incomplete?: string;
   user: string;
   parent: string;
   created_at: number;
