@@ -19,6 +19,7 @@ from hops_magic.registry.records import RunKind, RunRecord
 from hops_magic.registry.registry import Registry
 from hops_magic.registry.rows import MetricRows
 from hops_magic.registry.study_recorder import StudyRecorder
+from hops_magic.registry.writing import ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
@@ -62,18 +63,19 @@ def complete(registry: Registry, info: RunInfo, story: Story) -> None:
     """
     folder, summary = registry.settings.runs / info.run_id, story.summary
     options = registry.options(info).get("options", {})
-    if isinstance(summary, Study):
-        beginning = replace(summary, trials={}, state=RunState.SUBMITTED)
-        of_study = StudyRecorder(registry.store, folder, _record(info, options), beginning)
-        of_study.go_on(info.record_id, story.events)
-        of_study.finish(summary)
-    else:
-        of_run = Recorder(registry.store, folder)
-        of_run.begun(info.created_at, options.get("register"))
-        of_run.go_on(info.record_id, story.events)
-        of_run.finish(summary)
-    if missing := missing_points(registry, info, story):
-        registry.mark_incomplete(info, missing)
+    with ending_lock(folder, 0.0):
+        if isinstance(summary, Study):
+            beginning = replace(summary, trials={}, state=RunState.SUBMITTED)
+            of_study = StudyRecorder(registry.store, folder, _record(info, options), beginning)
+            of_study.go_on(info.record_id, story.events)
+            of_study.finish(summary)
+        else:
+            of_run = Recorder(registry.store, folder)
+            of_run.begun(info.created_at, options.get("register"))
+            of_run.go_on(info.record_id, story.events)
+            of_run.finish(summary)
+        if missing := missing_points(registry, info, story):
+            registry.mark_incomplete(info, missing)
 
 
 def missing_points(registry: Registry, info: RunInfo, story: Story) -> str:

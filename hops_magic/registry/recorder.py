@@ -19,7 +19,7 @@ from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
 from hops_magic.registry.store import Store
-from hops_magic.registry.writing import BATCH, END_WITHIN_S, EventWriter, ending_lock
+from hops_magic.registry.writing import BATCH, EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.run import Run
@@ -98,7 +98,7 @@ class Recorder(EventWriter):
             If something could not be written; the sentence says where it is kept instead.
         """
         self._end_writing()
-        with ending_lock(self.folder, END_WITHIN_S):
+        with self._ending():
             self._drain()
             with self._store.failures(f"recording the end of run {run.name}"):
                 if self._has_end(run.ended_at):

@@ -20,7 +20,7 @@ from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import Row
 from hops_magic.registry.store import Store
 from hops_magic.registry.study_rows import aim_tags, best_rows, study_tags, trial_record, trial_tags, trial_value_row
-from hops_magic.registry.writing import END_WITHIN_S, EventWriter, ending_lock
+from hops_magic.registry.writing import EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.states import RunState
@@ -123,7 +123,7 @@ class StudyRecorder(EventWriter):
         self._end_writing()
         self._study = study
         doing = f"recording the end of study {study.name}"
-        with ending_lock(self.folder, END_WITHIN_S), self._store.failures(doing):
+        with self._ending(), self._store.failures(doing):
             if self._has_end(study.ended_at):
                 return
             # what an earlier supervisor left unwritten is known from the summary: trials, and ends of those it had begun
@@ -139,7 +139,7 @@ class StudyRecorder(EventWriter):
     # -- the writing thread --------------------------------------------------------------------------------------------
 
     def go_on(self, record_id: str, events: Sequence[ev.Event]) -> None:
-        """Take up a record that somebody else began, with all that was said."""
+        """Take up a record that somebody else began, with the trials that it has."""
         self.record_id = record_id
         self._find_children()
         super().go_on(record_id, events)

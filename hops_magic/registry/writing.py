@@ -72,6 +72,7 @@ class EventWriter(ABC):
         self._inbox: list[Event] = []
         self._told: Sequence[Event] = ()
         self._closing = False
+        self._is_locked = False
         self._thread = threading.Thread(target=self._write_often, name="hops-recorder", daemon=True)
 
     def events(self, events: Sequence[Event]) -> None:
@@ -87,10 +88,14 @@ class EventWriter(ABC):
             self._told = events
 
     def go_on(self, record_id: str, events: Sequence[Event]) -> None:
-        """Take up a record that somebody else began, with all that was said."""
-        self.record_id = record_id
+        """Take up a record that somebody else began, with all that was said; the caller holds :func:`ending_lock`."""
+        self.record_id, self._is_locked = record_id, True
         self.recall(events)
         self._begin_writing()
+
+    def _ending(self) -> contextlib.AbstractContextManager[None]:
+        """Be the only one that writes the record's end."""
+        return contextlib.nullcontext() if self._is_locked else ending_lock(self.folder, END_WITHIN_S)
 
     def _has_end(self, ended_at: float | None) -> bool:
         """Whether the record has this end already: whoever comes upon one that has none may complete it."""

@@ -53,7 +53,9 @@ def runs_table(infos: Sequence[RunInfo], *, note: str = "", now: float | None = 
         ]
         for info in infos
     ]
-    return Table(columns=columns, rows=rows, note=note, limit=36, empty="no runs: %%distributed records one")
+    lacking = [f"the record of {info.name} is incomplete: {info.incomplete}" for info in infos if info.incomplete]
+    notes = "; ".join([*lacking, note] if note else lacking)
+    return Table(columns=columns, rows=rows, note=notes, limit=36, empty="no runs: %%distributed records one")
 
 
 def experiments_table(infos: Sequence[ExperimentInfo]) -> Table:
@@ -197,7 +199,7 @@ def when(at: float, now: float | None = None) -> str:
 
 
 def _state(info: RunInfo) -> Cell:
-    lacking = f" (record incomplete: {info.incomplete})" if info.incomplete else ""
+    lacking = ", record incomplete" if info.incomplete else ""
     return Cell(f"{info.state.value}{lacking}", colour=_COLOURS.get(info.state, _LIVE))
 
 
