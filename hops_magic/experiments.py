@@ -96,4 +96,6 @@ def tag(wanted: str, name: str, value: str) -> None:
 def _registry() -> Registry:
     from hops_magic.session import session
 
+    # what has ended unrecorded is completed, or told as incomplete, before anybody reads it
+    session().reconcile()
     return session().registry

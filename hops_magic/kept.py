@@ -42,7 +42,7 @@ class KeptRun:
             raise UsageError(f"run {info.name} still runs on {place}: %cluster connect to it first")
         self.run_id = info.run_id
         self._info, self._folder = info, registry.settings.runs / info.run_id
-        self.run: Run | Study = _summary(registry, info)
+        self.run: Run | Study = _with_warning(_summary(registry, info), info)
 
     def result(self) -> Result | None:
         """Tell where rank 0 left its values; None if there were none."""
@@ -104,6 +104,12 @@ def _parcels(folder: Path) -> Iterator[Path]:
     yield from folder.glob(RESULT_NAME)
     # of a study, the best trial's
     yield from folder.glob(f"trials/*/{RESULT_NAME}")
+
+
+def _with_warning(run: Run | Study, info: RunInfo) -> Run | Study:
+    if not info.incomplete:
+        return run
+    return replace(run, warnings=(*run.warnings, f"the record of the run is incomplete: it has {info.incomplete}"))
 
 
 def _summary(registry: Registry, info: RunInfo) -> Run | Study:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import socket
+import warnings
 from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from hops_magic.cells.provenance import Provenance
-from hops_magic.errors import NotFoundError, UsageError
+from hops_magic.errors import HopsError, NotFoundError, UsageError
 from hops_magic.options import options_from
 from hops_magic.registry import (
     STUDY_FILE,
@@ -31,6 +30,8 @@ from hops_magic.showing import follow_to_end, run_view, show_ended, study_view
 from hops_magic.training import Holder, Prepared, Trained, collect, prepare, start
 from hops_magic.widgets import detect
 
+INCOMPLETE_RECORD = "the record of the run is not complete"
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult
 
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from hops_magic.features.store import FeatureStore
     from hops_magic.lineage import Use
     from hops_magic.registry import Registry
-    from hops_magic.registry.infos import RunInfo
     from hops_magic.registry.study_recorder import StudyRecorderSpec
+    from hops_magic.runs.run import Run
     from hops_magic.tuning.ablation import AblationStudy
     from hops_magic.tuning.preparing import PreparedStudy
     from hops_magic.tuning.results import TunedStudy
@@ -152,7 +153,16 @@ class Session:
     ) -> Trained:
         """Follow a run to its end, shown live, and bring its values back."""
         run = follow_to_end(handle, functools.partial(run_view, handle, report_html), show=show)
+        self._complete_record(run)
         return collect(handle, namespace, run)
+
+    def _complete_record(self, ended: Run | Study) -> None:
+        """Try once more to write a record whose supervisor could not."""
+        if any(warning.startswith(INCOMPLETE_RECORD) for warning in ended.warnings):
+            try:
+                self.reconcile()
+            except HopsError as error:
+                warnings.warn(f"{INCOMPLETE_RECORD}: {error}", stacklevel=2)
 
     def attach(
         self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True
@@ -283,6 +293,7 @@ class Session:
     ) -> TunedStudy | AblationStudy:
         """Follow a study to its end, shown live, and bring its best values back."""
         study = follow_to_end(handle, functools.partial(study_view, handle, space, report_html), show=show)
+        self._complete_record(study)
         return _collected(handle, namespace, study, space)
 
     def _study_recorder(self, prepared: PreparedStudy, cluster: Cluster, beginning: Study) -> StudyRecorderSpec:
@@ -312,36 +323,10 @@ class Session:
         return continued(prepared, study_of(info.run_id, description, self.registry.journal(info)), description)
 
     def reconcile(self) -> list[str]:
-        """Mark runs as lost that the record calls live although their cluster is gone, or knows them no more; tell which."""
-        unfinished = self.registry.unfinished()
-        if not unfinished:
-            return []
-        from hops_magic.engine.submit import live_runs
+        """Complete the records of runs that have ended, and close those of lost ones; tell which."""
+        from hops_magic.reconciling import reconcile
 
-        cluster = self.clusters.in_use
-        live = (
-            {run.run_id for run in live_runs(cluster.client) if not run.is_final} if cluster and cluster.is_usable else set()
-        )
-        lost = []
-        for info in unfinished:
-            if info.parent:
-                continue
-            address = str(info.facts.get("cluster", {}).get("address", ""))
-            if cluster is not None and address == cluster.address:
-                is_lost = info.run_id not in live
-            else:
-                is_local = bool(info.facts.get("cluster", {}).get("is_local"))
-                is_lost = is_local and not _answers(address) and self._was_here(info)
-            if is_lost:
-                lost.append(info.run_id)
-        # trials are lost with their study, which may have been found lost before
-        still = {info.run_id for info in unfinished} - set(lost)
-        lost += [info.run_id for info in unfinished if info.parent and info.parent not in still]
-        return [info.run_id for info in self.registry.mark_lost(lost)] if lost else []
-
-    def _was_here(self, info: RunInfo) -> bool:
-        """Whether a run's local cluster was on this machine: homes are shared among machines, whose ports are not."""
-        return str(self.registry.environment(info).get("host", "")) in ("", socket.gethostname())
+        return reconcile(self.registry, self.clusters.in_use)
 
     def live_runs(self) -> list[LiveRun]:
         """Return the runs that the cluster in use knows, newest first."""
@@ -378,20 +363,6 @@ def _collected(
     if study.is_ablation:
         return collect_ablation(handle, namespace, study)
     return collect_study(handle, namespace, study, space)
-
-
-def _answers(address: str) -> bool:
-    """Whether a scheduler still listens at an address of this machine; True when that cannot be told."""
-    parts = urlsplit(address)
-    if parts.hostname is None or parts.port is None:
-        return True
-    try:
-        socket.create_connection((parts.hostname, parts.port), timeout=1.0).close()
-    except ConnectionRefusedError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @functools.cache

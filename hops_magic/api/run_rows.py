@@ -18,9 +18,10 @@ MOST_PARAM_CHARS = 200
 
 
 class Leading(Payload):
-    """Course of a run's leading metric in at most 40 points."""
+    """Course of a run's leading metric in at most 40 points; ``direction`` is a study's, empty where nobody said one."""
 
     name: str
+    direction: Literal["minimize", "maximize", ""]
     best: Number
     last: Number
     values: list[Number]
@@ -29,7 +30,8 @@ class Leading(Payload):
 class RunRow(Payload):
     """A run, a study or a trial, as lists show it; times are seconds since the epoch.
 
-    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use.
+    ``progress`` and ``fraction`` are those of a run that lives on the cluster in use; ``incomplete`` says how much
+    of what was said the record has, if it lacks some of it.
     """
 
     run_id: str
@@ -41,6 +43,7 @@ class RunRow(Payload):
     can_stop: bool
     is_deleted: bool
     reason: str
+    incomplete: str
     user: str
     parent: str
     created_at: float
@@ -69,8 +72,7 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         ended = len(live.ended())
         progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
         fraction = ended / live.trials_wanted if live.trials_wanted else None
-    curve = info.curve
-    leading = Leading(name=curve.name, best=curve.best, last=curve.last, values=list(curve.values)) if curve else None
+    leading = _leading(info)
     plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
     return RunRow(
         run_id=info.run_id,
@@ -81,7 +83,8 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         is_final=state.is_final,
         can_stop=live is not None and state.can_stop,
         is_deleted=info.is_deleted,
-        reason=shortened(info.reason, 500),
+        reason=shortened(_reason(info), 500),
+        incomplete=info.incomplete,
         user=info.user,
         parent=info.parent,
         created_at=info.created_at,
@@ -94,3 +97,23 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         metrics=dict(list(plain.items())[:MOST_NAMES]),
         params={name: shortened(value, MOST_PARAM_CHARS) for name, value in list(info.params.items())[:MOST_NAMES]},
     )
+
+
+def _leading(info: RunInfo) -> Leading | None:
+    curve = info.curve
+    if curve is None:
+        return None
+    said: dict[str, Literal["minimize", "maximize"]] = {"minimize": "minimize", "maximize": "maximize"}
+    return Leading(
+        name=curve.name,
+        direction=said.get(info.direction, ""),
+        best=curve.best,
+        last=curve.last,
+        values=list(curve.values),
+    )
+
+
+def _reason(info: RunInfo) -> str:
+    """Return why a run ended as it did, with what its record lacks: all screens show it."""
+    lacking = f"record incomplete: {info.incomplete}" if info.incomplete else ""
+    return "; ".join(filter(None, (info.reason, lacking)))

@@ -65,6 +65,7 @@ class Publisher(Generic[Summary]):
         self._sequence = 0
         self._pending: list[Wire] = []
         self._unrecorded: list[Event] = []
+        self._told_before: Sequence[Event] = ()
         self._snapshot_due = True
         self._snapshot_at = 0.0
         self._recorder: Recorder | None = None
@@ -73,9 +74,13 @@ class Publisher(Generic[Summary]):
         self._loop_task: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    def resume(self, summary: Summary, sequence: int) -> None:
-        """Go on where an earlier supervisor was; viewers count a few numbers that it took along as lost."""
+    def resume(self, summary: Summary, sequence: int, told: Sequence[Event] = ()) -> None:
+        """Go on where an earlier supervisor was; viewers count a few numbers that it took along as lost.
+
+        ``told`` is what it had said, of which its record may lack the last moments.
+        """
         self.summary = summary
+        self._told_before = told
         self._sequence = sequence + 1_000
 
     def say_all(self, events: Sequence[Event]) -> None:
@@ -109,6 +114,8 @@ class Publisher(Generic[Summary]):
         if self._loop_task is not None:
             await asyncio.wait([self._loop_task])
         self.say_all([last])
+        if problem := self._journal.settle():
+            self._warn(f"the log of the run is not complete: {problem}")
         if self._opening is not None:
             await self._record_rest()
         await self._flush(result)
@@ -118,7 +125,11 @@ class Publisher(Generic[Summary]):
         if self._record_with is None:
             return
         try:
-            self._recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
+            recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
+            if self._told_before:
+                recorder.recall(self._told_before)
+                self._told_before = ()
+            self._recorder = recorder
         except Exception as error:  # whatever a store's library raises, the run goes on without its record
             logger.warning("run %s is not recorded", self._run_id, exc_info=error)
             self._warn(f"the run is not recorded: {in_a_sentence(error)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,10 @@ class Recorder(Protocol):
 
     def events(self, events: list[Event]) -> None:
         """Take events in order, to be written in batches."""
+        ...
+
+    def recall(self, events: Sequence[Event]) -> None:
+        """Take, before any other events, what an earlier supervisor has said, of which the record may lack something."""
         ...
 
     def finish(self, summary: Any) -> None:

@@ -162,9 +162,10 @@ class StudyServices:
         if left["sequence"]:
             self.resumed = True
             # the scheduler's summary may be some moments old; where the journal can be seen, it has what came after
-            told = recalled(self.job.beginning, read_journal(run_folder(self.run_id)))
+            told = list(read_journal(run_folder(self.run_id)))
+            whole = recalled(self.job.beginning, told)
             known: Study = pickle.loads(left["snapshot"])
-            self.publisher.resume(told if len(told.ended()) >= len(known.ended()) else known, left["sequence"])
+            self.publisher.resume(whole if len(whole.ended()) >= len(known.ended()) else known, left["sequence"], told)
             self.say(
                 ev.Restarted(at=time.time(), attempt=len(self.study.restarts) + 1, reason="the supervisor's worker died")
             )
@@ -300,6 +301,7 @@ class TrialCommand:
         finally:
             await self._clean()
             self._services.ended(self)
+            self._tell(self._journal.settle())
             self._journal.close()
 
     async def end(self, reason: str) -> None:
@@ -339,7 +341,11 @@ class TrialCommand:
         self._keep([ev.to_wire(event)])
 
     def _keep(self, wires: list[Wire]) -> None:
-        if self._journal is not None and (problem := self._journal.write(wires)):
+        if self._journal is not None:
+            self._tell(self._journal.write(wires))
+
+    def _tell(self, problem: str) -> None:
+        if problem:
             # the same sentence for all of them, so that it is read once
             self._services.say(ev.Warned(at=time.time(), message=f"the logs of trials are not complete: {problem}"))
 

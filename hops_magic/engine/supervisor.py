@@ -18,6 +18,7 @@ from distributed import Worker, get_worker, secede
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
+from hops_magic.engine.journal import read_journal
 from hops_magic.engine.rank_host import RankHost, everywhere, rank_host
 from hops_magic.errors import ClusterError, counted
 from hops_magic.runs import events as ev
@@ -129,7 +130,7 @@ class Supervisor:
         if not left["sequence"]:
             return 0
         before: Run = pickle.loads(left["snapshot"])
-        self.publisher.resume(before, left["sequence"])
+        self.publisher.resume(before, left["sequence"], list(read_journal(run_folder(run_id))))
         self._began_at = self.job.created_at
         await self._everywhere("end", reason=_LOST, before_attempt=before.attempt + 1)
         if before.state.is_waiting:

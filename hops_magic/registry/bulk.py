@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hops_magic.registry.queries import in_parts
-from hops_magic.registry.rows import Row
+from hops_magic.registry.rows import HUGE, Point, Row
 from hops_magic.registry.store import Store
 
 _RUNS_A_STATEMENT = 500
 MLFLOW_NAME = "mlflow.runName"
-_HUGE = 1.7976931348623157e308
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +57,22 @@ def write_many(store: Store, experiment_id: str, runs: Sequence[FinishedRun]) ->
         for table, rows in tables:
             if rows:
                 session.execute(insert(table), rows)
+
+
+def points_of(store: Store, record_id: str) -> set[Point]:
+    """Return the points that the record of a run has."""
+    if not can_write_many(store):
+        client = store.client
+        keys = client.get_run(record_id).data.metrics
+        found = (metric for key in keys for metric in client.get_metric_history(record_id, key))
+        return {Row(metric.key, metric.value, metric.timestamp, metric.step).point for metric in found}
+    from mlflow.store.tracking.dbmodels.models import SqlMetric
+    from sqlalchemy import select
+
+    columns = (SqlMetric.key, SqlMetric.value, SqlMetric.timestamp, SqlMetric.step, SqlMetric.is_nan)
+    with store.client._tracking_client.store.ManagedSessionMaker() as session:
+        rows = session.execute(select(*columns).where(SqlMetric.run_uuid == record_id))
+        return {Row(key, math.nan if is_nan else value, at, step).point for key, value, at, step, is_nan in rows}
 
 
 def delete_many(store: Store, record_ids: Sequence[str], *, tag: str, value: str, at_ms: int) -> None:
@@ -112,7 +127,7 @@ def _pairs(run: FinishedRun, values: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _metric_rows(run: FinishedRun) -> list[dict[str, Any]]:
     # equal points are one row in MLflow's tables
-    unique = {(row.key, row.at_ms, row.step, repr(row.value)): row for row in run.metrics}
+    unique = {row.point: row for row in run.metrics}
     return [_metric_row(run, row) for row in unique.values()]
 
 
@@ -127,7 +142,7 @@ def _latest_rows(run: FinishedRun) -> list[dict[str, Any]]:
 
 def _metric_row(run: FinishedRun, row: Row) -> dict[str, Any]:
     # as MLflow stores what a database has no number for
-    value = 0.0 if math.isnan(row.value) else max(-_HUGE, min(row.value, _HUGE))
+    value = 0.0 if math.isnan(row.value) else max(-HUGE, min(row.value, HUGE))
     return {
         "run_uuid": run.record_id,
         "key": row.key,

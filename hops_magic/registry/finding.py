@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hops_magic.errors import NotFoundError, RegistryError, UsageError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import all_experiments
-from hops_magic.registry.infos import ExperimentInfo, RunInfo, run_info
+from hops_magic.registry.infos import ExperimentInfo, KnownEnd, RunInfo, run_info
 from hops_magic.registry.queries import MAX_TEXT, any_of, in_parts, order_clauses, search_filter, without_quotes
 from hops_magic.registry.store import Store
 from hops_magic.runs.states import RunState
@@ -35,6 +35,12 @@ class Finder:
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
         self._experiment_names: dict[str, str] = {}
+        self._known_ends: dict[str, KnownEnd] = {}
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        return self._store
 
     @property
     def settings(self) -> Settings:
@@ -153,6 +159,10 @@ class Finder:
                 found |= {run.info.run_id: self._info(run) for run in runs}
         return found
 
+    def note_ends(self, ends: Mapping[str, KnownEnd]) -> None:
+        """Remember how runs ended whose records cannot be completed just now: whoever reads them here is told."""
+        self._known_ends.update(ends)
+
     # -- finding ---------------------------------------------------------------------------------------------------
 
     def _is_used(self, experiment_id: str) -> bool:
@@ -230,11 +240,13 @@ class Finder:
                     break
         return found
 
-    def _info(self, run: MlflowRun) -> RunInfo:
+    def _info(self, run: MlflowRun, *, as_recorded: bool = False) -> RunInfo:
         experiment_id = run.info.experiment_id
         if experiment_id not in self._experiment_names:
             self.experiments()
-        return run_info(run, self._experiment_names.get(experiment_id, experiment_id))
+        info = run_info(run, self._experiment_names.get(experiment_id, experiment_id))
+        known = None if as_recorded else self._known_ends.get(info.run_id)
+        return info if known is None else info.with_end(known)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.registry import layout
@@ -31,6 +31,16 @@ class ExperimentInfo:
     changed_at: float
 
 
+@dataclass(frozen=True)
+class KnownEnd:
+    """How a run ended whose record cannot be completed just now, and how much of it the record has."""
+
+    state: RunState
+    reason: str = ""
+    ended_at: float | None = None
+    incomplete: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """A run as lists show it.
@@ -44,7 +54,11 @@ class RunInfo:
     metrics : mapping
         The last value of each metric, those of the system left out.
     curve : MetricSummary or None
-        Course of the leading metric.
+        Course of the leading metric; its best is that of the study's direction where the run is a study or a trial.
+    direction : str
+        Of a study and of its trials: ``minimize`` or ``maximize``; empty for other runs.
+    incomplete : str
+        How much of what was said the record has, if it lacks some of it: ``44,036 of 100,000 points``.
     facts, end : mapping
         What was known at the start, and at the end: notebook, commit, cluster; checkpoint, restarts, names that came back.
     inputs : tuple of FeatureInput
@@ -67,12 +81,20 @@ class RunInfo:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     curve: MetricSummary | None = None
+    direction: str = ""
+    incomplete: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     end: Mapping[str, Any] = field(default_factory=dict)
     artifact_uri: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[FeatureInput, ...] = ()
     is_deleted: bool = False
+
+    def with_end(self, end: KnownEnd) -> RunInfo:
+        """Return the run as it is known to have ended; as it is recorded if the record has an end."""
+        if self.state.is_final:
+            return self
+        return replace(self, state=end.state, reason=end.reason, ended_at=end.ended_at, incomplete=end.incomplete)
 
     @property
     def duration_s(self) -> float | None:
@@ -168,6 +190,8 @@ def run_info(run: MlflowRun, experiment_name: str) -> RunInfo:
         params=dict(run.data.params),
         metrics=metrics,
         curve=MetricSummary.from_tag(tags.get(layout.TAG_CURVE, "")),
+        direction=tags.get(layout.TAG_DIRECTION, ""),
+        incomplete=tags.get(layout.TAG_INCOMPLETE, ""),
         facts=facts,
         end=end,
         artifact_uri=info.artifact_uri or "",

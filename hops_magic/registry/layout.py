@@ -27,6 +27,9 @@ TAG_END = "hops.end"
 TAG_PLACE = "hops.place"
 TAG_VALUE = "hops.value"
 TAG_BEST = "hops.best"
+TAG_INCOMPLETE = "hops.incomplete"
+TAG_METRIC = "hops.metric"
+TAG_DIRECTION = "hops.direction"
 
 # MLflow's own pages show runs as a tree, with user and source, by these tags
 TAG_MLFLOW_PARENT = "mlflow.parentRunId"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hops_magic.engine.journal import read_journal
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run
+from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
-from hops_magic.registry.rows import MetricRows, Row
+from hops_magic.registry.rows import MetricRows, Point, Row
 from hops_magic.registry.store import Store
 from hops_magic.registry.writing import BATCH, EventWriter
 from hops_magic.runs import events as ev
@@ -61,7 +64,7 @@ class Recorder(EventWriter):
         self.register_as: str | None = None
         """Name under which the model of a run that is done is registered."""
         self._rows: list[Row] = []
-        self._dropped = 0
+        self._said = self._dropped = self._lost = 0
         self._state: tuple[RunState, str] | None = None
         self._errors: list[ev.RankError] = []
         self._read: list[FeatureInput] = []
@@ -76,12 +79,15 @@ class Recorder(EventWriter):
         RegistryError
             If it cannot be written.
         """
-        self._metrics.started_at = record.created_at
-        self.register_as = record.options.get("register")
+        self.begun(record.created_at, record.options.get("register"))
         with self._store.failures(f"recording run {record.name}"):
             existing = find_run(self._client, record.run_id)
         self.record_id = existing or begin(self._store, record, environment_facts())
         self._begin_writing()
+
+    def begun(self, created_at: float, register_as: str | None) -> None:
+        """Take what was known when the run was submitted."""
+        self._metrics.started_at, self.register_as = created_at, register_as
 
     def finish(self, run: Run) -> None:
         """Write all that is left, the end of the run and its files.
@@ -92,24 +98,53 @@ class Recorder(EventWriter):
             If something could not be written; the sentence says where it is kept instead.
         """
         self._end_writing()
-        self._drain()
-        with self._store.failures(f"recording the end of run {run.name}"):
-            self._write_end(run)
-            self._store.analyze()
+        with self._ending():
+            self._drain()
+            with self._store.failures(f"recording the end of run {run.name}"):
+                if self._has_end(run.ended_at):
+                    return
+                self._write_end(run)
+                self._store.analyze()
         if self.register_as and run.state is RunState.DONE:
             self._register(run.run_id, self.register_as)
-        if self._dropped:
-            raise RegistryError(
-                f"{self._dropped:,} values of metrics of run {run.name} could not be written in time: "
-                f"they are in {self.folder / layout.JOURNAL}"
-            )
+        if self._lost:
+            raise RegistryError(f"{self._lost:,} of {self._said:,} points of run {run.name} are lost: no log has them")
 
     # -- the writing thread ----------------------------------------------------------------------------------------
 
+    def _recall(self, events: Sequence[ev.Event]) -> None:
+        known: set[Point] = set()
+        # where the registry is away just now, MLflow drops equal points itself, only more slowly
+        with contextlib.suppress(RegistryError), self._store.failures("reading the points that were written"):
+            known = points_of(self._store, self.record_id)
+        rows = self._metrics.rows(events)
+        self._rows += [row for row in rows if row.point not in known]
+        self._said += len(rows)
+        said: dict[int, list[str]] = {}
+        for event in events:
+            if isinstance(event, ev.Output):
+                said.setdefault(event.rank, []).append(event.text)
+            elif isinstance(event, ev.RankError):
+                self._errors.append(event)
+            elif isinstance(event, ev.FeaturesRead):
+                self._read.append(input_of(event))
+        self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
+
+    def _unkept(self, rank: int, text: str) -> str:
+        """Return the part of what a rank has written that an earlier supervisor did not keep."""
+        kept = 0
+        # what cannot be read cannot be appended to either, which is told there
+        with contextlib.suppress(OSError):
+            kept = len((self.folder / layout.output_file(rank)).read_text(encoding="utf-8", errors="surrogatepass"))
+        return text[kept:]
+
     def _take(self, events: Sequence[ev.Event]) -> None:
-        self._rows += self._metrics.rows(events)
+        rows = self._metrics.rows(events)
+        self._rows += rows
+        self._said += len(rows)
         excess = len(self._rows) - MAX_WAITING_ROWS
         if excess > 0:
+            # the journal has them
             del self._rows[:excess]
             self._dropped += excess
         outputs: dict[int, list[str]] = {}
@@ -179,6 +214,7 @@ class Recorder(EventWriter):
         delay_s = 0.2
         while True:
             try:
+                self._bring_back_dropped()
                 self._write()
                 return
             except RegistryError as error:
@@ -190,10 +226,24 @@ class Recorder(EventWriter):
                 time.sleep(delay_s)
                 delay_s = min(2 * delay_s, 5.0)
 
+    def _bring_back_dropped(self) -> None:
+        """Take the points that did not wait in memory for a slow registry from the journal."""
+        if not self._dropped:
+            return
+        with self._store.failures("reading the points that were written"):
+            known = points_of(self._store, self.record_id) | {row.point for row in self._rows}
+        said = MetricRows(self._metrics.started_at).rows(read_journal(self.folder))
+        found = [row for row in said if row.point not in known]
+        self._lost, self._dropped = max(0, self._dropped - len(found)), 0
+        self._rows += found
+
     def _write_end(self, run: Run) -> None:
         from mlflow.entities import RunTag
 
-        self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in end_tags(run).items()])
+        tags = end_tags(run)
+        if self._lost:
+            tags[layout.TAG_INCOMPLETE] = f"{self._said - self._lost:,} of {self._said:,} points"
+        self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in tags.items()])
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         ended_ms = int((run.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)

@@ -95,7 +95,13 @@ class Registry(Models):
         """Return the runs that, by their record, still run or wait."""
         open_states = " ".join(f"and tags.`{layout.TAG_STATE}` != '{state.value}'" for state in RunState if state.is_final)
         found = self._search(open_states.removeprefix("and "), None, [], EVERYTHING, 0, is_deleted=False)
-        return [info for info in map(self._info, found) if not info.state.is_final]
+        infos = [self._info(run, as_recorded=True) for run in found]
+        return [info for info in infos if not info.state.is_final]
+
+    def mark_incomplete(self, info: RunInfo, share: str) -> None:
+        """Let the record itself say what it lacks, such as ``44,036 of 100,000 points``, where nothing has the rest."""
+        with self._store.failures(f"marking the record of run {info.name}"):
+            self._client.set_tag(info.record_id, layout.TAG_INCOMPLETE, share)
 
     def mark_lost(self, wanted: Iterable[Wanted], reason: str = LOST_REASON) -> list[RunInfo]:
         """Close the records of runs whose supervisor is gone for good; those that have ended stay as they are."""

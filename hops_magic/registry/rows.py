@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from hops_magic.registry import layout
 from hops_magic.runs import events as ev
@@ -28,6 +29,17 @@ class Row:
     at_ms: int
     step: int
 
+    @property
+    def point(self) -> Point:
+        """What makes two rows the same for MLflow."""
+        return self.key, self.at_ms, self.step, repr(max(-HUGE, min(self.value, HUGE)))
+
+
+Point = tuple[str, int, int, str]
+
+HUGE = 1.7976931348623157e308
+"""What MLflow stores for an infinite value, which databases have no number for."""
+
 
 @dataclass(kw_only=True)
 class MetricSummary:
@@ -37,6 +49,8 @@ class MetricSummary:
     ----------
     values : list of float
         At most :data:`CURVE_POINTS` points, evenly thinned.
+    is_lower_better : bool or None
+        Whether less is better, where somebody said so; None to go by the name.
     """
 
     name: str
@@ -45,10 +59,12 @@ class MetricSummary:
     values: list[float] = field(default_factory=list)
     stride: int = 1
     count: int = 0
+    is_lower_better: bool | None = None
 
     def add(self, value: float) -> None:
         """Take the next value."""
-        better = min if lower_is_better(self.name) else max
+        is_lower_better = lower_is_better(self.name) if self.is_lower_better is None else self.is_lower_better
+        better = min if is_lower_better else max
         self.last = value
         if math.isfinite(value):
             self.best = value if math.isnan(self.best) else better(self.best, value)
@@ -62,8 +78,10 @@ class MetricSummary:
         """Return the text from which :meth:`from_tag` makes a summary again."""
         values = [float(f"{value:.4g}") for value in self.values]
         numbers = {"best": self.best, "last": self.last}
-        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
-        return json.dumps({"name": self.name, **finite, "values": values, "stride": self.stride, "count": self.count})
+        told: dict[str, Any] = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        if self.is_lower_better is not None:
+            told["is_lower_better"] = self.is_lower_better
+        return json.dumps({"name": self.name, **told, "values": values, "stride": self.stride, "count": self.count})
 
     @classmethod
     def from_tag(cls, text: str) -> MetricSummary | None:

@@ -14,18 +14,17 @@ from typing import Any
 from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
-from hops_magic.registry.ending import end_tags
 from hops_magic.registry.infos import state_of
 from hops_magic.registry.lineage import input_of, write_inputs
-from hops_magic.registry.records import RunKind, RunRecord, environment_facts
-from hops_magic.registry.rows import MetricSummary, Row
+from hops_magic.registry.records import RunRecord, environment_facts
+from hops_magic.registry.rows import Row
 from hops_magic.registry.store import Store
+from hops_magic.registry.study_rows import aim_tags, best_rows, study_tags, trial_record, trial_tags, trial_value_row
 from hops_magic.registry.writing import EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
-from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
-from hops_magic.runs.study import Study, Trial, advance_study_all
+from hops_magic.runs.study import Study, Trial, advance_study_all, recalled
 from hops_magic.settings import Settings
 
 RECORD_RUNNING_AFTER_S = 5.0
@@ -68,11 +67,11 @@ class StudyRecorderSpec:
 
 @dataclass
 class _Child:
-    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``has_end`` once its end is."""
+    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``ended_as`` once its end is."""
 
     record_id: str
     has_params: bool = True
-    has_end: bool = False
+    ended_as: RunState | None = None
 
 
 class StudyRecorder(EventWriter):
@@ -100,14 +99,17 @@ class StudyRecorder(EventWriter):
         RegistryError
             If it cannot be written.
         """
+        from mlflow.entities import RunTag
+
         with self._store.failures(f"recording study {self.record.name}"):
             existing = find_run(self._client, self.record.run_id)
         self.record_id = existing or begin(self._store, self.record, environment_facts())
         with self._store.failures(f"recording study {self.record.name}"):
+            self._client.log_batch(self.record_id, tags=[RunTag(*tag) for tag in aim_tags(self._study).items()])
             self._client.log_text(self.record_id, layout.as_json(dict(description)), layout.STUDY)
             if existing:
                 self._find_children()
-                self._client.log_text(self.record_id, layout.as_json(dict(self.record.options)), layout.OPTIONS)
+                self._client.log_text(self.record_id, _options_of(self.record), layout.OPTIONS)
         self._begin_writing()
 
     def finish(self, study: Study) -> None:
@@ -120,12 +122,14 @@ class StudyRecorder(EventWriter):
         """
         self._end_writing()
         self._study = study
-        # what an earlier supervisor left unwritten is known from the summary: trials, and ends of those that it had begun
-        written = {run_id for run_id, child in self._children.items() if child.has_end}
-        self._unwritten |= {t.number: None for t in study.ended() if self._id_of(t.number) not in written}
-        with self._store.failures(f"recording the trials of study {study.name}"):
-            self._write_trials(everything=True)
-        with self._store.failures(f"recording the end of study {study.name}"):
+        doing = f"recording the end of study {study.name}"
+        with self._ending(), self._store.failures(doing):
+            if self._has_end(study.ended_at):
+                return
+            # what an earlier supervisor left unwritten is known from the summary: trials, and ends of those it had begun
+            self._unwritten |= {trial.number: None for trial in study.ended() if not self._has_end_of(trial)}
+            with self._store.failures(f"recording the trials of study {study.name}"):
+                self._write_trials(everything=True)
             self._write_end(study)
             self._store.analyze()
         register_as = self.record.options.get("register")
@@ -134,14 +138,37 @@ class StudyRecorder(EventWriter):
 
     # -- the writing thread --------------------------------------------------------------------------------------------
 
+    def go_on(self, record_id: str, events: Sequence[ev.Event]) -> None:
+        """Take up a record that somebody else began, with the trials that it has."""
+        self.record_id = record_id
+        self._find_children()
+        super().go_on(record_id, events)
+
+    def _recall(self, events: Sequence[ev.Event]) -> None:
+        self._study = recalled(self._study, events)
+        due = {trial.number for trial in self._study.trials.values() if not self._has_end_of(trial)}
+        for event in events:
+            if isinstance(event, ev.FeaturesRead):
+                self._read.append(input_of(event))
+            elif isinstance(event, ev.TrialReported) and event.trial in due:
+                self._keep_rows(event)
+        self._unwritten |= dict.fromkeys(sorted(due))
+
+    def _has_end_of(self, trial: Trial) -> bool:
+        child = self._children.get(self._id_of(trial.number))
+        return child is not None and child.ended_as is RunState(trial.state.value)
+
+    def _keep_rows(self, event: ev.TrialReported) -> None:
+        at_ms = int(event.at * 1000)
+        self._rows.setdefault(event.trial, []).extend(
+            Row(layout.key_of(name), float(value), at_ms, int(event.step)) for name, value in event.values.items()
+        )
+
     def _take(self, events: Sequence[ev.Event]) -> None:
         self._study = advance_study_all(self._study, events)
         for event in events:
             if isinstance(event, ev.TrialReported):
-                at_ms = int(event.at * 1000)
-                self._rows.setdefault(event.trial, []).extend(
-                    Row(layout.key_of(name), float(value), at_ms, int(event.step)) for name, value in event.values.items()
-                )
+                self._keep_rows(event)
             if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
             if isinstance(event, ev.FeaturesRead):
@@ -178,13 +205,13 @@ class StudyRecorder(EventWriter):
         written = [self._finished(trial) for trial in trials]
         write_many(self._store, self._experiment_id, written)
         for trial, run in zip(trials, written, strict=True):
-            self._children[self._id_of(trial.number)] = _Child(run.record_id, has_end=True)
+            self._children[self._id_of(trial.number)] = _Child(run.record_id, ended_as=RunState(trial.state.value))
             self._unwritten.pop(trial.number, None)
             self._rows.pop(trial.number, None)
             self._write_trial_files(run.record_id, trial)
 
     def _finished(self, trial: Trial) -> FinishedRun:
-        record = self._trial_record(trial)
+        record = trial_record(self.record, self._study, trial)
         return FinishedRun(
             name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
             status=layout.status_of(RunState(trial.state.value)),
@@ -192,19 +219,23 @@ class StudyRecorder(EventWriter):
             ended_ms=int((trial.ended_at or 0) * 1000),
             user=record.user,
             params=params_of(record),
-            tags={**start_tags(record, self.record_id), **self._trial_tags(trial)},
-            metrics=self._rows.get(trial.number, ()),
+            tags={**start_tags(record, self.record_id), **trial_tags(self._study, trial)},
+            metrics=self._rows_of(trial),
         )
+
+    def _rows_of(self, trial: Trial) -> list[Row]:
+        returned = trial_value_row(self._study, trial)
+        return [*self._rows.get(trial.number, ()), *([] if returned is None else [returned])]
 
     def _write_trial(self, trial: Trial) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         child = self._children.get(self._id_of(trial.number)) or self._begin_trial(trial)
-        rows = self._rows.get(trial.number, [])
+        rows = self._rows_of(trial)
         params = []
         if not child.has_params:
-            params = [Param(*item) for item in params_of(self._trial_record(trial)).items()]
-        tags = self._trial_tags(trial)
+            params = [Param(*item) for item in params_of(trial_record(self.record, self._study, trial)).items()]
+        tags = trial_tags(self._study, trial)
         metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in rows]
         while metrics or params or tags:
             batch, metrics = metrics[:METRICS_AT_ONCE], metrics[METRICS_AT_ONCE:]
@@ -219,59 +250,18 @@ class StudyRecorder(EventWriter):
             self._write_trial_files(child.record_id, trial)
             status = layout.status_of(RunState(trial.state.value))
             self._client.set_terminated(child.record_id, status=status, end_time=int((trial.ended_at or 0) * 1000))
-        child.has_end = trial.state.is_final
+        child.ended_as = RunState(trial.state.value) if trial.state.is_final else None
 
     def _begin_trial(self, trial: Trial) -> _Child:
-        record = self._trial_record(trial)
+        record = trial_record(self.record, self._study, trial)
         run = self._client.create_run(
             self._experiment_id,
             start_time=int(trial.started_at * 1000),
             run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
-            tags=start_tags(record, self.record_id),
+            tags=start_tags(record, self.record_id) | {layout.TAG_STATE: RunState.RUNNING.value},
         )
         child = self._children[record.run_id] = _Child(str(run.info.run_id), has_params=False)
         return child
-
-    def _trial_record(self, trial: Trial) -> RunRecord:
-        return RunRecord(
-            run_id=self._id_of(trial.number),
-            name=f"{self.record.name}-{trial.number}",
-            experiment=self.record.experiment,
-            source="",
-            created_at=trial.started_at,
-            kind=RunKind.TRIAL,
-            parent=self.record.run_id,
-            notebook=self.record.notebook,
-            folder=self.record.folder,
-            options={"workers": self._study.workers_per_trial},
-            params=trial.values,
-            user=self.record.user,
-        )
-
-    def _trial_tags(self, trial: Trial) -> dict[str, str]:
-        state = RunState(trial.state.value)
-        run = Run(
-            run_id=self._id_of(trial.number),
-            world_size=self._study.workers_per_trial,
-            state=state,
-            reason=trial.reason,
-            started_at=trial.started_at,
-            ended_at=trial.ended_at,
-            attempt=trial.attempt,
-            restarts=trial.retries,
-        )
-        tags = end_tags(run) if state.is_final else {layout.TAG_STATE: state.value}
-        tags[layout.TAG_PLACE] = trial.place
-        if trial.value is not None:
-            tags[layout.TAG_VALUE] = json.dumps({"name": self._study.metric, "value": trial.value})
-        summary = MetricSummary(name=self._study.metric)
-        for value in trial.curve.values:
-            summary.add(value)
-        if not trial.curve.count and trial.value is not None:
-            summary.add(trial.value)
-        if summary.count:
-            tags[layout.TAG_CURVE] = summary.as_tag()
-        return {name: text for name, text in tags.items() if text}
 
     def _write_trial_files(self, record_id: str, trial: Trial) -> None:
         if trial.error:
@@ -284,32 +274,10 @@ class StudyRecorder(EventWriter):
     def _write_end(self, study: Study) -> None:
         from mlflow.entities import Metric, RunTag
 
-        run = Run(
-            run_id=study.run_id,
-            world_size=study.workers_per_trial,
-            state=study.state,
-            reason=study.reason,
-            started_at=study.started_at,
-            ended_at=study.ended_at,
-            restarts=study.restarts,
-            warnings=study.warnings,
-            result=study.result,
-        )
-        tags = end_tags(run)
-        improved = study.best_so_far()
-        summary = MetricSummary(name=study.metric)
-        for _, value in improved:
-            summary.add(value)
-        if summary.count:
-            tags[layout.TAG_CURVE] = summary.as_tag()
-        best = study.best
-        if best is not None:
-            tags[layout.TAG_BEST] = layout.as_json({"trial": best.number, "value": best.value, "values": dict(best.values)})
-        key = layout.key_of(f"best/{study.metric}")
-        metrics = [Metric(key, value, int((trial.ended_at or 0) * 1000), trial.number) for trial, value in improved]
+        metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in best_rows(study)]
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
-        kept = [RunTag(name, layout.shortened(text, layout.MAX_TAG, layout.JOURNAL)) for name, text in tags.items() if text]
-        self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=kept)
+        tags = [RunTag(*tag) for tag in study_tags(study).items()]
+        self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=tags)
         ended_ms = int((study.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(study.state), end_time=ended_ms)
         self._write_model()
@@ -326,8 +294,9 @@ class StudyRecorder(EventWriter):
                 page_token=token,
             )
             for run in page:
-                has_end = state_of(run.data.tags, run.info.status).is_final
-                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = _Child(str(run.info.run_id), has_end=has_end)
+                state = state_of(run.data.tags, run.info.status)
+                child = _Child(str(run.info.run_id), ended_as=state if state.is_final else None)
+                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = child
             token = page.token
             if not token:
                 return
@@ -338,6 +307,10 @@ class StudyRecorder(EventWriter):
 
     def _id_of(self, number: int) -> str:
         return f"{self.record.run_id}-{number}"
+
+
+def _options_of(record: RunRecord) -> str:
+    return layout.as_json({"options": dict(record.options), "params": dict(record.params)})
 
 
 def _outputs(journal: Path) -> dict[int, str]:

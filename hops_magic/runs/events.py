@@ -245,15 +245,17 @@ class TrialReported(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded(Event):
-    """A trial ended, for a ``reason`` that a user can read; ``error`` is a traceback, ``value`` the metric's last value.
+    """A trial ended, for a ``reason`` that a user can read; ``error`` is a traceback, ``value`` the value that counts.
 
-    ``reached`` are the components that the cell came across, in a trial of an ablation.
+    ``step`` is where that was reported, None for one that the cell returned; ``reached`` are the components that the cell
+    came across, in a trial of an ablation.
     """
 
     kind: ClassVar[str] = "trial-ended"
     trial: int
     state: TrialState
     value: float | None = None
+    step: int | None = None
     reason: str = ""
     error: str = ""
     reached: tuple[str, ...] = ()

@@ -28,6 +28,11 @@ class Direction(Enum):
         """Return what is smaller for a better value; NaN stays NaN."""
         return value if self is Direction.MINIMIZE else -value
 
+    @property
+    def is_lower_better(self) -> bool:
+        """Whether less is better."""
+        return self is Direction.MINIMIZE
+
     def is_better(self, one: float, other: float) -> bool:
         """Whether one value is strictly better than another; NaN is the worst."""
         if math.isnan(one):
@@ -59,6 +64,8 @@ class Trial:
         The study's metric by step.
     value : float or None
         The study's metric at the end; None before, and for trials that never said it.
+    value_step : int or None
+        The step at which that was reported; None for a value that the cell returned.
     reason : str
         Why it was stopped or failed, in a sentence.
     error : str
@@ -79,6 +86,7 @@ class Trial:
     latest: Mapping[str, float] = field(default_factory=dict)
     curve: Curve = field(default_factory=Curve)
     value: float | None = None
+    value_step: int | None = None
     reason: str = ""
     error: str = ""
     retries: tuple[str, ...] = ()
@@ -89,6 +97,11 @@ class Trial:
     def duration_s(self) -> float | None:
         """Seconds from the first start to the end, None while it runs."""
         return None if self.ended_at is None else self.ended_at - self.started_at
+
+    @property
+    def shown_step(self) -> int:
+        """The step that goes with the value, where one was reported; else the last step said."""
+        return self.step if self.value_step is None else self.value_step
 
     @property
     def has_value(self) -> bool:
@@ -155,8 +168,9 @@ class Study:
     def best_so_far(self) -> list[tuple[Trial, float]]:
         """Return ``(trial, best value)`` each time that the best improved, in the order of the trials' ends."""
         found: list[tuple[Trial, float]] = []
+        counted = TrialState.DONE if self.best is None else self.best.state
         for trial in sorted(self.ended(), key=lambda t: (t.ended_at or 0.0, t.number)):
-            if trial.state is not TrialState.DONE or not trial.has_value or trial.value is None:
+            if trial.state is not counted or not trial.has_value or trial.value is None:
                 continue
             if not found or self.direction.is_better(trial.value, found[-1][1]):
                 found.append((trial, trial.value))
@@ -226,6 +240,7 @@ def _advance_trial(event: ev.Event, trial: Trial, metric: str) -> Trial:
         trial,
         state=event.state,
         value=event.value,
+        value_step=event.step,
         reason=event.reason,
         error=event.error[-MAX_ERROR_CHARS:],
         reached=event.reached,
@@ -296,7 +311,7 @@ def table_of(study: Study) -> list[dict[str, Any]]:
             "state": trial.state.value,
             study.metric or "value": trial.value,
             **{f"hyperparameter {name}" if name in taken else name: trial.values.get(name) for name in names},
-            "step": trial.step,
+            "step": trial.shown_step,
             "seconds": trial.duration_s,
             "retries": trial.attempt,
             "reason": trial.reason,

@@ -42,7 +42,9 @@ class Live:
     offsets: dict[int, int] = field(default_factory=lambda: {1: 0})
     """Steps before each fit of the cell: a later fit's go on where those of the one before it ended."""
     last: float | None = None
+    last_step: int | None = None
     best: float | None = None
+    best_step: int | None = None
     said: set[str] = field(default_factory=set)
     returned: Mapping[str, float] = field(default_factory=dict)
     returned_type: str = ""
@@ -79,9 +81,9 @@ class Live:
         self.said.update(event.values)
         value = event.values.get(self.options.metric)
         if value is not None:
-            self.last = value
+            self.last, self.last_step = value, step
             if math.isfinite(value) and (self.best is None or self.options.direction.is_better(value, self.best)):
-                self.best = value
+                self.best, self.best_step = value, step
         return step
 
     def recall(self, trial: Trial, said: Iterable[ev.Event]) -> None:
@@ -89,13 +91,14 @@ class Live:
         for event in said:
             if isinstance(event, ev.Metrics):
                 self.hear(event)
-        known = [value for value in trial.curve.values if math.isfinite(value)]
+        curve = zip(trial.curve.values, trial.curve.steps, strict=True)
+        known = [(value, step) for value, step in curve if math.isfinite(value)]
         self.step = max(self.step, trial.step)
         self.said.update(trial.latest)
         if self.last is None and known:
-            self.last = known[-1]
+            self.last, self.last_step = known[-1]
         if self.best is None and known:
-            self.best = min(known, key=self.options.direction.loss)
+            self.best, self.best_step = min(known, key=lambda said: self.options.direction.loss(said[0]))
 
     def worn_out(self, retries: int) -> AttemptEnd | None:
         """Return how a trial ends that is not to be begun again: supervisors die with its worker, again and again."""
@@ -112,7 +115,7 @@ class Live:
 
     def judged(self, end: AttemptEnd, stop_reason: str) -> ev.TrialEnded:
         """Return how the trial ended, given how its last attempt did; ``stop_reason`` is the study's."""
-        value = self._value()
+        value, step = self._value()
         error, metric = "", self.options.metric
         if self.is_broken:
             state, reason = TrialState.FAILED, self.stop_reason
@@ -132,9 +135,16 @@ class Live:
                 collapsed = collapse(causes, world_size=self.options.workers_per_trial)
                 error = f"{collapsed.traceback}\n{collapsed.message}".strip()
         if value is not None and not math.isfinite(value):
-            value = None
+            value = step = None
         return ev.TrialEnded(
-            at=time.time(), trial=self.number, state=state, value=value, reason=reason, error=error, reached=self.reached
+            at=time.time(),
+            trial=self.number,
+            state=state,
+            value=value,
+            step=step,
+            reason=reason,
+            error=error,
+            reached=self.reached,
         )
 
     def fault(self, ended: ev.TrialEnded) -> tuple[str, ...]:
@@ -149,14 +159,20 @@ class Live:
     def _causes(self) -> list[ev.RankError]:
         return [error for error in self.errors if not error.is_peer_loss]
 
-    def _value(self) -> float | None:
-        """The value that counts: what the cell returned unless it was to be stopped, or else the last or best report."""
+    def _value(self) -> tuple[float | None, int | None]:
+        """The value that counts: what the cell returned unless it was to be stopped, or else the last or best report.
+
+        Returns
+        -------
+        tuple
+            The value, and the step at which it was reported; None for what the cell returned.
+        """
         if not self.stop_reason:
             if self.options.metric in self.returned:
-                return self.returned[self.options.metric]
+                return self.returned[self.options.metric], None
             if set(self.returned) == {"value"}:
-                return self.returned["value"]
-        return self.best if self.options.score == "best" else self.last
+                return self.returned["value"], None
+        return (self.best, self.best_step) if self.options.score == "best" else (self.last, self.last_step)
 
     def _never_said(self) -> str:
         metric = self.options.metric

@@ -137,7 +137,7 @@ class TunedStudy:
 
 def why(trial: Trial, metric: str) -> str:
     """Say in a sentence how a trial ended."""
-    at = f" at step {trial.step}" if trial.step else ""
+    at = f" at step {trial.shown_step}" if trial.shown_step else ""
     value = f" with {metric} {trial.value:.6g}" if trial.value is not None else ""
     again = f"; it began again {len(trial.retries)} times: {'; '.join(trial.retries)}" if trial.retries else ""
     told = {

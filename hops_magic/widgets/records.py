@@ -53,7 +53,9 @@ def runs_table(infos: Sequence[RunInfo], *, note: str = "", now: float | None = 
         ]
         for info in infos
     ]
-    return Table(columns=columns, rows=rows, note=note, limit=36, empty="no runs: %%distributed records one")
+    lacking = [f"the record of {info.name} is incomplete: {info.incomplete}" for info in infos if info.incomplete]
+    notes = "; ".join([*lacking, note] if note else lacking)
+    return Table(columns=columns, rows=rows, note=notes, limit=36, empty="no runs: %%distributed records one")
 
 
 def experiments_table(infos: Sequence[ExperimentInfo]) -> Table:
@@ -197,7 +199,8 @@ def when(at: float, now: float | None = None) -> str:
 
 
 def _state(info: RunInfo) -> Cell:
-    return Cell(info.state.value, colour=_COLOURS.get(info.state, _LIVE))
+    lacking = ", record incomplete" if info.incomplete else ""
+    return Cell(f"{info.state.value}{lacking}", colour=_COLOURS.get(info.state, _LIVE))
 
 
 def _best(info: RunInfo) -> Cell:
@@ -213,6 +216,7 @@ def _facts(info: RunInfo) -> dict[str, Any]:
         "Id": info.run_id,
         "Experiment": info.experiment,
         "State": f"{info.state.value}: {info.reason}" if info.reason else info.state.value,
+        "Record": f"incomplete: {info.incomplete}" if info.incomplete else "",
         "Started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.created_at)) if info.created_at else "",
         "Took": words.duration(info.duration_s),
         "Ranks": facts.get("workers", ""),

@@ -112,7 +112,7 @@ def _row(trial: Trial, names: list[str]) -> list[str]:
         "stopped early" if trial.state is TrialState.STOPPED else trial.state.value,
         "" if trial.value is None else words.figure(trial.value),
         *(study_words.value(trial.values[name]) if name in trial.values else "" for name in names),
-        str(trial.step or ""),
+        str(trial.shown_step or ""),
         "" if trial.duration_s is None else f"{trial.duration_s:.1f}",
     ]
 

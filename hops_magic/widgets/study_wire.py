@@ -125,7 +125,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "state": trial.state.value,
         "value": _number(trial.value),
         "values": {name: _value(value) for name, value in trial.values.items()},
-        "step": trial.step,
+        "step": trial.shown_step,
         "started_at": trial.started_at,
         "ended_at": trial.ended_at,
         "retries": trial.attempt,

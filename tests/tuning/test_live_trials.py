@@ -2,13 +2,14 @@
 
 import pytest
 
-from hops_magic.engine.attempt import Verdict
+from hops_magic.engine.attempt import AttemptEnd, Verdict
 from hops_magic.errors import UsageError
 from hops_magic.rank_api import report
 from hops_magic.runs import events as ev
-from hops_magic.runs.study import Trial
+from hops_magic.runs.study import Study, Trial, advance_study_all, table_of
 from hops_magic.tuning.live import Live
 from hops_magic.tuning.options import TuneOptions
+from hops_magic.tuning.results import why
 
 
 def live(number=0, **options):
@@ -74,3 +75,23 @@ def test_a_trial_that_takes_its_worker_along_each_time_is_not_begun_for_ever():
     assert end is not None
     assert (end.verdict, "11 attempts" in end.reason) == (Verdict.LOST, True)
     assert trial.worn_out(retries=1) is None
+
+
+@pytest.mark.parametrize(("score", "value", "step"), [("best", 0.5, 2), ("last", 2.0, 3)])
+def test_a_value_that_counts_comes_with_the_step_at_which_it_was_reported(score, value, step):
+    trial = live(score=score)
+    for said, loss in ((1, 3.0), (2, 0.5), (3, 2.0)):
+        trial.hear(epoch(said, loss))
+    ended = trial.judged(AttemptEnd(Verdict.STOPPED, "enough"), "")
+    assert (ended.value, ended.step) == (value, step)
+    study = advance_study_all(Study(run_id="s", metric="loss"), [ev.TrialStarted(trial=0, values={}), ended])
+    assert f"was stopped at step {step} with loss {value:g}" in why(study.trials[0], "loss")
+    assert table_of(study)[0]["step"] == step
+
+
+def test_a_value_that_the_cell_returned_has_no_step_of_its_own():
+    trial = live()
+    trial.hear(epoch(4, 3.0))
+    trial.hear(ev.Returned(rank=0, values={"value": 0.25}))
+    ended = trial.judged(AttemptEnd(Verdict.DONE, ""), "")
+    assert (ended.value, ended.step) == (0.25, None)

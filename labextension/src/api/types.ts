@@ -216,6 +216,7 @@ export interface ExperimentRow {
 
 export interface Leading {
   name: string;
+  direction?: 'minimize' | 'maximize' | '';
   best: number | null;
   last: number | null;
   values: (number | null)[];
@@ -231,6 +232,7 @@ export interface RunRow {
   can_stop: boolean;
   is_deleted: boolean;
   reason: string;
+  incomplete?: string;
   user: string;
   parent: string;
   created_at: number;

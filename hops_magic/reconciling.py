@@ -1,0 +1,145 @@
+"""Brings records and what happened together: ended runs are completed, those of clusters that are gone are closed."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hops_magic.errors import HopsError, RegistryError
+from hops_magic.registry.infos import KnownEnd, RunInfo
+from hops_magic.registry.registry import LOST_REASON, Registry
+from hops_magic.runs.states import RunState
+from hops_magic.runs.study import Study
+
+if TYPE_CHECKING:
+    from hops_magic.engine.cluster import Cluster
+    from hops_magic.engine.submit import LiveRun
+    from hops_magic.registry.completing import Story
+    from hops_magic.runs.run import Run
+
+logger = logging.getLogger(__name__)
+
+SETTLED_AFTER_S = 60.0
+"""After a run's end its own supervisor writes the record; on a cluster that is not asked it has so long for it."""
+
+
+class Fate(Enum):
+    """What became of a run that its record calls unfinished."""
+
+    LIVES = "lives"
+    ENDED = "ended"
+    LOST = "lost"
+
+
+def reconcile(registry: Registry, cluster: Cluster | None) -> list[str]:
+    """Complete the records of runs that have ended, and close those of runs whose cluster is gone, or knows them no more.
+
+    Returns
+    -------
+    list of str
+        The ids of the runs whose records were closed.
+    """
+    unfinished = registry.unfinished()
+    if not unfinished:
+        return []
+    known = _known(cluster)
+    closed, lost = [], set()
+    for info in (info for info in unfinished if not info.parent):
+        fate = _fate(registry, info, cluster, known)
+        if fate is Fate.LOST:
+            lost.add(info.run_id)
+        if fate is not Fate.LIVES and _closed(registry, info, cluster if info.run_id in known else None):
+            closed.append(info.run_id)
+    # trials are lost with their study, which may have been closed before
+    still = {info.run_id for info in unfinished} - lost
+    orphans = [info.run_id for info in unfinished if info.parent and info.parent not in still]
+    return closed + [info.run_id for info in registry.mark_lost(orphans)]
+
+
+def _known(cluster: Cluster | None) -> dict[str, LiveRun]:
+    if cluster is None or not cluster.is_usable:
+        return {}
+    from hops_magic.engine.submit import live_runs
+
+    return {run.run_id: run for run in live_runs(cluster.client)}
+
+
+def _fate(registry: Registry, info: RunInfo, cluster: Cluster | None, known: dict[str, LiveRun]) -> Fate:
+    from hops_magic.engine.journal import last_state
+
+    if info.run_id in known:
+        return Fate.ENDED if known[info.run_id].is_final else Fate.LIVES
+    facts = info.facts.get("cluster", {})
+    address = str(facts.get("address", ""))
+    is_in_use = cluster is not None and cluster.is_usable and address == cluster.address
+    is_gone = is_in_use or (bool(facts.get("is_local")) and not _answers(address) and _was_here(registry, info))
+    last = last_state(registry.settings.runs / info.run_id)
+    if last is not None and last.state.is_final and (is_gone or time.time() - last.at > SETTLED_AFTER_S):
+        return Fate.ENDED
+    return Fate.LOST if is_gone else Fate.LIVES
+
+
+def _closed(registry: Registry, info: RunInfo, cluster: Cluster | None) -> bool:
+    """Complete a record; where that fails, let those who read it know how the run ended and what is missing."""
+    from hops_magic.registry.completing import complete, lost, story_of, unwritten
+
+    story = None
+    try:
+        story = story_of(registry, info, None if cluster is None else _summary(cluster, info.run_id))
+        if not story.summary.state.is_final:
+            story = lost(story, LOST_REASON)
+        complete(registry, info, story)
+    except RegistryError as error:
+        logger.info("the record of run %s cannot be completed yet: %s", info.run_id, error)
+        if story is not None:
+            registry.note_ends(_ends(story, unwritten(registry, info, story)))
+        return False
+    return True
+
+
+def _summary(cluster: Cluster, run_id: str) -> Run | Study | None:
+    """Return the last summary of a run that its cluster still has."""
+    from hops_magic.engine.submit import attach
+
+    try:
+        handle = attach(cluster.client, run_id)
+    except HopsError:
+        return None  # forgotten just now
+    handle.follower.close()
+    return handle.follower.run
+
+
+def _ends(story: Story, incomplete: str) -> dict[str, KnownEnd]:
+    summary = story.summary
+    ends = {
+        summary.run_id: KnownEnd(summary.state, summary.reason, summary.ended_at, incomplete or "its end is not written")
+    }
+    if isinstance(summary, Study):
+        ends |= {
+            f"{summary.run_id}-{trial.number}": KnownEnd(RunState(trial.state.value), trial.reason, trial.ended_at)
+            for trial in summary.ended()
+        }
+    return ends
+
+
+def _was_here(registry: Registry, info: RunInfo) -> bool:
+    """Whether a run's local cluster was on this machine: homes are shared among machines, whose ports are not."""
+    return str(registry.environment(info).get("host", "")) in ("", socket.gethostname())
+
+
+def _answers(address: str) -> bool:
+    """Whether a scheduler still listens at an address of this machine; True when that cannot be told."""
+    parts = urlsplit(address)
+    if parts.hostname is None or parts.port is None:
+        return True
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=1.0).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True

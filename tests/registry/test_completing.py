@@ -1,0 +1,287 @@
+"""Records that could not be written, or whose writer died, are completed; what they lack until then is said."""
+
+import contextlib
+import resource
+import socket
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+from recorded_runs import START, epochs, finished, opened
+from waiting import wait_until
+
+from hops_magic.api.run_rows import run_row
+from hops_magic.engine.journal import Journal, last_state, read_journal
+from hops_magic.errors import RegistryError
+from hops_magic.reconciling import reconcile
+from hops_magic.registry import recorder as recorder_module
+from hops_magic.registry import study_recorder
+from hops_magic.registry.completing import complete, story_of
+from hops_magic.registry.records import RunKind, RunRecord
+from hops_magic.registry.registry import LOST_REASON
+from hops_magic.registry.study_recorder import StudyRecorderSpec
+from hops_magic.registry.writing import ending_lock
+from hops_magic.runs import events as ev
+from hops_magic.runs.run import Run, advance_all
+from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.study import Direction, Study, advance_study_all
+from hops_magic.widgets.records import runs_table
+
+RUN, STUDY = "aaaa00000001", "0123456789ab"
+_TABLES = ("metrics", "latest_metrics", "tags", "params", "runs")
+
+
+@contextlib.contextmanager
+def full_disk(settings):
+    """Let the registry's database refuse what is written, as one on a full disk does."""
+    with contextlib.closing(sqlite3.connect(settings.database_file)) as database:
+        for table in _TABLES:
+            for what in ("insert", "update"):
+                told = "select raise(abort, 'database or disk is full')"
+                database.execute(f"create trigger full_{what}_{table} before {what} on {table} begin {told}; end")
+        database.commit()
+        yield
+        for table in _TABLES:
+            for what in ("insert", "update"):
+                database.execute(f"drop trigger full_{what}_{table}")
+        database.commit()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(recorder_module, "DRAIN_WITHIN_S", 0.0)
+
+
+def gone():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return {"address": f"tcp://127.0.0.1:{server.getsockname()[1]}", "is_local": True}
+
+
+def log(settings, run_id, events):
+    journal = Journal(settings.runs / run_id)
+    journal.write([ev.to_wire(event) for event in events])
+    journal.close()
+
+
+def begun_study(settings, *, known=(), run_id=STUDY):
+    record = RunRecord(
+        run_id=run_id,
+        name="kept",
+        experiment="studies",
+        source="x",
+        created_at=START,
+        kind=RunKind.STUDY,
+        cluster=gone(),
+        options={"workers_per_trial": 1},
+    )
+    beginning = Study(run_id=run_id, name="kept", metric="score", direction=Direction.MINIMIZE, trials_wanted=4)
+    description = {"name": "kept", "experiment": "studies", "metric": "score", "direction": "minimize"}
+    spec = StudyRecorderSpec(settings=settings, record=record, beginning=beginning, description=description)
+    recorder = spec(settings.runs / run_id)
+    recorder.events(list(known))
+    return recorder, beginning
+
+
+def trial(number, *values, end=TrialState.DONE):
+    at = START + 10 * number
+    events = [ev.TrialStarted(at=at, trial=number, values={"x": number}, point={"x": number}, place="tcp://w")]
+    events += [ev.TrialReported(at=at + s, trial=number, step=s, values={"score": v}) for s, v in enumerate(values, 1)]
+    if end is not None:
+        events.append(ev.TrialEnded(at=at + 9, trial=number, state=end, value=values[-1], step=len(values)))
+    return events
+
+
+RUNNING = ev.StateChanged(at=START, state=RunState.RUNNING)
+DONE = ev.StateChanged(at=START + 99, state=RunState.DONE)
+
+
+def truth(study):
+    return {
+        f"kept-{t.number}": (t.state.value, t.value, dict(zip(t.curve.steps, t.curve.values, strict=True)), t.ended_at)
+        for t in study.trials.values()
+    }
+
+
+def told(registry, run_id=STUDY):
+    found = {}
+    for child in registry.children(run_id):
+        course = {step: value for step, value, _ in registry.metrics(child).get("score", ())}
+        found[child.name] = (child.state.value, child.curve and child.curve.best, course, child.ended_at)
+    return found
+
+
+def test_a_study_that_ended_on_a_full_disk_is_completed_from_its_journal(settings, registry):
+    events = [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, 1.0), *trial(2, 4.0), DONE]
+    recorder, beginning = begun_study(settings, known=[RUNNING])
+    log(settings, STUDY, events)
+    study = advance_study_all(beginning, events)
+    with full_disk(settings):
+        recorder.events(events)
+        with pytest.raises(RegistryError, match="disk is full"):
+            recorder.finish(study)
+        assert reconcile(registry, None) == []
+        info = registry.run(STUDY)
+        assert (info.state, info.incomplete) == (RunState.DONE, "0 of 3 trials")
+    assert reconcile(registry, None) == [STUDY]
+    info = registry.run(STUDY)
+    assert (info.state, info.reason, info.incomplete, info.ended_at) == (RunState.DONE, "", "", START + 99)
+    assert (info.curve.best, info.metrics) == (1.0, {"best/score": 1.0})
+    assert told(registry) == truth(study)
+    assert reconcile(registry, None) == []
+    assert registry.run("kept-1").params["x"] == "1"
+
+
+def test_a_run_that_ended_on_a_full_disk_is_completed_and_until_then_says_what_it_lacks(settings, registry):
+    recorder = opened(settings, RUN, cluster=gone())
+    early, late = (
+        epochs(*[1 / step for step in range(1, 121)]),
+        epochs(*[2 / step for step in range(1, 181)], name="val_loss"),
+    )
+    output = ev.Output(rank=0, stream="stdout", text="hello\n")
+    recorder.events([output, *early])
+    wait_until(lambda: len(registry.metrics(RUN).get("loss", ())) == 120, "the first points' record")
+    ended = ev.StateChanged(at=START + 999, state=RunState.DONE)
+    log(settings, RUN, [RUNNING, output, *early, *late, ended])
+    with full_disk(settings):
+        with pytest.raises(RegistryError, match="180 values of metrics are only in"):
+            finished(recorder, RUN, late)
+        assert registry.run(RUN).state is RunState.SUBMITTED  # nobody has looked yet
+        assert reconcile(registry, None) == []
+        info = registry.run(RUN)
+        assert (info.state, info.incomplete) == (RunState.DONE, "120 of 300 points")
+        shown = runs_table([info]).text()
+        assert "done, record incomplete" in shown
+        assert f"the record of {RUN} is incomplete: 120 of 300 points" in shown
+        row = run_row(SimpleNamespace(live=SimpleNamespace(summary=lambda run_id: None)), info)
+        assert (row.state, row.reason) == ("done", "record incomplete: 120 of 300 points")
+    assert reconcile(registry, None) == [RUN]
+    info = registry.run(RUN)
+    assert (info.state, info.incomplete, info.ended_at) == (RunState.DONE, "", START + 999)
+    assert {name: len(points) for name, points in registry.metrics(info).items()} == {"loss": 120, "val_loss": 180}
+    assert registry.output(info) == "hello\n"
+    assert (info.curve.name, info.curve.last) == ("val_loss", 2 / 180)
+
+
+def test_what_only_the_clusters_summary_knows_is_told_as_missing(settings, registry):
+    opened(settings, RUN, cluster=gone())
+    log(settings, RUN, [RUNNING, *epochs(3.0, 2.0)])  # the log ended early
+    whole = [RUNNING, *epochs(3.0, 2.0, 1.0, 0.5), DONE]
+    run = advance_all(Run(run_id=RUN, name=RUN, created_at=START), whole)
+    info = registry.run(RUN)
+    complete(registry, info, story_of(registry, info, run))
+    info = registry.run(RUN)
+    assert (info.state, info.ended_at, info.incomplete) == (RunState.DONE, START + 99, "2 of 4 points")
+    assert "Record" in {row[0].text for row in _facts(info)}
+
+
+def _facts(info):
+    from hops_magic.widgets.records import run_page
+
+    return run_page(info, source="", captured=()).parts[0].rows
+
+
+def test_a_studys_trials_that_only_the_clusters_summary_knows_are_recorded(settings, registry):
+    _, beginning = begun_study(settings)
+    log(settings, STUDY, [RUNNING, *trial(0, 3.0, 2.0)])
+    study = advance_study_all(beginning, [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, 1.0), DONE])
+    info = registry.run(STUDY)
+    complete(registry, info, story_of(registry, info, study))
+    assert {name: facts[:2] for name, facts in told(registry).items()} == {"kept-0": ("done", 2.0), "kept-1": ("done", 1.0)}
+    assert (registry.run(STUDY).state, registry.run(STUDY).incomplete) == (RunState.DONE, "2 of 4 points")
+
+
+def test_a_study_whose_cluster_died_keeps_its_finished_trials(settings, registry):
+    events = [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, end=None)]
+    begun_study(settings)
+    log(settings, STUDY, events)
+    assert reconcile(registry, None) == [STUDY]
+    info = registry.run(STUDY)
+    assert (info.state, info.reason, info.curve.best) == (RunState.FAILED, LOST_REASON, 2.0)
+    done, cut = registry.children(info)
+    assert (done.state, done.curve.best, cut.state, cut.reason) == (RunState.DONE, 2.0, RunState.FAILED, LOST_REASON)
+    assert registry.metrics(cut)["score"] == [(1, 5.0, START + 11)]
+
+
+def test_one_process_at_a_time_completes_a_record(settings, registry):
+    opened(settings, RUN, cluster=gone())
+    log(settings, RUN, [RUNNING, *epochs(3.0), DONE])
+    with ending_lock(settings.runs / RUN, 0):
+        info = registry.run(RUN)
+        with pytest.raises(RegistryError, match="somebody else writes the end"):
+            complete(registry, info, story_of(registry, info))
+    assert reconcile(registry, None) == [RUN]
+
+
+def test_a_supervisors_own_end_comes_after_that_of_whoever_completed_the_record(settings, registry, monkeypatch):
+    events = [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 1.0), DONE]
+    recorder, beginning = begun_study(settings)
+    log(settings, STUDY, events)
+    assert reconcile(registry, None) == [STUDY]
+    recorder.events(events)
+    recorder.finish(advance_study_all(beginning, events))
+    assert [child.name for child in registry.children(STUDY)] == ["kept-0", "kept-1"]
+
+
+def test_a_recorder_that_takes_over_writes_what_the_one_before_had_no_time_for(settings, registry, monkeypatch):
+    monkeypatch.setattr(study_recorder, "RECORD_RUNNING_AFTER_S", 0.0)
+    started, *reports, ended = trial(0, 3.0, 2.0, 1.0)
+    begun_study(settings, known=[RUNNING, started, reports[0]])
+    wait_until(lambda: registry.children(STUDY), "the record of the trial that runs")
+    second, _ = begun_study(settings)
+    second.recall([RUNNING, started, *reports, ended, *trial(1, 7.0, end=None)])
+    # at once, not at the end of a study that may last for hours
+    wait_until(lambda: len(told(registry)) == 2 and told(registry)["kept-0"][0] == "done", "the record of the trial's end")
+    assert told(registry)["kept-0"] == ("done", 1.0, {1: 3.0, 2: 2.0, 3: 1.0}, START + 9)
+    assert told(registry)["kept-1"][0] == "running"
+
+
+def test_a_runs_recorder_that_takes_over_writes_each_point_and_line_once(settings, registry):
+    first = opened(settings, RUN)
+    line = ev.Output(rank=0, stream="stdout", text="one\n")
+    first.events([line, *epochs(3.0, 2.0)])
+    wait_until(lambda: len(registry.metrics(RUN).get("loss", ())) == 2, "the first points' record")
+    second = opened(settings, RUN)
+    more = ev.Output(rank=0, stream="stdout", text="two\n")
+    second.recall([RUNNING, line, *epochs(3.0, 2.0, 1.5), more])
+    finished(second, RUN, [*epochs(0.5, at=START + 10), ev.Output(rank=0, stream="stdout", text="three\n")])
+    info = registry.run(RUN)
+    from hops_magic.registry.bulk import points_of
+
+    assert len(points_of(registry.store, info.record_id)) == 4
+    assert info.curve.values == [3.0, 2.0, 1.5, 0.5]
+    assert registry.output(info) == "one\ntwo\nthree\n"
+
+
+def test_points_that_did_not_wait_in_memory_come_from_the_journal(settings, registry, monkeypatch):
+    monkeypatch.setattr(recorder_module, "MAX_WAITING_ROWS", 10)
+    points = epochs(*[float(step) for step in range(50)])
+    log(settings, RUN, points)
+    finished(opened(settings, RUN), RUN, points)
+    assert len(registry.metrics(RUN)["loss"]) == 50
+
+
+def test_points_that_no_log_has_are_told_as_lost(settings, registry, monkeypatch):
+    monkeypatch.setattr(recorder_module, "MAX_WAITING_ROWS", 10)
+    points = epochs(*[float(step) for step in range(50)])
+    log(settings, RUN, points[:20])
+    with pytest.raises(RegistryError, match="20 of 50 points of run aaaa00000001 are lost"):
+        finished(opened(settings, RUN), RUN, points)
+    assert (registry.run(RUN).state, registry.run(RUN).incomplete) == (RunState.DONE, "30 of 50 points")
+
+
+def test_a_journal_waits_for_room_on_the_disk(tmp_path):
+    journal, wires = Journal(tmp_path), [ev.to_wire(event) for event in epochs(*map(float, range(100)))]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        assert [journal.write([wire]) for wire in wires[:60]] == [""] * 60
+        assert journal.settle() == "File too large"
+        assert len(list(read_journal(tmp_path))) < 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert journal.write(wires[60:]) == ""
+    assert (journal.settle(), len(list(read_journal(tmp_path)))) == ("", 100)
+    assert last_state(tmp_path) is None
+    journal.write([ev.to_wire(RUNNING), ev.to_wire(DONE), ev.to_wire(ev.Warned(at=START, message='"kind": "state"'))])
+    assert last_state(tmp_path) == DONE
+    journal.close()
