@@ -261,7 +261,9 @@ def _spares_the_run() -> bool:
         return False
 
 
-def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Trained:
+def collect(
+    handle: Holder, namespace: MutableMapping[str, Any], run: Run, *, originals: Mapping[int, Any] | None = None
+) -> Trained:
     """Bring a final run's values into a namespace, and release the run on the cluster.
 
     What the cell had bound before it failed is brought too, as a plain cell leaves it.
@@ -276,7 +278,7 @@ def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Tr
     ended = _error_of(run)
     try:
         result = handle.result()
-        unpacked = Unpacked() if result is None else _brought(handle, result, namespace)
+        unpacked = Unpacked() if result is None else _brought(handle, result, namespace, originals)
     except HopsError as problem:
         if ended is None:
             raise
@@ -299,10 +301,12 @@ def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Tr
     )
 
 
-def _brought(handle: Holder, result: Result, namespace: MutableMapping[str, Any]) -> Unpacked:
+def _brought(
+    handle: Holder, result: Result, namespace: MutableMapping[str, Any], originals: Mapping[int, Any] | None
+) -> Unpacked:
     with tempfile.TemporaryDirectory(prefix="hops-") as folder:
         path = handle.fetch(result, Path(folder))
-        unpacked = unpack(path, namespace, updates=(update,))
+        unpacked = unpack(path, namespace, updates=(update,), originals=originals)
         path.unlink(missing_ok=True)
     return unpacked
 
