@@ -11,13 +11,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
+from hops_magic.cells.writes import file_writes, notes_of
 from hops_magic.errors import HopsError, OptionError, RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, settings_of_notebook, update
 from hops_magic.interrupts import is_shutting_down
@@ -139,6 +140,9 @@ def prepare(
         # the notebook's own names of these kinds come first
         provided=(*provided, *(name for name in PROVIDED if name not in namespace)),
     )
+    if options.workers > 1:
+        notes = notes_of(file_writes(captured.program, namespace), options.workers)
+        captured = replace(captured, report=replace(captured.report, notes=notes))
     framework = choose(options.framework, captured.program.frameworks)
     if framework == "none":
         _refuse_what_needs_keras(options)
