@@ -7,8 +7,8 @@ import socket
 import time
 from enum import Enum
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from hops_magic.addresses import is_listening
 from hops_magic.errors import HopsError, RegistryError
 from hops_magic.registry.infos import KnownEnd, RunInfo
 from hops_magic.registry.registry import LOST_REASON, Registry
@@ -76,7 +76,7 @@ def _fate(registry: Registry, info: RunInfo, cluster: Cluster | None, known: dic
     facts = info.facts.get("cluster", {})
     address = str(facts.get("address", ""))
     is_in_use = cluster is not None and cluster.is_usable and address == cluster.address
-    is_gone = is_in_use or (bool(facts.get("is_local")) and not _answers(address) and _was_here(registry, info))
+    is_gone = is_in_use or (bool(facts.get("is_local")) and not is_listening(address) and _was_here(registry, info))
     last = last_state(registry.settings.runs / info.run_id)
     if last is not None and last.state.is_final and (is_gone or time.time() - last.at > SETTLED_AFTER_S):
         return Fate.ENDED
@@ -129,17 +129,3 @@ def _ends(story: Story, incomplete: str) -> dict[str, KnownEnd]:
 def _was_here(registry: Registry, info: RunInfo) -> bool:
     """Whether a run's local cluster was on this machine: homes are shared among machines, whose ports are not."""
     return str(registry.environment(info).get("host", "")) in ("", socket.gethostname())
-
-
-def _answers(address: str) -> bool:
-    """Whether a scheduler still listens at an address of this machine; True when that cannot be told."""
-    parts = urlsplit(address)
-    if parts.hostname is None or parts.port is None:
-        return True
-    try:
-        socket.create_connection((parts.hostname, parts.port), timeout=1.0).close()
-    except ConnectionRefusedError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +27,7 @@ from hops_magic.runs.study import Study
 from hops_magic.scripts import Source, as_source, names_read
 from hops_magic.settings import Settings
 from hops_magic.showing import follow_to_end, run_view, show_ended, study_view
-from hops_magic.training import Holder, Prepared, Trained, collect, prepare, start
+from hops_magic.training import Prepared, Trained, collect, prepare, start
 from hops_magic.widgets import detect
 
 INCOMPLETE_RECORD = "the record of the run is not complete"
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster, Clusters
     from hops_magic.engine.submit import LiveRun, RunHandle, StudyHandle
     from hops_magic.features.store import FeatureStore
+    from hops_magic.kept import KeptRun
     from hops_magic.lineage import Use
     from hops_magic.registry import Registry
     from hops_magic.registry.study_recorder import StudyRecorderSpec
@@ -55,6 +56,8 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._is_followed = False
+        # by run, what its cell took along, to be updated in place
+        self._originals: dict[str, Mapping[int, Any]] = {}
         self._script_read: tuple[FeatureInput, ...] = ()
 
     @functools.cached_property
@@ -138,6 +141,7 @@ class Session:
         cluster = cluster or self.clusters.current()
         check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
         handle = start(cluster, prepared, recorder_for(self.settings, prepared, cluster))
+        self._originals[handle.run_id] = prepared.captured.originals
         if prepared.options.detach:
             return handle
         return self.watch(handle, namespace, report_html=prepared.captured.report.html(), show=show)
@@ -154,7 +158,7 @@ class Session:
         """Follow a run to its end, shown live, and bring its values back."""
         run = follow_to_end(handle, functools.partial(run_view, handle, report_html), show=show)
         self._complete_record(run)
-        return collect(handle, namespace, run)
+        return self._collect(handle, namespace, run)
 
     def _complete_record(self, ended: Run | Study) -> None:
         """Try once more to write a record whose supervisor could not."""
@@ -192,8 +196,8 @@ class Session:
         if show:
             show_ended(kept.run)
         if isinstance(kept.run, Study):
-            return _collected(kept, namespace, kept.run)
-        return collect(kept, namespace, kept.run)
+            return self._collected(kept, namespace, kept.run)
+        return self._collect(kept, namespace, kept.run)
 
     def tune(
         self,
@@ -253,6 +257,7 @@ class Session:
             prepared = self._continued(prepared, prepared.options.resume)
         recorder_of = functools.partial(self._study_recorder, prepared, cluster)
         handle = begin_study(cluster, prepared, recorder_of)
+        self._originals[handle.run_id] = prepared.trial.captured.originals
         if prepared.options.detach:
             return handle
         from hops_magic.tuning.space import Space
@@ -294,7 +299,20 @@ class Session:
         """Follow a study to its end, shown live, and bring its best values back."""
         study = follow_to_end(handle, functools.partial(study_view, handle, space, report_html), show=show)
         self._complete_record(study)
-        return _collected(handle, namespace, study, space)
+        return self._collected(handle, namespace, study, space)
+
+    def _collect(self, holder: RunHandle | KeptRun, namespace: MutableMapping[str, Any], run: Run) -> Trained:
+        return collect(holder, namespace, run, originals=self._originals.pop(holder.run_id, None))
+
+    def _collected(
+        self, holder: StudyHandle | KeptRun, namespace: MutableMapping[str, Any], study: Study, space: Space | None = None
+    ) -> TunedStudy | AblationStudy:
+        from hops_magic.tuning.results import collect_ablation, collect_study
+
+        originals = self._originals.pop(holder.run_id, None)
+        if study.is_ablation:
+            return collect_ablation(holder, namespace, study)
+        return collect_study(holder, namespace, study, space, originals=originals)
 
     def _study_recorder(self, prepared: PreparedStudy, cluster: Cluster, beginning: Study) -> StudyRecorderSpec:
         from hops_magic.tuning.preparing import options_for_record
@@ -353,16 +371,6 @@ class Session:
             return kept
         known = {run.run_id for run in live}
         return [*live, *(run for run in kept if run.run_id not in known)]
-
-
-def _collected(
-    handle: Holder, namespace: MutableMapping[str, Any], study: Study, space: Space | None = None
-) -> TunedStudy | AblationStudy:
-    from hops_magic.tuning.results import collect_ablation, collect_study
-
-    if study.is_ablation:
-        return collect_ablation(handle, namespace, study)
-    return collect_study(handle, namespace, study, space)
 
 
 @functools.cache

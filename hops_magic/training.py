@@ -11,13 +11,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hops_magic.cells.capture import Capture, CellOrigin, capture
 from hops_magic.cells.results import Unpacked, unpack
 from hops_magic.cells.tracebacks import collapse
+from hops_magic.cells.writes import file_writes, notes_of
 from hops_magic.errors import HopsError, OptionError, RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, settings_of_notebook, update
 from hops_magic.interrupts import is_shutting_down
@@ -139,6 +140,9 @@ def prepare(
         # the notebook's own names of these kinds come first
         provided=(*provided, *(name for name in PROVIDED if name not in namespace)),
     )
+    if options.workers > 1:
+        notes = notes_of(file_writes(captured.program, namespace), options.workers)
+        captured = replace(captured, report=replace(captured.report, notes=notes))
     framework = choose(options.framework, captured.program.frameworks)
     if framework == "none":
         _refuse_what_needs_keras(options)
@@ -261,7 +265,9 @@ def _spares_the_run() -> bool:
         return False
 
 
-def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Trained:
+def collect(
+    handle: Holder, namespace: MutableMapping[str, Any], run: Run, *, originals: Mapping[int, Any] | None = None
+) -> Trained:
     """Bring a final run's values into a namespace, and release the run on the cluster.
 
     What the cell had bound before it failed is brought too, as a plain cell leaves it.
@@ -276,7 +282,7 @@ def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Tr
     ended = _error_of(run)
     try:
         result = handle.result()
-        unpacked = Unpacked() if result is None else _brought(handle, result, namespace)
+        unpacked = Unpacked() if result is None else _brought(handle, result, namespace, originals)
     except HopsError as problem:
         if ended is None:
             raise
@@ -299,10 +305,12 @@ def collect(handle: Holder, namespace: MutableMapping[str, Any], run: Run) -> Tr
     )
 
 
-def _brought(handle: Holder, result: Result, namespace: MutableMapping[str, Any]) -> Unpacked:
+def _brought(
+    handle: Holder, result: Result, namespace: MutableMapping[str, Any], originals: Mapping[int, Any] | None
+) -> Unpacked:
     with tempfile.TemporaryDirectory(prefix="hops-") as folder:
         path = handle.fetch(result, Path(folder))
-        unpacked = unpack(path, namespace, updates=(update,))
+        unpacked = unpack(path, namespace, updates=(update,), originals=originals)
         path.unlink(missing_ok=True)
     return unpacked
 

@@ -2,41 +2,155 @@
 
 from __future__ import annotations
 
+import array
+import collections
+import enum
+import functools
 import gc
 import sys
 import types
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from hops_magic.cells.kinds import set_variable
 
 Update = Callable[[Any, Any], bool]
 """``update(original, returned)`` makes the original what the returned one is; False if it does not know such objects."""
 
+FIXED: tuple[type[Any], ...] = (
+    types.MethodType,
+    types.BuiltinMethodType,
+    types.MappingProxyType,
+    memoryview,
+    property,
+    staticmethod,
+    classmethod,
+    enum.Enum,
+    type(functools.lru_cache(int)),
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
+"""Kinds that never change: only what they refer to does."""
+
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
-_OPAQUE = (type, types.ModuleType, types.FunctionType)
+_OPAQUE = (type, types.ModuleType)
+_CONTAINERS = (
+    list,
+    dict,
+    set,
+    bytearray,
+    collections.deque,
+    collections.OrderedDict,
+    collections.defaultdict,
+    types.SimpleNamespace,
+)
+_OF_CLASS = frozenset(
+    {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__abstractmethods__", "__slots__"}
+)
 
 
-def adopt(original: Any, returned: Any, updates: Iterable[Update]) -> bool:
-    """Make the notebook's object what the returned one is; False if it must be replaced."""
-    if type(original) is not type(returned) or isinstance(original, _OPAQUE):
-        return False
-    if any(update(original, returned) for update in updates):
+def is_fixed(original: Any) -> bool:
+    """Whether an object never changes, but for what it refers to."""
+    if isinstance(original, FIXED):
         return True
-    if _is_array(original):
-        return _adopt_array(original, returned)
-    if not _is_wholly_known(type(original)):
+    kind = type(original)
+    return kind.__module__.startswith("numpy.random") and kind.__name__ == "Generator"
+
+
+def can_adopt(original: Any, returned: Any) -> bool:
+    """Whether an object of the notebook can take over the state of this one."""
+    kind: Any = type(original)
+    if kind is not type(returned) or isinstance(original, _OPAQUE):
         return False
+    if _is_array(original):
+        return bool(original.flags.writeable and original.dtype == returned.dtype and original.shape == returned.shape)
+    if isinstance(original, types.FunctionType):
+        return bool(original.__code__.co_freevars == returned.__code__.co_freevars)
+    if isinstance(original, types.CellType | array.array) or _is_wholly_known(cast("Any", kind)):
+        return True
+    return hasattr(kind, "__setstate__") and _state_of(returned) is not None
+
+
+def adopt(original: Any, returned: Any, updates: Iterable[Update] = ()) -> bool:
+    """Make the notebook's object what the returned one is; False if it must be replaced."""
+    if type(original) is type(returned) and any(update(original, returned) for update in updates):
+        return True
+    if not can_adopt(original, returned):
+        return False
+    if _is_array(original):
+        original[...] = returned
+    elif isinstance(original, types.FunctionType):
+        _adopt_function(original, returned)
+    elif isinstance(original, types.CellType):
+        set_variable(original, _content(returned))
+    elif isinstance(original, array.array):
+        original[:] = returned
+    elif _is_wholly_known(cast("Any", type(original))):
+        _adopt_parts(original, returned)
+    else:
+        original.__setstate__(_state_of(returned))
+    return True
+
+
+def adopt_class(original: type, attributes: Mapping[str, Any]) -> None:
+    """Give a class of the notebook the attributes that it had on the rank."""
+    if isinstance(original, enum.EnumMeta) or not attributes:
+        return
+    for name, value in attributes.items():
+        if name not in _OF_CLASS and name != "_abc_impl" and vars(original).get(name, _MISSING) is not value:
+            setattr(original, name, value)
+    gone = set(vars(original)) - set(attributes) - _OF_CLASS
+    for name in gone:
+        of_slots = isinstance(vars(original)[name], types.MemberDescriptorType | types.GetSetDescriptorType)
+        if not of_slots and not (name.startswith("__") and name.endswith("__")) and not name.startswith("_abc_"):
+            delattr(original, name)
+
+
+_MISSING = object()
+
+
+def _adopt_parts(original: Any, returned: Any) -> None:
     if isinstance(original, list | bytearray):
         original[:] = returned
+    elif isinstance(original, collections.deque):
+        original.clear()
+        original.extend(returned)
     elif isinstance(original, dict | set):
+        if isinstance(original, collections.defaultdict):
+            original.default_factory = returned.default_factory
         original.clear()
         original.update(returned)
-    elif not hasattr(original, "__dict__"):
-        return False
     if hasattr(original, "__dict__"):
         state = dict(vars(returned))
         vars(original).clear()
         vars(original).update(state)
-    return True
+    for slot in _slots(type(original)):
+        if hasattr(returned, slot):
+            object.__setattr__(original, slot, getattr(returned, slot))
+        elif hasattr(original, slot):
+            object.__delattr__(original, slot)
+
+
+def _adopt_function(original: types.FunctionType, returned: types.FunctionType) -> None:
+    original.__code__ = returned.__code__
+    original.__defaults__, original.__kwdefaults__ = returned.__defaults__, returned.__kwdefaults__
+    state = dict(vars(returned))
+    vars(original).clear()
+    vars(original).update(state)
+
+
+def _content(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # not bound
+        return ()
+
+
+def _state_of(value: Any) -> Any:
+    """What ``__setstate__`` takes, of a type in C such as a generator of random numbers; None if there is no such thing."""
+    made = value.__reduce_ex__(4)
+    return None if isinstance(made, str) or len(made) < 3 else made[2]
 
 
 def redirect(pairs: Sequence[tuple[Any, Any]]) -> None:
@@ -56,7 +170,9 @@ def redirect(pairs: Sequence[tuple[Any, Any]]) -> None:
                     list.__setitem__(holder, number, originals[id(part)])
         elif isinstance(holder, dict):
             _redirect_values(holder, originals)
-        elif not isinstance(holder, (*_OPAQUE, types.FrameType, types.CellType, tuple)) and hasattr(holder, "__dict__"):
+        elif not isinstance(holder, (*_OPAQUE, types.FunctionType, types.FrameType, types.CellType, tuple)) and hasattr(
+            holder, "__dict__"
+        ):
             _redirect_values(vars(holder), originals)
 
 
@@ -71,20 +187,24 @@ def _is_array(value: Any) -> bool:
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
-def _adopt_array(original: Any, returned: Any) -> bool:
-    if original.shape != returned.shape or original.dtype != returned.dtype or not original.flags.writeable:
-        return False
-    original[...] = returned
-    return True
+@functools.lru_cache(maxsize=256)
+def _is_wholly_known(kind: Hashable) -> bool:
+    """Whether an object's state is what its items, ``__dict__`` and slots hold, and nothing in C."""
+    return all(base is object or base in _CONTAINERS or _is_of_python(base) for base in cast("type", kind).__mro__)
 
 
-def _is_wholly_known(kind: type) -> bool:
-    """Whether an object's state is what lists, dictionaries, sets and ``__dict__`` hold, and nothing in C or in slots."""
+def _is_of_python(kind: type) -> bool:
+    in_c = (types.BuiltinMethodType, types.MethodDescriptorType, types.WrapperDescriptorType)
+    # some types in C are made as class statements make them, but none without methods in C
+    return bool(kind.__flags__ & _HEAP_TYPE) and not any(isinstance(part, in_c) for part in vars(kind).values())
+
+
+def _slots(kind: type) -> list[str]:
+    found = []
     for base in kind.__mro__:
-        if base in (object, list, dict, set, bytearray):
-            continue
         slots = base.__dict__.get("__slots__", ())
-        names = (slots,) if isinstance(slots, str) else tuple(slots)
-        if not base.__flags__ & _HEAP_TYPE or set(names) - {"__dict__", "__weakref__"}:
-            return False
-    return True
+        for name in (slots,) if isinstance(slots, str) else slots:
+            # as the compiler names what is private to a class
+            private = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
+    return [name for name in found if name not in ("__dict__", "__weakref__")]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hops_magic.cells.arrays import overlapping
 from hops_magic.cells.travel import Pickled
 
 
 def bundled(values: Mapping[str, Any], pickles: Mapping[str, Pickled]) -> list[dict[str, Any]]:
     """Part values into bundles, in the order in which they must arrive.
 
-    Values that share something mutable are pickled together, to share it again. What a value's functions read comes before
-    the value, whose making may call them.
+    Values that share something mutable, or memory, are pickled together, to share it again. What a value's functions read
+    comes before the value, whose making may call them.
     """
     leader = _leaders(values, pickles)
     bundles: dict[str, dict[str, Any]] = {}
@@ -38,6 +39,11 @@ def _leaders(values: Mapping[str, Any], pickles: Mapping[str, Pickled]) -> dict[
             if part in owners:
                 leader[find(name)] = find(owners[part])
             owners[part] = name
+    holders = {id(array): (array, name) for name in values for array in pickles[name].arrays}
+    for group in overlapping([array for array, _ in holders.values()]):
+        first, *others = (holders[id(array)][1] for array in group)
+        for other in others:
+            leader[find(other)] = find(first)
     return {name: find(name) for name in values}
 
 

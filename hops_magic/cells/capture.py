@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.analysis import CellAnalysis, analyse, binds
+from hops_magic.cells.arrays import address_of
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
-from hops_magic.cells.memory import address_of
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
@@ -40,6 +40,7 @@ class CellOrigin:
 class Capture:
     """A program, its large buffers by content hash, and the report of what it takes along.
 
+    ``originals`` are the notebook's own objects that it took along, by the numbers that these have on the ranks too.
     ``reads`` are the names that it takes from outside: those that the cell reads before it binds them, and those that
     functions of the notebook read which the cell does not bind. None if code that is made at run time may read any.
     """
@@ -48,6 +49,7 @@ class Capture:
     buffers: Mapping[str, memoryview] = field(default_factory=dict)
     report: CaptureReport = field(default_factory=CaptureReport)
     reads: frozenset[str] | None = None
+    originals: Mapping[int, Any] = field(default_factory=dict, repr=False)
 
 
 def capture(
@@ -108,7 +110,11 @@ def capture(
         folder=str(folder),
     )
     return Capture(
-        program=program, buffers=freight.buffers, report=_report(taking, freight, modules), reads=_reads(analysis, taking)
+        program=program,
+        buffers=freight.buffers,
+        report=_report(taking, freight, modules),
+        reads=_reads(analysis, taking),
+        originals=freight.originals,
     )
 
 
@@ -224,6 +230,8 @@ class _Freight:
 
     def __init__(self) -> None:
         self.buffers: dict[str, memoryview] = {}
+        self.originals: dict[int, Any] = {}
+        self._next = 0
         self._digests: dict[tuple[int, int], str] = {}
 
     def load(self, values: Mapping[str, Any], taking: _Taking) -> Bundle:
@@ -232,9 +240,16 @@ class _Freight:
         if len(names) > 1:
             pickled = dumps(tuple(values.values()), taking.namespace, taking.reducers)
         order = tuple(self._add(raw) for raw in pickled.buffers)
+        first = self._number(pickled.numbered)
         if len(pickled.stream) < LARGE_BYTES:
-            return Bundle(names=names, stream=pickled.stream, buffers=order)
-        return Bundle(names=names, stream_buffer=self._add(memoryview(pickled.stream)), buffers=order)
+            return Bundle(names=names, stream=pickled.stream, buffers=order, first=first)
+        return Bundle(names=names, stream_buffer=self._add(memoryview(pickled.stream)), buffers=order, first=first)
+
+    def _number(self, parts: Mapping[int, object]) -> int:
+        first = self._next
+        self.originals.update((first + number, part) for number, part in parts.items())
+        self._next = first + max(parts, default=-1) + 1
+        return first
 
     def content_hash(self, pickled: Pickled) -> str:
         """Hash of a value's content, equal for equal values wherever they are captured."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hops_magic.cells.arrays import address_of
 from hops_magic.cells.program import Mapped
 from hops_magic.cells.travel import digest
 
@@ -25,8 +26,12 @@ class BufferMemory:
     def region_of(self, raw: memoryview) -> tuple[int, int] | None:
         """Return the number of the mapped buffer in which some memory lies, and its offset there; None if in none."""
         start = address_of(raw)
+        return self.region_at(start, start + raw.nbytes)
+
+    def region_at(self, start: int, end: int) -> tuple[int, int] | None:
+        """Return the same of the memory between two addresses."""
         number = bisect.bisect_right(self._starts, start) - 1
-        if number < 0 or start + raw.nbytes > self._starts[number] + self._regions[number][1].memory.nbytes:
+        if number < 0 or end > self._starts[number] + self._regions[number][1].memory.nbytes:
             return None
         return number, start - self._starts[number]
 
@@ -49,13 +54,6 @@ class BufferMemory:
             return any(own for *_, own in inside)
         # not mapped from a file, or no such system: read it all
         return digest(one.memory) != one.digest
-
-
-def address_of(raw: memoryview) -> int:
-    """Return where a buffer lies in this process."""
-    import numpy as np
-
-    return int(np.frombuffer(raw, dtype=np.uint8).ctypes.data)
 
 
 def _areas() -> Iterator[tuple[int, int, bool, int]]:

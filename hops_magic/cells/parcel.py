@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from hops_magic.cells.travel import Pickled
@@ -66,15 +67,22 @@ class PackedBundle:
 class Index:
     """What a parcel holds. ``display`` is a last value which cannot travel, as the rank shows it.
 
-    ``deleted`` are names of the notebook that the cell deleted.
+    ``deleted`` are names of the notebook that the cell deleted; ``numbers`` tell what the names that it took along were.
     """
 
     bundles: tuple[PackedBundle, ...] = ()
     display: Mapping[str, Any] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
-def write_parcel(path: Path, bundles: Sequence[Parts], display: Mapping[str, Any], deleted: Sequence[str] = ()) -> int:
+def write_parcel(
+    path: Path,
+    bundles: Sequence[Parts],
+    display: Mapping[str, Any],
+    deleted: Sequence[str] = (),
+    numbers: Mapping[str, int] = MappingProxyType({}),
+) -> int:
     """Write a parcel, whole or not at all; return its size in bytes.
 
     Raises
@@ -97,7 +105,8 @@ def write_parcel(path: Path, bundles: Sequence[Parts], display: Mapping[str, Any
                 )
                 for parts in bundles
             )
-            place = _write(file, pickle.dumps(Index(bundles=packed, display=dict(display), deleted=tuple(deleted))))
+            index = Index(bundles=packed, display=dict(display), deleted=tuple(deleted), numbers=dict(numbers))
+            place = _write(file, pickle.dumps(index))
             file.write(_TAIL.pack(*place))
             size = file.tell()
             file.flush()

@@ -35,12 +35,15 @@ class Bundle:
         Content hash of the buffer which holds a large stream.
     buffers : tuple of str
         Content hashes of large buffers, in the order in which the stream wants them.
+    first : int
+        What is added to the numbers of the things inside it, that they differ from those of other bundles.
     """
 
     names: tuple[str, ...]
     stream: bytes = b""
     stream_buffer: str = ""
     buffers: tuple[str, ...] = ()
+    first: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +110,15 @@ class Mapped:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a program took along, as it arrived: its names, the namespace they live in, and their large buffers."""
+    """What a program took along, as it arrived: its names, the namespace they live in, and their large buffers.
+
+    ``things`` are all that came and may change, by the numbers that they have in the notebook too.
+    """
 
     names: Mapping[str, Any]
     namespace: dict[str, Any]
     mapped: tuple[Mapped, ...] = ()
+    things: Mapping[int, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +194,7 @@ def _show_lines(program: Program) -> None:
 
 def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[str], memoryview]) -> Taken:
     names: dict[str, Any] = {}
+    things: dict[int, Any] = {}
     mapped: list[Mapped] = []
 
     def opened(digest: str) -> memoryview:
@@ -199,14 +207,16 @@ def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[
         if bundle.stream_buffer:
             stream = open_buffer(bundle.stream_buffer)
         try:
-            value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers])
+            inside: dict[int, Any] = {}
+            value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers], numbered=inside)
         except Exception as error:  # noqa: BLE001 (the making of a value runs code of any library)
             raise _unmade(bundle.names, error) from None
         arrived = dict(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
         names.update(arrived)
+        things.update((bundle.first + number, thing) for number, thing in inside.items())
         # at once: the making of later values may call functions that read these
         namespace.update(arrived)
-    return Taken(names=names, namespace=namespace, mapped=tuple(mapped))
+    return Taken(names=names, namespace=namespace, mapped=tuple(mapped), things=things)
 
 
 def _unmade(names: tuple[str, ...], error: Exception) -> CaptureError:

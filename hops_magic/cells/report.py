@@ -49,9 +49,13 @@ _TITLES = ("name", "type", "shape", "size", "how it travels")
 
 @dataclass(frozen=True)
 class CaptureReport:
-    """All names that a program takes along, and the modules whose source does."""
+    """All names that a program takes along, and the modules whose source does.
+
+    ``notes`` are sentences on what the cell would do on the ranks.
+    """
 
     rows: tuple[CapturedRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -61,11 +65,11 @@ class CaptureReport:
     def text(self) -> str:
         """Render as a table of plain text."""
         if not self.rows:
-            return "the cell takes nothing along"
+            return "\n".join(["the cell takes nothing along", *self.notes])
         table = [_TITLES, *map(_texts, self.rows)]
         widths = [max(len(line[column]) for line in table) for column in range(len(_TITLES))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-        return "\n".join([*lines, self._total()])
+        return "\n".join([*lines, self._total(), *self.notes])
 
     def html(self) -> str:
         """Render as a folded table; everything is escaped."""
@@ -75,7 +79,8 @@ class CaptureReport:
             for row in self.rows
         )
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"<details><summary>{html.escape(self._total())}</summary>{table}</details>"
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<details><summary>{html.escape(self._total())}</summary>{table}</details>{notes}"
 
     def _total(self) -> str:
         count = len(self.rows)

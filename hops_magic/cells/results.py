@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+import types
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hops_magic.cells.adopting import Update, adopt, redirect
+from hops_magic.cells.adopting import Update
+from hops_magic.cells.arrays import arrays_in
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
+from hops_magic.cells.homecoming import Homecoming, HomeUnpickler, ReturnPickler, view_layout
 from hops_magic.cells.parcel import PackedBundle, Parcel, Parts, write_parcel
 from hops_magic.cells.program import Outcome, Program
 from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, dumps, failure_of, loads
@@ -20,6 +25,8 @@ __all__ = ["Packed", "Unpacked", "Watch", "pack", "unpack"]
 
 _VALUE = "the cell's value"
 """The last value travels under this name, which no variable can have."""
+_BEFORE = " as it came"
+"""Ends the name under which an object travels whose own name the cell gave to something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +66,8 @@ def pack(
     ClusterError
         If the file cannot be written, for want of room say.
     """
-    values, left_behind = _chosen(program, outcome, watch.changes() if watch is not None else Changes())
+    changes = watch.changes() if watch is not None else Changes()
+    values, left_behind = _chosen(program, outcome, changes)
     if outcome.has_value and program.out != ():
         values[_VALUE] = outcome.value
     pickles: dict[str, Pickled] = {}
@@ -67,15 +75,47 @@ def pack(
         try:
             pickles[name] = dumps(value, outcome.namespace, reducers)
         except Exception as error:  # noqa: BLE001 (pickling runs code of any library; whatever it raises is explained)
-            left_behind[name] = _why(name, value, outcome.namespace, reducers, error)
+            left_behind[_plain(name)] = _why(_plain(name), value, outcome.namespace, reducers, error)
     display = _shown(outcome.value) if left_behind.pop(_VALUE, "") else {}
-    returned = tuple(name for name in pickles if name != _VALUE)
+    returned = tuple(name for name in pickles if name.isidentifier() and not _is_own_code(values[name], name, outcome))
+    left_behind = {name: why for name, why in left_behind.items() if not _is_inside(name, outcome, pickles)}
+    taken_along = _TakenAlong.of(outcome, pickles, changes if watch is not None else None)
     helpers = _helpers(pickles, outcome, reducers)
     values = {name: values[name] if name in values else outcome.taken.names[name] for name in pickles}
     groups = bundled(values, pickles)
-    parts = [_parts(group, helpers, pickles, outcome, reducers) for group in groups]
-    size = write_parcel(path, parts, display, () if program.out is not None else _deleted(outcome))
+    parts = [_parts(group, helpers, pickles, outcome, reducers, taken_along) for group in groups]
+    deleted = () if program.out is not None else _deleted(outcome)
+    size = write_parcel(path, parts, display, deleted, taken_along.by_name(outcome.taken.names))
     return Packed(names=returned, size_bytes=size, left_behind=left_behind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TakenAlong:
+    """What came from the notebook: numbers by id, ids of what may have changed, and arrays that are the same there."""
+
+    numbers: Mapping[int, int]
+    changed: frozenset[int]
+    arrays: Mapping[int, Any]
+
+    @classmethod
+    def of(cls, outcome: Outcome, pickles: Mapping[str, Pickled], changes: Changes | None) -> _TakenAlong:
+        things = outcome.taken.things
+        numbers = {id(thing): number for number, thing in things.items()}
+        # without a watch, all that comes back may have changed
+        names = pickles if changes is None else [name for name in pickles if _plain(name) in changes.names]
+        changed = {id(part) for name in names for part in pickles[name].numbered.values()}
+        coming = {id(part) for pickled in pickles.values() for part in pickled.arrays}
+        stale = changes.edited_arrays if changes is not None else frozenset()
+        arrays = {numbers[id(array)]: array for array in arrays_in(things.values())}
+        kept = {number: array for number, array in arrays.items() if id(array) in coming or id(array) not in stale}
+        return cls(numbers=numbers, changed=frozenset(changed), arrays=kept)
+
+    def by_name(self, names: Mapping[str, Any]) -> dict[str, int]:
+        return {name: self.numbers[id(value)] for name, value in names.items() if id(value) in self.numbers}
+
+    def pickle(self, value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Pickled:
+        pickler = functools.partial(ReturnPickler, numbers=self.numbers, changed=self.changed)
+        return dumps(value, namespace, reducers, pickler=pickler, lay_out=functools.partial(view_layout, self.arrays))
 
 
 def _helpers(pickles: dict[str, Pickled], outcome: Outcome, reducers: Sequence[Reducer]) -> frozenset[str]:
@@ -103,11 +143,11 @@ def _parts(
     pickles: Mapping[str, Pickled],
     outcome: Outcome,
     reducers: Sequence[Reducer],
+    taken_along: _TakenAlong,
 ) -> Parts:
     companions = _companions(group, pickles, outcome)
-    together = pickles[next(iter(group))]
-    if len(group) + len(companions) > 1:
-        together = dumps((*group.values(), *companions.values()), outcome.namespace, reducers)
+    values = (*group.values(), *companions.values())
+    together = taken_along.pickle(values if len(values) > 1 else values[0], outcome.namespace, reducers)
     return Parts(
         names=tuple(group),
         taken=frozenset(name for name in group if _is_as_taken(name, outcome)),
@@ -128,8 +168,11 @@ def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[
         edited = changes.in_place - {*names, *_deleted(outcome)}
         large = [name for name in sorted(edited) if hasattr(namespace[name], "__array__")]
         left_behind = {name: f"its data was changed in place; bring it back with --out {name}" for name in large}
-        names += [name for name in changes.names if name not in names and name not in large]
-    return {name: namespace[name] for name in names if name in namespace}, left_behind
+        names += [name for name in changes.names if _is_as_taken(name, outcome) and name not in large]
+    values = {name: namespace[name] for name in names if name in namespace}
+    # what the cell changed before it gave its name to something else, or to nothing: the notebook may have other ways to it
+    values |= {name + _BEFORE: outcome.taken.names[name] for name in changes.names if not _is_as_taken(name, outcome)}
+    return values, left_behind
 
 
 def _is_bound_by_cell(name: str, value: Any, outcome: Outcome) -> bool:
@@ -138,8 +181,23 @@ def _is_bound_by_cell(name: str, value: Any, outcome: Outcome) -> bool:
     return name not in outcome.initial or outcome.initial[name] is not value
 
 
+def _plain(name: str) -> str:
+    return name.removesuffix(_BEFORE)
+
+
+def _is_inside(name: str, outcome: Outcome, pickles: Mapping[str, Pickled]) -> bool:
+    """Whether a large array that was to stay comes back all the same, inside something else."""
+    value = outcome.namespace.get(name)
+    return hasattr(value, "__array__") and any(id(value) in pickled.parts for pickled in pickles.values())
+
+
 def _deleted(outcome: Outcome) -> tuple[str, ...]:
     return tuple(name for name in outcome.taken.names if name not in outcome.namespace)
+
+
+def _is_own_code(value: Any, name: str, outcome: Outcome) -> bool:
+    """Whether this is a function or class of the notebook: what changed is behind it, a variable of its closure say."""
+    return _is_code(value) and _is_as_taken(name, outcome)
 
 
 def _is_as_taken(name: str, outcome: Outcome) -> bool:
@@ -173,7 +231,13 @@ def _shown(value: Any) -> dict[str, Any]:
     return {mime: content for mime, content in data.items() if isinstance(content, str)}
 
 
-def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates: Iterable[Update] = ()) -> Unpacked:
+def unpack(
+    source: Path | bytes,
+    namespace: MutableMapping[str, Any],
+    *,
+    updates: Iterable[Update] = (),
+    originals: Mapping[int, Any] | None = None,
+) -> Unpacked:
     """Put a parcel's values into the notebook's namespace, and delete there what the cell deleted.
 
     Nothing is assigned before all is decoded.
@@ -185,8 +249,10 @@ def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates
     ----------
     updates
         How objects of frameworks are updated in place.
+    originals
+        What the program took along, by number; None if that is not known any more, as in a notebook that was restarted.
     """
-    arriving = _Arriving(Parcel(source), namespace)
+    arriving = _Arriving(Parcel(source), namespace, originals)
     before = {name: namespace[name] for name in arriving.bound if name in namespace}
     try:
         arriving.decode()
@@ -195,27 +261,27 @@ def unpack(source: Path | bytes, namespace: MutableMapping[str, Any], *, updates
             namespace.pop(name, None)
         namespace.update(before)
         raise
-    values, taken = arriving.values, arriving.taken
+    values = arriving.settled(tuple(updates))
     has_value = _VALUE in values
-    pairs = _adopted({name: values[name] for name in taken}, namespace, tuple(updates))
-    values.update({name: original for name, (_, original) in pairs.items()})
-    pairs.update(
-        {name: (value, namespace[name]) for name, value in arriving.companions.items() if _is_alike(namespace, name, value)}
-    )
-    redirect(list(pairs.values()))
     value = values.pop(_VALUE, None)
-    namespace.update(values)
+    values = {name: each for name, each in values.items() if name.isidentifier()}
+    # a name that means something else since the cell began keeps its meaning: the cell changed the object, not the name
+    namespace.update({name: each for name, each in values.items() if name not in namespace or not arriving.is_own(name)})
     for name in arriving.parcel.index.deleted:
         namespace.pop(name, None)
     for name, helper in {**arriving.helpers, **arriving.companions}.items():
         namespace.setdefault(name, helper)
     return Unpacked(
-        names=tuple(values),
+        names=tuple(name for name, each in values.items() if not (arriving.is_own(name) and _is_code(each))),
         value=value,
         has_value=has_value,
         display=arriving.parcel.index.display,
         left_behind=arriving.left_behind,
     )
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, types.FunctionType | type)
 
 
 class _Arriving:
@@ -224,7 +290,7 @@ class _Arriving:
     What the cell bound goes into the namespace at once, for the making of later values may call functions that read it.
     """
 
-    def __init__(self, parcel: Parcel, namespace: MutableMapping[str, Any]) -> None:
+    def __init__(self, parcel: Parcel, namespace: MutableMapping[str, Any], originals: Mapping[int, Any] | None) -> None:
         self.parcel, self._namespace = parcel, namespace
         self.values: dict[str, Any] = {}
         self.helpers: dict[str, Any] = {}
@@ -232,19 +298,25 @@ class _Arriving:
         self.taken: set[str] = set()
         self.left_behind: dict[str, str] = {}
         self.bound = [name for bundle in parcel.index.bundles for name in bundle.names if self._is_bound(name, bundle)]
+        if originals is None:
+            by_name = parcel.index.numbers.items()
+            originals = {number: namespace[name] for name, number in by_name if name in namespace}
+        self._originals = originals
+        self._homes: dict[str, Homecoming] = {}
 
     def _is_bound(self, name: str, bundle: PackedBundle) -> bool:
-        if name == _VALUE or name in bundle.companions:
+        if not name.isidentifier() or name in bundle.companions:
             return False
         return name not in bundle.taken or name not in self._namespace
 
     def decode(self) -> None:
         for bundle in self.parcel.index.bundles:
+            home = Homecoming(self._originals)
             try:
-                arrived = _decoded(self.parcel, bundle, self._namespace)
+                arrived = _decoded(self.parcel, bundle, self._namespace, home)
             except Exception as error:  # noqa: BLE001 (unpickling runs code of any library; the other values still come)
                 reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {first_sentence(error)}"
-                own = set(bundle.names) - bundle.helpers - bundle.companions - {_VALUE}
+                own = set(map(_plain, bundle.names)) - bundle.helpers - bundle.companions - {_VALUE}
                 self.left_behind.update(dict.fromkeys(sorted(own), reason))
                 continue
             for name, value in arrived.items():
@@ -253,26 +325,29 @@ class _Arriving:
                 if self._is_bound(name, bundle):
                     self._namespace[name] = value
             self.taken |= bundle.taken - bundle.helpers
+            self._homes.update(dict.fromkeys(bundle.names, home))
+
+    def settled(self, updates: Sequence[Update]) -> dict[str, Any]:
+        """Let the notebook's objects take over what they are to become; return the values, with these objects in place."""
+        for home in dict.fromkeys(self._homes.values()):
+            replaced = home.settle(updates)
+            for found in (self.values, self.helpers, self.companions):
+                found.update({name: replaced[id(value)] for name, value in found.items() if id(value) in replaced})
+        return dict(self.values)
+
+    def is_own(self, name: str) -> bool:
+        """Whether what came under a name is the notebook's own object, or a tuple of the same objects."""
+        if name not in self.taken:
+            return False
+        value, here = self.values[name], self._namespace.get(name, ())
+        if isinstance(value, tuple) and type(value) is type(here):
+            return len(value) == len(here) and all(map(operator.is_, value, here))
+        return self._homes[name].is_original(value)
 
 
-def _decoded(parcel: Parcel, bundle: PackedBundle, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
+def _decoded(parcel: Parcel, bundle: PackedBundle, namespace: MutableMapping[str, Any], home: Homecoming) -> dict[str, Any]:
     # functions need a real dict as their globals; IPython's namespace is one
-    home = namespace if isinstance(namespace, dict) else dict(namespace)
+    scope = namespace if isinstance(namespace, dict) else dict(namespace)
     buffers = [parcel.blob(place) for place in bundle.buffers]
-    value = loads(parcel.blob(bundle.stream), home, buffers)
+    value = home.load(lambda: loads(parcel.blob(bundle.stream), scope, buffers, unpickler=HomeUnpickler))
     return dict(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
-
-
-def _adopted(
-    returned: Mapping[str, Any], namespace: Mapping[str, Any], updates: Sequence[Update]
-) -> dict[str, tuple[Any, Any]]:
-    """The returned objects whose state an object of the notebook has taken over, each with that object."""
-    return {
-        name: (value, namespace[name])
-        for name, value in returned.items()
-        if name in namespace and adopt(namespace[name], value, updates)
-    }
-
-
-def _is_alike(namespace: Mapping[str, Any], name: str, value: Any) -> bool:
-    return name in namespace and type(namespace[name]) is type(value)

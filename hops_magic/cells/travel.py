@@ -6,24 +6,28 @@ the namespace travels as a mark, never as a copy, and what functions need of it 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import hashlib
+import importlib
 import io
 import os
 import pickle
 import sys
 import types
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
+from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
+from hops_magic.cells.arrays import Layout, arrays_in, layout_of
+from hops_magic.cells.kinds import KINDS, reduce_kind
 from hops_magic.cells.staying import CannotTravelError, why_it_stays
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
@@ -33,9 +37,6 @@ LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
 
 _CachedFunction = type(functools.lru_cache(int))
-
-# what functools.singledispatch keeps its choices in
-_WEAK_DICTIONARIES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 _PART_BYTES = 16 << 20
 
@@ -54,8 +55,8 @@ _VALUES = (
     types.BuiltinFunctionType,
     types.ModuleType,
     types.CodeType,
+    pickle.PickleBuffer,
 )
-
 
 _CONTAINERS = frozenset({list, dict, set, bytearray})
 _PLAIN = frozenset({str, bytes, int, float, tuple})
@@ -72,6 +73,10 @@ class Pickled:
         Its large buffers, in the order in which the stream wants them; not copied.
     parts : mapping
         By id, the things inside it that another value may share with it.
+    numbered : mapping
+        Those things and the classes among them, by the number that unpickling gives each too.
+    arrays : tuple of numpy.ndarray
+        The arrays inside it whose memory another one may share.
     reads : frozenset of str
         Names of the notebook that functions inside it read.
     writes : frozenset of str
@@ -85,6 +90,8 @@ class Pickled:
     stream: bytes
     buffers: tuple[memoryview, ...]
     parts: Mapping[int, object]
+    numbered: Mapping[int, object]
+    arrays: tuple[Any, ...]
     reads: frozenset[str]
     writes: frozenset[str]
     modules: frozenset[str]
@@ -111,6 +118,31 @@ class _Here:
 _HERE = _Here()
 
 
+class _Module:
+    """The mark of a module's namespace in a pickle."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __reduce__(self) -> Any:
+        return _namespace_of, (self._name,)
+
+
+def _namespace_of(module: str) -> dict[str, Any]:
+    return vars(importlib.import_module(module))
+
+
+def is_of_module(function: types.FunctionType) -> bool:
+    """Whether a function that goes by value, a closure say, was made by a module that the other side imports."""
+    module = sys.modules.get(function.__module__ or "")
+    return (
+        module is not None
+        and module.__name__ != "__main__"
+        and function.__globals__ is vars(module)
+        and getattr(module, "__spec__", None) is not None
+    )
+
+
 def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
@@ -124,9 +156,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         namespace: Mapping[str, Any],
         reducers: Sequence[Reducer],
         buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+        layout: Layout | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._namespace, self._reducers = namespace, reducers
+        self._namespace, self._reducers, self._layout = namespace, reducers, layout or {}
         self.reads: set[str] = set()
         self.writes: set[str] = set()
         self.modules: set[str] = set()
@@ -142,16 +175,18 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             if applies(obj):
                 self.modules.add(type(obj).__module__)
                 return reduce(obj)
+        if id(obj) in self._layout:
+            return self._layout[id(obj)](obj)
         if isinstance(obj, _CachedFunction) and obj.__module__ == self._namespace.get("__name__"):
             # pickle knows cached functions by name only, and the name is not there yet
             return _cached, (obj.__wrapped__, obj.cache_parameters())
-        if type(obj) in _WEAK_DICTIONARIES:
-            return type(obj), (dict(obj),)
+        if isinstance(obj, KINDS) and (made := reduce_kind(obj)) is not None:
+            return made
         made = super().reducer_override(obj)
         if isinstance(obj, types.FunctionType | type | types.ModuleType):
             self._note(obj, by_value=made is not NotImplemented)
-        if isinstance(obj, types.FunctionType) and obj.__globals__ is self._namespace and made is not NotImplemented:
-            return self._in_shared_namespace(obj, made)
+        if isinstance(obj, types.FunctionType) and made is not NotImplemented:
+            return self._function(obj, made)
         return made
 
     def _note(self, obj: Any, *, by_value: bool) -> None:
@@ -163,21 +198,49 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             self.modules |= code_imports(obj.__code__)
             self.files.add(obj.__code__.co_filename)
 
-    def _in_shared_namespace(self, function: types.FunctionType, made: Any) -> Any:
-        self.reads |= global_reads(function.__code__)
-        self.writes |= global_stores(function.__code__)
-        make, (code, _, *others), (state, slots), *rest = made
-        return make, (code, _HERE, *others), (state, {**slots, "__globals__": {}}), *rest
+    def _function(self, function: types.FunctionType, made: Any) -> Any:
+        """Let a function keep the variables that it shares with others: those of its module, and those around it."""
+        make, (code, scope, *defaults, _), (state, slots), *rest = made
+        if function.__globals__ is self._namespace:
+            self.reads |= global_reads(code)
+            self.writes |= global_stores(code)
+            scope, slots = _HERE, {**slots, "__globals__": {}}
+        elif is_of_module(function):
+            self.modules.add(function.__module__)
+            scope, slots = _Module(function.__module__), {**slots, "__globals__": {}}
+        # the variables themselves, which other functions may share, instead of new ones with the same content
+        return make, (code, scope, *defaults, function.__closure__), (state, {**slots, "__closure__": None}), *rest
 
 
-def dumps(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer] = ()) -> Pickled:
+def dumps(
+    value: Any,
+    namespace: Mapping[str, Any],
+    reducers: Sequence[Reducer] = (),
+    *,
+    pickler: Callable[..., Pickler] = Pickler,
+    lay_out: Callable[[Sequence[Any]], Layout] = layout_of,
+) -> Pickled:
     """Pickle a value; buffers from :data:`LARGE_BYTES` on stay where they are.
+
+    Parameters
+    ----------
+    lay_out
+        Tells how arrays travel that share memory with others.
 
     Raises
     ------
     Exception
         Whatever the value's own code raises; :class:`CannotTravelError` for kinds that are known to stay.
     """
+    pickled = _dumped(value, namespace, reducers, pickler, {})
+    # which arrays share memory is known when all have been seen
+    layout = lay_out(pickled.arrays)
+    return _dumped(value, namespace, reducers, pickler, layout) if layout else pickled
+
+
+def _dumped(
+    value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer], make: Callable[..., Pickler], layout: Layout
+) -> Pickled:
     aside: list[memoryview] = []
 
     def on_buffer(buffer: pickle.PickleBuffer) -> bool:
@@ -191,12 +254,16 @@ def dumps(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer] 
         return False
 
     file = io.BytesIO()
-    pickler = Pickler(file, namespace, reducers, on_buffer)
+    pickler = make(file, namespace, reducers, on_buffer, layout)
     pickler.dump(_HERE if value is namespace else value)
+    numbered = _numbered(pickler)
     return Pickled(
         stream=file.getvalue(),
         buffers=tuple(aside),
-        parts=_parts_of(pickler, namespace),
+        # a class that arrives twice is one class
+        parts={id(part): part for part in numbered.values() if not isinstance(part, type)},
+        numbered=numbered,
+        arrays=arrays_in(numbered.values()),
         reads=frozenset(pickler.reads),
         writes=frozenset(pickler.writes),
         modules=frozenset(pickler.modules),
@@ -204,20 +271,32 @@ def dumps(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer] 
     )
 
 
-def _parts_of(pickler: Pickler, namespace: Mapping[str, Any]) -> dict[int, object]:
+def _numbered(pickler: Pickler) -> dict[int, object]:
+    with _without_collector():
+        return {number: part for number, part in pickler.memo.copy().values() if _may_change(part)}
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """A million new tuples make the collector look at the whole heap again and again, for nothing."""
     was_enabled = gc.isenabled()
-    # a million new tuples make the collector look at the whole heap again and again, for nothing
     gc.disable()
     try:
-        memo = pickler.memo.copy()
-        return {
-            key: part
-            for key, (_, part) in memo.items()
-            if type(part) in _CONTAINERS or (type(part) not in _PLAIN and _may_be_shared(part, namespace))
-        }
+        yield
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _may_change(part: object) -> bool:
+    kind = type(part)
+    if kind in _CONTAINERS:
+        return True
+    if kind in _PLAIN or part is _HERE:
+        return False
+    if isinstance(part, types.FunctionType | type):
+        return not _should_pickle_by_reference(part)
+    return not isinstance(part, _VALUES)
 
 
 def failure_of(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Exception | None:
@@ -229,19 +308,57 @@ def failure_of(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Redu
     return None
 
 
-def _may_be_shared(part: object, namespace: Mapping[str, Any]) -> bool:
-    if isinstance(part, types.FunctionType):
-        return part.__globals__ is namespace
-    return not isinstance(part, _VALUES) and part is not _HERE
+def loads(
+    data: bytes | memoryview,
+    namespace: dict[str, Any],
+    buffers: Iterable[memoryview] = (),
+    *,
+    unpickler: Callable[..., pickle.Unpickler] = pickle.Unpickler,
+    numbered: dict[int, Any] | None = None,
+) -> Any:
+    """Undo :func:`dumps`; functions of the notebook find their names in ``namespace``.
 
-
-def loads(data: bytes | memoryview, namespace: dict[str, Any], buffers: Iterable[memoryview] = ()) -> Any:
-    """Undo :func:`dumps`; functions of the notebook find their names in ``namespace``."""
+    Parameters
+    ----------
+    numbered
+        Gets the things of :attr:`Pickled.numbered`, as they are here.
+    """
     token = _arriving.set(namespace)
     try:
-        return pickle.loads(data, buffers=buffers)
+        loading = unpickler(_Stream(data) if isinstance(data, memoryview) else io.BytesIO(data), buffers=buffers)
+        value = loading.load()
     finally:
         _arriving.reset(token)
+    if numbered is not None:
+        with _without_collector():
+            memo: Mapping[int, Any] = loading.memo.copy()  # type: ignore[attr-defined]  # as that of picklers
+            numbered.update((number, part) for number, part in memo.items() if _may_change(part))
+    return value
+
+
+class _Stream:
+    """Reads a pickle where it lies, without a copy of it all."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._at = data, 0
+
+    def read(self, size: int = -1) -> bytes:
+        end = len(self._data) if size < 0 else self._at + size
+        part = bytes(self._data[self._at : end])
+        self._at += len(part)
+        return part
+
+    def readinto(self, target: Any) -> int:
+        part = self._data[self._at : self._at + len(target)]
+        target[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+    def readline(self) -> bytes:
+        rest = bytes(self._data[self._at :])  # only the oldest opcodes are lines, none of those that we write
+        line = rest[: rest.find(b"\n") + 1] or rest
+        self._at += len(line)
+        return line
 
 
 def digest(data: bytes | memoryview) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hops_magic.cells.arrays import arrays_in, extent
 from hops_magic.cells.memory import BufferMemory
 from hops_magic.cells.program import Taken
 from hops_magic.cells.travel import Reducer, digest, dumps
@@ -15,15 +16,19 @@ Fingerprint = Callable[[Any], bytes | None]
 """Content of an object that pickles differently each time; None if it does not know such objects."""
 
 # values of these types cannot be changed, or are not looked into
-_UNWATCHED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, str, bytes, int, float, complex)
+_UNWATCHED = (types.ModuleType, str, bytes, int, float, complex)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Names whose objects the cell changed; ``in_place`` are those of them whose mapped data it wrote to."""
+    """Names whose objects the cell changed; ``in_place`` are those of them whose mapped data it wrote to.
+
+    ``edited_arrays`` are the ids of the arrays in that data.
+    """
 
     names: tuple[str, ...] = ()
     in_place: frozenset[str] = frozenset()
+    edited_arrays: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,12 @@ class Watch:
                 in_place.add(name)
             if name in in_place or (now is not None and now.content != before.content):
                 names.append(name)
-        return Changes(tuple(names), frozenset(in_place))
+        return Changes(tuple(names), frozenset(in_place), self._arrays_in(edited))
+
+    def _arrays_in(self, edited: set[int]) -> frozenset[int]:
+        arrays = arrays_in(self._taken.things.values()) if self._taken is not None and edited else ()
+        places = {id(array): self._memory.region_at(*extent(array)) for array in arrays}
+        return frozenset(array for array, place in places.items() if place is not None and place[0] in edited)
 
     def _state(self, value: Any) -> _State | None:
         namespace: Mapping[str, Any] = self._taken.namespace if self._taken else {}

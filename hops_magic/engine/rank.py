@@ -35,6 +35,7 @@ from hops_magic.frameworks.context import RankContext, enter
 from hops_magic.frameworks.display import capture_display
 from hops_magic.frameworks.rendezvous import connect_ring
 from hops_magic.frameworks.ring import Alone
+from hops_magic.frameworks.same_file import same_files_named
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.numbers import as_number
@@ -151,6 +152,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             warn_without_common_home(spec, line.emit)
             stack.enter_context(capture_display(line.emit, spec.rank))
             stack.enter_context(no_questions())
+            stack.enter_context(same_files_named(context))
             # the package's front stands above the engine: cells get it, the engine does not use it
             hops = sys.modules["hops_magic"]
             trial = spec.job.trial

@@ -183,7 +183,14 @@ def _from_values(study: Study, trials: list[Trial]) -> tuple[dict[str, Dimension
     return dimensions, points
 
 
-def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: Study, space: Space | None) -> TunedStudy:
+def collect_study(
+    handle: Holder,
+    namespace: MutableMapping[str, Any],
+    study: Study,
+    space: Space | None,
+    *,
+    originals: Mapping[int, Any] | None = None,
+) -> TunedStudy:
     """Bring a final study's ``best`` and ``study``, and the names of the best trial if they were kept, into a namespace.
 
     Raises
@@ -202,7 +209,7 @@ def collect_study(handle: Holder, namespace: MutableMapping[str, Any], study: St
             except ClusterError:
                 path = None  # kept for the registry alone, or fetched before
             if path is not None:
-                unpacked = unpack(path, namespace, updates=(update,))
+                unpacked = unpack(path, namespace, updates=(update,), originals=originals)
                 path.unlink(missing_ok=True)
     handle.forget()
     left_behind = {**(study.result.left_behind if study.result else {}), **unpacked.left_behind}

@@ -76,7 +76,7 @@ class Notebook:
         answer = pickle.loads((place / "answer").read_bytes())
         ran = Ran(captured=captured, output=done.stdout, answer=answer)
         if not ran.failed:
-            ran.unpacked = unpack(place / "parcel", self.namespace)
+            ran.unpacked = unpack(place / "parcel", self.namespace, originals=captured.originals)
             (place / "parcel").rename(place / "kept")
         return ran
 

@@ -1,0 +1,262 @@
+"""Objects of the notebook that went to a rank come back as themselves.
+
+Both sides number what travels alike. What a rank sends back names the objects that had come from the notebook by their
+numbers, beside what is in them now. While that is unpickled, each number stands for the notebook's own object, wherever it
+is: in a list, behind a closure, in a tuple. Only when all is there does each take over what the rank's object had become.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+from hops_magic.cells.adopting import Update, adopt, adopt_class, can_adopt, is_fixed, redirect
+from hops_magic.cells.arrays import Layout, address_of_data, extent, layout_of, memory_at, view
+from hops_magic.cells.travel import Pickler, Reducer
+
+_BUILTIN = (list, dict, set, bytearray)
+
+_home: ContextVar[Homecoming] = ContextVar("hops_home")
+
+
+class ReturnPickler(Pickler):
+    """Pickles on a rank, by number, what came from the notebook.
+
+    Parameters
+    ----------
+    numbers
+        By id, the numbers of what came from the notebook.
+    changed
+        Ids of those that may have changed.
+    """
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        namespace: Mapping[str, Any],
+        reducers: Sequence[Reducer],
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+        layout: Layout | None = None,
+        *,
+        numbers: Mapping[int, int],
+        changed: Set[int],
+    ) -> None:
+        super().__init__(file, namespace, reducers, buffer_callback, layout)
+        self._numbers, self._changed = numbers, changed
+        self._said: set[int] = set()
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Return number, kind and, once, content of a list, dictionary or set that came from the notebook."""
+        if type(obj) not in _BUILTIN or id(obj) not in self._numbers:
+            return None
+        number = self._numbers[id(obj)]
+        if number in self._said:
+            return number, type(obj)
+        self._said.add(number)
+        return number, type(obj), id(obj) in self._changed, type(obj)(obj)
+
+    def reducer_override(self, obj: Any) -> Any:
+        made = super().reducer_override(obj)
+        if id(obj) not in self._numbers:
+            return made
+        if made is NotImplemented:
+            reduce = self.dispatch_table.get(type(obj))
+            made = reduce(obj) if reduce is not None else obj.__reduce_ex__(5)
+        if isinstance(made, str):  # found by name
+            return made
+        make, arguments, *rest = made
+        state, items, pairs, setter = (*rest, None, None, None, None)[:4]
+        content = (state, items and list(items), pairs and list(pairs), setter)
+        is_of_framework = any(applies(obj) for applies, _ in self._reducers)
+        named = (self._numbers[id(obj)], id(obj) in self._changed, is_of_framework, make, arguments)
+        return (
+            (_known, named) if not any(part is not None for part in content) else (_known, named, content, None, None, _fill)
+        )
+
+
+class HomeUnpickler(pickle.Unpickler):
+    """Unpickles in the notebook what :class:`ReturnPickler` made."""
+
+    def persistent_load(self, named: Any) -> Any:
+        number, kind, *rest = named
+        return _home.get().container(number, kind, *rest)
+
+
+class Homecoming:
+    """Joins what a rank sends back to the notebook's own objects.
+
+    Parameters
+    ----------
+    originals
+        The notebook's own objects by number; what is not among them is made anew.
+    """
+
+    def __init__(self, originals: Mapping[int, Any]) -> None:
+        self._originals = originals
+        self._anew: dict[int, Any] = {}
+        # by id, originals that are named, each with what it is to become; None if it stays as it is
+        self._drafts: dict[int, tuple[Any, Any]] = {}
+        self._replaced: list[tuple[Any, Any]] = []
+
+    def load(self, load: Callable[[], Any]) -> Any:
+        """Call ``load``, which unpickles."""
+        token = _home.set(self)
+        try:
+            return load()
+        finally:
+            _home.reset(token)
+
+    def original(self, number: int) -> Any:
+        """Return the notebook's own object of this number; None if it is not here any more."""
+        return self._originals.get(number)
+
+    def container(self, number: int, kind: type, is_changed: bool = False, content: Any = None) -> Any:
+        """Return a list, dictionary or set by its number; ``content`` comes with one of its mentions."""
+        original = self._originals.get(number)
+        if type(original) is kind:
+            if content is not None:
+                self._drafts[id(original)] = (original, content if is_changed else None)
+            return original
+        made = self._anew.setdefault(number, kind())
+        if content is not None:
+            made.extend(content) if kind in (list, bytearray) else made.update(content)
+        return made
+
+    def known(self, number: int, is_changed: bool, is_of_framework: bool, make: Callable[..., Any], arguments: Any) -> Any:
+        """Return the original of this number, and make what it is to become; make it anew where there is none."""
+        original = self._originals.get(number)
+        if original is None:
+            return make(*arguments)
+        if id(original) in self._drafts:  # what is inside itself is made twice
+            return original
+        if not is_changed or is_fixed(original):
+            self._drafts[id(original)] = (original, None)
+            return original
+        if isinstance(original, type):
+            self._drafts[id(original)] = (original, _ClassContent())
+            return original
+        made = make(*arguments)
+        if made is original or (not is_of_framework and can_adopt(original, made)):
+            self._drafts[id(original)] = (original, None if made is original else made)
+            return original
+        self._replaced.append((original, made))
+        return made
+
+    def fill(self, thing: Any, content: Any) -> None:
+        """Give a thing that was just made its content, or what an original is to become."""
+        original, draft = self._drafts.get(id(thing), (None, None))
+        if original is not thing:
+            _fill_with(thing, *content)
+        elif isinstance(draft, _ClassContent):
+            draft.attributes = content[0][0]
+        elif draft is not None:
+            _fill_with(draft, *content)
+
+    def is_original(self, value: Any) -> bool:
+        """Whether a value that came is an object of the notebook."""
+        original, _ = self._drafts.get(id(value), (None, None))
+        return original is value
+
+    def settle(self, updates: Iterable[Update]) -> dict[int, Any]:
+        """Let the originals take over what they are to become, when all has come.
+
+        Returns
+        -------
+        dict
+            By id of what came in its place, an original that has taken over its state in a framework's way.
+        """
+        for original, draft in self._drafts.values():
+            if isinstance(draft, _ClassContent):
+                adopt_class(original, draft.attributes)
+            elif draft is not None:
+                adopt(original, draft)
+        pairs = [(made, original) for original, made in self._replaced if adopt(original, made, updates)]
+        redirect(pairs)
+        return {id(made): original for made, original in pairs}
+
+
+class _ClassContent:
+    """What a class of the notebook is to become."""
+
+    attributes: Mapping[str, Any] = MappingProxyType({})
+
+
+def _known(*named: Any) -> Any:
+    return _home.get().known(*named)
+
+
+def _fill(thing: Any, content: Any) -> None:
+    _home.get().fill(thing, content)
+
+
+def _fill_with(thing: Any, state: Any, items: Any, pairs: Any, setter: Callable[[Any, Any], Any] | None) -> None:
+    """What pickle does with the further parts of what ``__reduce_ex__`` returned."""
+    if items:
+        thing.extend(items) if hasattr(thing, "extend") else [thing.append(item) for item in items]
+    for key, value in pairs or ():
+        thing[key] = value
+    if state is None:
+        return
+    if setter is not None:
+        setter(thing, state)
+    elif hasattr(thing, "__setstate__"):
+        thing.__setstate__(state)
+    else:
+        attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+        if hasattr(thing, "__dict__"):
+            vars(thing).update(attributes or {})
+        else:  # a class with slots may have been made without them on the rank
+            slots = {**(attributes or {}), **(slots or {})}
+        for name, value in (slots or {}).items():
+            setattr(thing, name, value)
+
+
+def view_layout(lies: Mapping[int, Any], arrays: Sequence[Any]) -> dict[int, Callable[[Any], Any]]:
+    """Tell how arrays are reduced on a rank: those that are views of the notebook's own become views of these again.
+
+    Parameters
+    ----------
+    lies
+        By number, the arrays that came from the notebook and are there as they are here, or will be.
+    """
+    import numpy as np
+
+    own = [(*extent(array), number, array) for number, array in lies.items() if not array.dtype.hasobject]
+    known = {id(array) for array in lies.values()}
+    views: dict[int, Callable[[Any], Any]] = {}
+    for array in arrays:
+        if id(array) in known or type(array) is not np.ndarray or array.dtype.hasobject:
+            continue
+        low, high = extent(array)
+        inside = [base for base in own if base[0] <= low and high <= base[1]]
+        if inside:
+            *_, number, base = max(inside, key=lambda found: found[1] - found[0])
+            views[id(array)] = functools.partial(_reduce_view, number, base)
+    return {**layout_of([array for array in arrays if id(array) not in views]), **views}
+
+
+def _reduce_view(number: int, base: Any, array: Any) -> Any:
+    place = (array.shape, array.dtype, address_of_data(array) - address_of_data(base), array.strides, array.flags.writeable)
+    # the elements themselves go along for a notebook that has lost the base
+    return _view_of, (number, base.strides, place, array.view())
+
+
+def _view_of(number: int, strides: tuple[int, ...], place: tuple[Any, ...], elements: Any) -> Any:
+    base = _home.get().original(number)
+    if base is None or base.dtype.hasobject:
+        return elements
+    shape, dtype, offset, steps, writeable = place
+    if base.strides != strides:
+        if base.ndim != 1 or dtype.itemsize != base.itemsize or offset % base.itemsize:
+            return elements
+        # it travelled without the gaps between its elements
+        wider = base.strides[0] // strides[0]
+        offset, steps = offset * wider, tuple(step * wider for step in steps)
+    low, high = extent(base)
+    memory = memory_at(low, high - low, [base], writeable=base.flags.writeable)
+    return view(memory, type(elements), shape, dtype, offset + address_of_data(base) - low, steps, writeable)
