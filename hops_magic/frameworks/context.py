@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -87,18 +89,33 @@ class Framework(Protocol):
 _current: ContextVar[RankContext | None] = ContextVar("hops_rank", default=None)
 
 
-_splits: ContextVar[list[str]] = ContextVar("hops_splits")
+@dataclass(frozen=True)
+class Split:
+    """A rank's part of some data, as the user's code was given it."""
+
+    part: Callable[[], Any]
+    """Returns it, or None where it is gone."""
+    rows: int | None
+    """How many rows it has, where that is known."""
 
 
-def note_split(what: str) -> None:
-    """Note that the user's code has taken a rank's part of some data by itself."""
-    if current() is not None:
-        _splits.set([*_splits.get([]), what])
+_splits: ContextVar[tuple[Split, ...]] = ContextVar("hops_splits", default=())
 
 
-def was_split() -> bool:
-    """Whether the user's code has taken a rank's part of some data by itself."""
-    return bool(_splits.get([]))
+def note_split(part: Any) -> None:
+    """Note that the user's code has got a rank's part of some data."""
+    if current() is None or isinstance(part, str | bytes):  # equal texts may be one object
+        return
+    held: Callable[[], Any] = lambda: part  # noqa: E731 (a list cannot be referred to weakly)
+    with contextlib.suppress(TypeError):
+        held = weakref.ref(part)
+    rows = len(part) if hasattr(part, "__len__") and not hasattr(part, "element_spec") else None
+    _splits.set((*_splits.get(), Split(held, rows)))
+
+
+def splits() -> tuple[Split, ...]:
+    """Return the parts of data that the user's code has got."""
+    return _splits.get()
 
 
 def current() -> RankContext | None:

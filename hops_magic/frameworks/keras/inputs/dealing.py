@@ -12,12 +12,11 @@ from typing import Any
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.inputs.element import bounds
 from hops_magic.frameworks.keras.inputs.feed import Feed
-from hops_magic.frameworks.keras.inputs.frames import END, Frame, Of, receive, send
+from hops_magic.frameworks.keras.inputs.frames import END, FINGERPRINT_RANGE, Frame, Of, receive, send
 from hops_magic.frameworks.keras.inputs.specs import part_spec
 from hops_magic.frameworks.links import open_links
 
 Put = Callable[[Frame], None]
-FINGERPRINT_RANGE = 251
 
 
 def deal(dataset: Any, collective: Collective, name: str) -> Feed:
@@ -85,5 +84,5 @@ def frames_of(element: Any, number: int, world_size: int) -> list[Frame]:
                 arrays += [component.numpy() for component in tf.nest.flatten(part, expand_composites=True)]
             else:
                 arrays.append(leaf[first:last] if leaf.ndim else leaf)
-        frames.append(Frame(Of.BATCH, total, count, mark, arrays))
+        frames.append(Frame(Of.BATCH, total, first, count, mark, arrays))
     return frames

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from hops_magic.frameworks.wire import exactly, fill
 
+FINGERPRINT_RANGE = 251
+
 _HEAD = struct.Struct("<BqIQ")
 """What it is, the pass over the data that it belongs to, its number there, and the size of its pickled description."""
 
@@ -38,6 +40,7 @@ class Frame:
 
     of: Of
     total: int = 0
+    first: int = 0
     count: int = 0
     fingerprint: tuple[float, ...] = (0.0, 0.0)
     arrays: Sequence[NDArray[Any]] = ()
@@ -53,6 +56,7 @@ def send(sock: socket.socket, round_: int, number: int, frame: Frame) -> None:
     described = pickle.dumps(
         (
             frame.total,
+            frame.first,
             frame.count,
             frame.fingerprint,
             _portable(frame.error),
@@ -75,7 +79,7 @@ def receive(sock: socket.socket) -> tuple[int, int, Frame]:
         If the connection was closed.
     """
     of, round_, number, size = _HEAD.unpack(exactly(sock, _HEAD.size))
-    total, count, fingerprint, error, described = pickle.loads(exactly(sock, size))
+    total, first, count, fingerprint, error, described = pickle.loads(exactly(sock, size))
     arrays = []
     for each in described:
         if isinstance(each, np.ndarray):
@@ -85,7 +89,7 @@ def receive(sock: socket.socket) -> tuple[int, int, Frame]:
         if array.size:
             fill(sock, memoryview(array.reshape(-1).view(np.uint8).data))
         arrays.append(array)
-    return round_, number, Frame(Of(of), total, count, fingerprint, arrays, error)
+    return round_, number, Frame(Of(of), total, first, count, fingerprint, arrays, error)
 
 
 def _portable(error: BaseException | None) -> BaseException | None:
