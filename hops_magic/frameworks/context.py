@@ -15,6 +15,16 @@ from hops_magic.frameworks.collective import Collective
 from hops_magic.runs.events import Event
 
 
+@dataclass(frozen=True)
+class Split:
+    """A rank's part of some data, as the user's code was given it."""
+
+    part: Callable[[], Any]
+    """Returns it, or None where it is gone."""
+    rows: int | None
+    """How many rows it has, where that is known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RankContext:
     """A rank's place in its run, and its way out to the supervisor.
@@ -72,6 +82,8 @@ class RankContext:
     """Whether rank 0 leaves the trained model for the record."""
     mentions_rank: bool = False
     """Whether the cell, or a function that it takes along, speaks of ranks: what errors advise depends on it."""
+    splits: list[Split] = field(default_factory=list)
+    """The parts of data that the user's code has got."""
 
 
 class Framework(Protocol):
@@ -87,42 +99,31 @@ class Framework(Protocol):
 
 
 _current: ContextVar[RankContext | None] = ContextVar("hops_rank", default=None)
-
-
-@dataclass(frozen=True)
-class Split:
-    """A rank's part of some data, as the user's code was given it."""
-
-    part: Callable[[], Any]
-    """Returns it, or None where it is gone."""
-    rows: int | None
-    """How many rows it has, where that is known."""
-
-
-_splits: ContextVar[tuple[Split, ...]] = ContextVar("hops_splits", default=())
+_of_process: list[RankContext] = []
 
 
 def note_split(part: Any) -> None:
     """Note that the user's code has got a rank's part of some data."""
-    if current() is None or isinstance(part, str | bytes):  # equal texts may be one object
+    context = current()
+    if context is None or isinstance(part, str | bytes):  # equal texts may be one object
         return
     held: Callable[[], Any] = lambda: part  # noqa: E731 (a list cannot be referred to weakly)
     with contextlib.suppress(TypeError):
         held = weakref.ref(part)
-    rows = len(part) if hasattr(part, "__len__") and not hasattr(part, "element_spec") else None
-    _splits.set((*_splits.get(), Split(held, rows)))
-
-
-def splits() -> tuple[Split, ...]:
-    """Return the parts of data that the user's code has got."""
-    return _splits.get()
+    rows = len(part) if hasattr(part, "shape") or isinstance(part, list) else None
+    context.splits.append(Split(held, rows))
 
 
 def current() -> RankContext | None:
     """The context of the rank this code runs in, or None in a notebook or script."""
-    return _current.get()
+    return _current.get() or next(iter(_of_process), None)
 
 
 def enter(context: RankContext) -> None:
-    """Make a process a rank, once, before the user's code runs."""
+    """Make this thread a rank."""
     _current.set(context)
+
+
+def enter_process(context: RankContext) -> None:
+    """Make a process a rank, once, before the user's code runs: libraries run that in threads of their own, too."""
+    _of_process.append(context)

@@ -1,4 +1,6 @@
-"""``fit`` of what ``hops.shard`` gives: each rank feeds its own rows, and a global batch holds those of all ranks' batches."""
+"""``fit`` of what ``hops.shard`` gives: each rank feeds its own rows, and a global batch holds those of all ranks."""
+
+import math
 
 import keras
 import numpy as np
@@ -45,7 +47,7 @@ class Batches(keras.utils.PyDataset):
         self.arrays = arrays
 
     def __len__(self):
-        return -(-len(self.arrays[0]) // BATCH)
+        return math.ceil(len(self.arrays[0]) / BATCH)
 
     def __getitem__(self, index):
         return tuple(array[index * BATCH : (index + 1) * BATCH] for array in self.arrays)
@@ -129,3 +131,77 @@ def test_rows_of_parts_count_as_rows_of_one_batch():
         assert ways(each) <= {("fit", "shard")}
         off = {key: distance({key: expected[key]}, {key: each.result[key]}) for key in expected}
         assert not {key: value for key, value in off.items() if not value < 1e-12}
+
+
+def test_a_fit_of_parts_in_its_other_forms():
+    """Several steps in one execution, batches told per rank, evaluations, a stream without an end."""
+
+    def scored(data, **kwargs):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((12,)), layers.Dense(2)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=3)
+        history = model.fit(data, verbose=0, **kwargs)
+        scores = model.evaluate(data, steps=10, verbose=0, return_dict=True)
+        return weights(model) | {"loss": np.array(history.history["loss"]), "score": np.array(scores["loss"])}
+
+    def one():
+        return together(endless=scored(rows().batch(2 * BATCH).repeat(), steps_per_epoch=3, epochs=3))
+
+    def body():
+        mine = hops.shard(rows().batch(BATCH))
+        found = together(endless=scored(mine.repeat(), steps_per_epoch=3, epochs=3))
+        evaluated = keras.Sequential([keras.Input((12,)), layers.Dense(1, kernel_initializer="ones")])
+        evaluated.compile("sgd", "mse")
+        found["evaluated"] = evaluated.evaluate(hops.shard(X), hops.shard(Y), verbose=0)
+        found["whole"] = evaluated.evaluate(X, Y, verbose=0)
+        return found
+
+    expected = plain(one)
+    for each in ranks(body, batch="per-rank"):
+        assert each.result.pop("evaluated") == pytest.approx(each.result.pop("whole"), rel=1e-6)
+        assert distance(expected, each.result) < 1e-6
+        assert ("evaluate", "shard") in ways(each) or ways(each) == set()
+
+
+def test_parts_that_some_ranks_alone_feed_are_refused():
+    def some():
+        trained(hops.shard(X) if hops.rank else X, hops.shard(Y) if hops.rank else Y)
+
+    assert all(
+        "rank 1 feeds a part that hops.shard gave, and rank 0 does not" in e.error for e in ranks(some, may_fail=True)
+    )
+
+
+def test_an_input_that_holds_no_part_is_dealt_and_a_split_told():
+    def body():
+        part = hops.shard(X)
+        own = np.random.default_rng()
+
+        def batches():
+            while True:
+                chosen = own.permutation(ROWS)[:BATCH]
+                yield X[chosen], Y[chosen]
+
+        return trained(batches(), steps_per_epoch=2) | {"part": np.array(float(len(part) > 0))}
+
+    first, second = ranks(body)
+    assert ways(first) == {("fit", "deal")}
+    assert distance(first.result, second.result) == 0.0
+    assert any("hops.shard was used" in event.message for event in first.events if isinstance(event, Warned))
+
+
+def test_an_error_in_one_rank_s_data_is_told_on_every_rank():
+    def body():
+        part = hops.shard(X)
+
+        def batches():
+            yield part[:8], Y[:8]
+            yield part[:8], Y[:8]
+            if hops.rank:
+                raise ValueError("no more of it")
+            yield part[:8], Y[:8]
+
+        trained(batches())
+
+    for ended in ranks(body, may_fail=True):
+        assert "no more of it" in ended.error

@@ -99,7 +99,7 @@ class FitSession:
             self.store.flush()
 
     def sharing(self, phase: str, parts: tuple[bool, ...] = ()) -> AbstractContextManager[None]:
-        """Enter a phase whose inputs are shared out among the ranks; ``parts``: which are rows of each rank's own already."""
+        """Enter a phase whose inputs are shared out among the ranks; ``parts``: those that are ranks' own rows already."""
         return nullcontext() if self.inputs is None else self.inputs.of(phase, parts)
 
     def _saved(self) -> dict[str, Any] | None:

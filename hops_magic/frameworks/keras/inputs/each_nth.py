@@ -13,7 +13,7 @@ def each_nth(data: Any, rank: int, world_size: int) -> Any:
         """Makes its batches as the other does, with as many workers."""
 
         def __len__(self) -> int:
-            return -(-(len(data) - rank) // world_size)
+            return len(range(rank, len(data), world_size))
 
         def __getitem__(self, index: int) -> Any:
             return data[index * world_size + rank]

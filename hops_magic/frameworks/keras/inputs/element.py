@@ -10,7 +10,8 @@ class Part(NamedTuple):
     """A rank's part of a global batch, as a dataset yields it.
 
     ``total``, ``first`` and ``count`` are int32 scalars: rows of the global batch, the place of this rank's first row among
-    them, and how many are this rank's. ``rows`` holds one borrowed row where ``count`` is 0. ``fingerprint`` is that of the global batch, float32 of shape (2,): the same on all ranks.
+    them, and how many are this rank's. ``rows`` holds one borrowed row where ``count`` is 0. ``fingerprint`` is that of the
+    global batch, float32 of shape (2,): the same on all ranks.
     """
 
     total: Any

@@ -21,7 +21,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.collective import Collective
-from hops_magic.frameworks.context import RankContext, splits
+from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.agreement import array_digest, refuse_other_rows
 from hops_magic.frameworks.keras.inputs import chains
 
@@ -62,11 +62,11 @@ def are_parts(found: Sequence[Evidence]) -> bool:
 
 def evidence_of(given: Any, context: RankContext) -> Evidence:
     """Look for parts in an input: arrays, a dataset, a generator, or what an adapter of Keras's holds."""
-    if not splits():
+    if not context.splits:
         return Evidence()
-    ids = {id(part) for each in splits() if (part := each.part()) is not None}
-    rows = {each.rows for each in splits()} - {None}
-    bounds = [byte_bounds(part) for each in splits() if isinstance(part := each.part(), np.ndarray) and part.size]
+    ids = {id(part) for each in context.splits if (part := each.part()) is not None}
+    rows = {each.rows for each in context.splits} - {None}
+    bounds = [byte_bounds(part) for each in context.splits if isinstance(part := each.part(), np.ndarray) and part.size]
     like: list[str] = []
     is_inside = False
     for value in itertools.islice(_reachable(given), _MOST_OBJECTS):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hops_magic.errors import UnsupportedError
-from hops_magic.frameworks.context import RankContext, splits
+from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.agreement import refuse_other_rows
 from hops_magic.frameworks.keras.inputs import arrays, chains, pushing
 from hops_magic.frameworks.keras.inputs.dealing import deal
@@ -87,7 +87,7 @@ class Inputs:
 
     def opening(self) -> bool:
         """Note that an input is about to be opened; return whether its arrays, if it is made of any, are ranks' own rows."""
-        self._splits_before = len(splits())
+        self._splits_before = len(self._context.splits)
         if len(self._parts) > 1:
             self._are_parts = self._parts.pop(0)
         else:
@@ -162,7 +162,7 @@ class Inputs:
         return _Facts(travels, repeatable, heavy, chains.sources(dataset), signature, parts=parts)
 
     def _evidence(self, adapter: Any, dataset: Any) -> Evidence:
-        if len(splits()) > self._splits_before:  # its own code split data, in what was drawn of it so far
+        if len(self._context.splits) > self._splits_before:  # its own code split data, in what was drawn of it so far
             return Evidence(holds_part=True)
         held = [getattr(adapter, name, None) for name in ("py_dataset", "generator")]
         return evidence_of(next((each for each in held if each is not None), dataset), self._context)
@@ -192,7 +192,7 @@ class Inputs:
         if self._context.rank:
             return
         self._context.emit(InputShared(way=way, phase=self._phase))
-        if way == "deal" and splits():
+        if way == "deal" and self._context.splits:
             self._context.emit(Warned(message=_SPLIT_BY_HAND))
 
     def _draw_alike(self) -> None:
