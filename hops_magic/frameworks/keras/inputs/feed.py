@@ -13,7 +13,7 @@ from typing import Any
 
 from hops_magic.errors import CollectiveError, PeerLostError
 from hops_magic.frameworks.keras.inputs.element import Part
-from hops_magic.frameworks.keras.inputs.frames import Frame, Of
+from hops_magic.frameworks.keras.inputs.frames import Abandoned, Frame, Of
 
 AHEAD = 2
 """Batches that wait at a rank."""
@@ -21,10 +21,6 @@ AHEAD = 2
 CLOSE_S = 5.0
 
 _FOREVER = 1 << 62
-
-
-class Abandoned(Exception):
-    """The pass over the data that a thread makes is not wanted any more."""
 
 
 class Feed:

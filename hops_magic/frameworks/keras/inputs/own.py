@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hops_magic.frameworks.collective import Collective
-from hops_magic.frameworks.keras.inputs.feed import Abandoned, Feed
-from hops_magic.frameworks.keras.inputs.frames import END, FINGERPRINT_RANGE, Frame, Of, receive, send
+from hops_magic.frameworks.keras.inputs.feed import Feed
+from hops_magic.frameworks.keras.inputs.frames import END, FINGERPRINT_RANGE, Frame, Incoming, Of, send
 from hops_magic.frameworks.keras.inputs.specs import part_spec
 from hops_magic.frameworks.links import Links, open_links
 
@@ -25,7 +25,7 @@ def feed_own(dataset: Any, collective: Collective, name: str) -> Feed:
     def produce(round_: int, batches: Any, put: Callable[[Frame], None]) -> None:
         own = _Own(batches)
         for number in range(1 << 31):
-            heard = peers.exchanged(round_, number, own.next())
+            heard = peers.exchanged(round_, own.next())
             if error := next((each for each in heard if each.of is Of.ERROR), None):
                 put(error)
                 return
@@ -81,24 +81,14 @@ class _Peers:
 
     def __init__(self, links: Links, rank: int) -> None:
         self._links, self._rank = links, rank
-        self._early: dict[int, tuple[int, int, Frame]] = {}
+        self._incoming = {peer: Incoming(sock) for peer, sock in links.come_from.items()}
 
-    def exchanged(self, round_: int, number: int, said: Frame) -> list[Frame]:
+    def exchanged(self, round_: int, said: Frame) -> list[Frame]:
         """Tell all ranks something of a step; return what each of them said, in their order."""
         for link in self._links.to.values():
-            send(link, round_, number, said)
-        heard = {peer: self._of(peer, round_, number) for peer in self._links.come_from}
+            send(link, round_, said)
+        heard = {peer: incoming.of(round_) for peer, incoming in self._incoming.items()}
         return [said if rank == self._rank else heard[rank] for rank in range(len(heard) + 1)]
-
-    def _of(self, peer: int, round_: int, number: int) -> Frame:
-        while True:
-            found = self._early.pop(peer, None) or receive(self._links.come_from[peer])
-            of_round, of_number, frame = found
-            if of_round > round_:  # it has given this pass up
-                self._early[peer] = found
-                raise Abandoned
-            if (of_round, of_number) == (round_, number):
-                return frame
 
 
 def _drawn(element: Any) -> tuple[Frame, list[Any]]:

@@ -7,6 +7,7 @@ another object; it is known by having as many rows as the part, and other conten
 
 from __future__ import annotations
 
+import collections
 import gc
 import hashlib
 import itertools
@@ -69,7 +70,7 @@ def evidence_of(given: Any, context: RankContext) -> Evidence:
     bounds = [byte_bounds(part) for each in context.splits if isinstance(part := each.part(), np.ndarray) and part.size]
     like: list[str] = []
     is_inside = False
-    for value in itertools.islice(_reachable(given), _MOST_OBJECTS):
+    for value in reachable([given], _MOST_OBJECTS):
         if id(value) in ids or _is_shard(value, context):
             return Evidence(holds_part=True)
         if isinstance(value, np.ndarray) and value.size:
@@ -143,18 +144,19 @@ def _is_shard(value: Any, context: RankContext) -> bool:
     return said == [context.world_size, context.rank]
 
 
-def _reachable(start: Any) -> Iterator[Any]:
-    """Yield an object and what its code can come by, each once; modules, classes and texts are not looked into."""
+def reachable(start: Sequence[Any], most: int) -> Iterator[Any]:
+    """Yield objects and what their code can come by, each once, so many at most; not modules, classes, texts and numbers."""
     seen: set[int] = set()
-    waiting, held = [start], []
-    while waiting:
-        value = waiting.pop(0)
+    waiting = collections.deque(start)
+    held: list[Any] = []
+    while waiting and len(held) < most:
+        value = waiting.popleft()
         if id(value) in seen or isinstance(value, _ENDS):
             continue
         seen.add(id(value))
         held.append(value)  # so that no id is given twice
         yield value
-        waiting += itertools.islice(_next_to(value), _MOST_ITEMS)
+        waiting.extend(itertools.islice(_next_to(value), _MOST_ITEMS))
 
 
 def _next_to(value: Any) -> Iterator[Any]:

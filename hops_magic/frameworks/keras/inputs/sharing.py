@@ -41,7 +41,7 @@ class _Facts:
     sources: str = ""
     signature: str = ""
     seconds: float = 0.0
-    first: str = ""
+    first: tuple[str, ...] = ()
     parts: Evidence = _NONE
 
 
@@ -151,7 +151,7 @@ class Inputs:
         if parts.holds_part:
             return _Facts(travels=travels, parts=parts)
         if type(adapter).__name__ == "PyDatasetAdapter":
-            seconds, first = seconds_a_batch(adapter)
+            seconds, first = seconds_a_batch(adapter, self._collective)
             return _Facts(travels=travels, seconds=seconds, first=first, parts=parts)
         if type(adapter).__name__ != "TFDatasetAdapter":
             return _Facts(travels=travels, parts=parts)
