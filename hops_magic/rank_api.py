@@ -137,26 +137,36 @@ def shard(data: Any) -> Any:
 
     Dask collections give the rank its partitions, in turn (0, n, 2n ...), computed here: a DataFrame, an array or a list.
     Arrays, tables, lists and rows that stream from the feature store give a contiguous slice of rows; sizes differ by one at
-    most. A ``tf.data.Dataset`` gives each
-    n-th element. Tuples and dictionaries of such data, ``(x, y)`` say, are split part by part.
+    most. A ``tf.data.Dataset`` and a Keras ``PyDataset`` give each n-th element. Tuples and dictionaries of such data,
+    ``(x, y)`` say, are split part by part.
+
+    Given to ``fit`` and ``evaluate`` of Keras, each rank feeds the rows of its part: see ``docs/keras.md``.
 
     Raises
     ------
     UsageError
         For data that cannot be split, such as a generator.
     """
-    me, world = rank(), world_size()
-    note_split(type(data).__name__)
     if isinstance(data, dict):
         return {key: shard(part) for key, part in data.items()}
     if isinstance(data, tuple):
         return tuple(shard(part) for part in data)
+    part = _part(data, rank(), world_size())
+    note_split(part)
+    return part
+
+
+def _part(data: Any, me: int, world: int) -> Any:
     if callable(getattr(data, "__dask_graph__", None)):
         return _dask_part(data, me, world)
     if hasattr(data, "of_rank"):
         return data.of_rank(me, world)
     if hasattr(data, "shard") and hasattr(data, "element_spec"):
         return data.shard(world, me)
+    if hasattr(data, "num_batches") and hasattr(data, "__getitem__"):
+        from hops_magic.frameworks.keras.inputs.each_nth import each_nth
+
+        return each_nth(data, me, world)
     try:
         start, end = len(data) * me // world, len(data) * (me + 1) // world
         return data.iloc[start:end] if hasattr(data, "iloc") else data[start:end]

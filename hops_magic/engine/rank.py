@@ -31,7 +31,7 @@ from hops_magic.frameworks import fingerprint, framework, reducers
 from hops_magic.frameworks.ablating import ablating
 from hops_magic.frameworks.asking import no_questions
 from hops_magic.frameworks.collective import Collective
-from hops_magic.frameworks.context import RankContext, enter
+from hops_magic.frameworks.context import RankContext, enter_process
 from hops_magic.frameworks.display import capture_display
 from hops_magic.frameworks.rendezvous import connect_ring
 from hops_magic.frameworks.ring import Alone
@@ -148,7 +148,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
         with ExitStack() as stack:
             collective = _join(spec, listener)
             context = _context(spec, line, collective)
-            enter(context)
+            enter_process(context)
             warn_without_common_home(spec, line.emit)
             stack.enter_context(capture_display(line.emit, spec.rank))
             stack.enter_context(no_questions())

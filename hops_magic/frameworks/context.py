@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -11,6 +13,16 @@ from typing import Any, Protocol
 
 from hops_magic.frameworks.collective import Collective
 from hops_magic.runs.events import Event
+
+
+@dataclass(frozen=True)
+class Split:
+    """A rank's part of some data, as the user's code was given it."""
+
+    part: Callable[[], Any]
+    """Returns it, or None where it is gone."""
+    rows: int | None
+    """How many rows it has, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +82,8 @@ class RankContext:
     """Whether rank 0 leaves the trained model for the record."""
     mentions_rank: bool = False
     """Whether the cell, or a function that it takes along, speaks of ranks: what errors advise depends on it."""
+    splits: list[Split] = field(default_factory=list)
+    """The parts of data that the user's code has got."""
 
 
 class Framework(Protocol):
@@ -85,27 +99,31 @@ class Framework(Protocol):
 
 
 _current: ContextVar[RankContext | None] = ContextVar("hops_rank", default=None)
+_of_process: list[RankContext] = []
 
 
-_splits: ContextVar[list[str]] = ContextVar("hops_splits")
-
-
-def note_split(what: str) -> None:
-    """Note that the user's code has taken a rank's part of some data by itself."""
-    if current() is not None:
-        _splits.set([*_splits.get([]), what])
-
-
-def was_split() -> bool:
-    """Whether the user's code has taken a rank's part of some data by itself."""
-    return bool(_splits.get([]))
+def note_split(part: Any) -> None:
+    """Note that the user's code has got a rank's part of some data."""
+    context = current()
+    if context is None or isinstance(part, str | bytes):  # equal texts may be one object
+        return
+    held: Callable[[], Any] = lambda: part  # noqa: E731 (a list cannot be referred to weakly)
+    with contextlib.suppress(TypeError):
+        held = weakref.ref(part)
+    rows = len(part) if hasattr(part, "shape") or isinstance(part, list) else None
+    context.splits.append(Split(held, rows))
 
 
 def current() -> RankContext | None:
     """The context of the rank this code runs in, or None in a notebook or script."""
-    return _current.get()
+    return _current.get() or next(iter(_of_process), None)
 
 
 def enter(context: RankContext) -> None:
-    """Make a process a rank, once, before the user's code runs."""
+    """Make this thread a rank."""
     _current.set(context)
+
+
+def enter_process(context: RankContext) -> None:
+    """Make a process a rank, once, before the user's code runs: libraries run that in threads of their own, too."""
+    _of_process.append(context)

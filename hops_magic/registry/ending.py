@@ -28,6 +28,7 @@ _WAYS = {
     "push": "each rank mapped its own rows of the data",
     "alternate": "the ranks made the batches in turns",
     "whole": "each rank drew all of the data",
+    "shard": "each rank fed its own rows, which hops.shard gave",
     "deal": "rank 0 drew the data and dealt it to all ranks",
 }
 """How ranks came by their rows, in words, by the way that is said of an input."""

@@ -293,7 +293,7 @@ class FeaturesRead(Event):
 class InputShared(Event):
     """How the ranks come by their rows of an input, in a word, and in which phase (``fit``, ``evaluate``).
 
-    ``way`` is ``arrays``, ``push``, ``alternate``, ``whole`` or ``deal``; see ``frameworks/keras/inputs``.
+    ``way`` is ``arrays``, ``push``, ``alternate``, ``whole``, ``deal`` or ``shard``; see ``frameworks/keras/inputs``.
     """
 
     kind: ClassVar[str] = "input-shared"

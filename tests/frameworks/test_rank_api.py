@@ -217,3 +217,17 @@ def test_loading_the_extension_imports_no_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_rank_knows_its_place_in_threads_that_libraries_start():
+    code = """
+import threading, types, hops_magic as hops
+from hops_magic.frameworks.context import enter_process
+enter_process(types.SimpleNamespace(rank=1, world_size=2, splits=[]))
+found = []
+thread = threading.Thread(target=lambda: found.extend([hops.rank, hops.shard([1, 2])]))
+thread.start()
+thread.join()
+assert found == [1, [2]], found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
-from hops_magic.frameworks.context import RankContext, enter
+from hops_magic.frameworks.context import RankContext, enter_process
 from hops_magic.frameworks.keras import KerasFramework, hooks, trainer  # noqa: F401
 from hops_magic.frameworks.rendezvous import connect_ring, listen
 from hops_magic.frameworks.ring import Alone
@@ -101,7 +101,7 @@ def ranks(
                 emit=events.append,
                 stop_requested=stop,
             )
-            enter(context)
+            enter_process(context)
             with KerasFramework().session(context) as extra:
                 result = body(**extra) if body.__code__.co_argcount else body()
             collective.close()

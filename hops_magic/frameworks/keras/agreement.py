@@ -46,25 +46,18 @@ def refuse_other_rows() -> None:
     """Raise the error for ranks that were fed different rows."""
     raise UnsupportedError(
         "the ranks feed different rows to the model: give every rank the same data, since each global batch is split over "
-        "the ranks by itself (leave hops.shard out), and seed what draws at random"
+        "the ranks by itself, and seed what draws at random; or give fit what hops.shard gives, and each rank feeds its own"
     )
 
 
-def check_arrays(data: Any, collective: Collective) -> None:
-    """Compare arrays that are about to be fed, before anything is trained.
-
-    Raises
-    ------
-    UnsupportedError
-        If ranks hold other arrays.
-    """
+def array_digest(data: Any) -> str:
+    """Describe arrays that are about to be fed, by their edges."""
     found = hashlib.blake2b(digest_size=16)
     for leaf in _arrays(data):
         found.update(repr((leaf.shape, str(leaf.dtype))).encode())
         if leaf.dtype != object and leaf.size:
             found.update(np.ascontiguousarray(leaf[:1]).tobytes() + np.ascontiguousarray(leaf[-1:]).tobytes())
-    if len(set(collective.all_gather_objects(found.digest()))) > 1:
-        refuse_other_rows()
+    return found.hexdigest()
 
 
 def _arrays(data: Any) -> list[Any]:

@@ -98,9 +98,9 @@ class FitSession:
             self._checkpoint_due_at = float("inf")
             self.store.flush()
 
-    def sharing(self, phase: str) -> AbstractContextManager[None]:
-        """Enter a phase whose inputs are shared out among the ranks."""
-        return nullcontext() if self.inputs is None else self.inputs.of(phase)
+    def sharing(self, phase: str, parts: tuple[bool, ...] = ()) -> AbstractContextManager[None]:
+        """Enter a phase whose inputs are shared out among the ranks; ``parts``: those that are ranks' own rows already."""
+        return nullcontext() if self.inputs is None else self.inputs.of(phase, parts)
 
     def _saved(self) -> dict[str, Any] | None:
         """What an earlier attempt left of this fit, read by the chief for all: they must go on from the same place."""

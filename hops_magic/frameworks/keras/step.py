@@ -47,7 +47,7 @@ def sharded(step: Callable[[Any], Any], tensors: TensorCollective, model: Watche
         rows = Rows(
             tf.cast(fed.count, tf.float64),
             tf.cast(fed.total, tf.float64),
-            tf.maximum(tf.minimum(fed.total * rank // world_size, fed.total - 1), 0),
+            fed.first,
             fed.fingerprint,
             graph=tf.compat.v1.get_default_graph(),
         )

@@ -10,10 +10,11 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
-from hops_magic.frameworks.keras.agreement import check_arrays, refuse_other_rows
+from hops_magic.frameworks.keras.agreement import refuse_other_rows
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession
 from hops_magic.frameworks.keras.fixed_rows import refuse_fixed_rows
+from hops_magic.frameworks.keras.inputs.parts import evidence_of, judge_arrays
 from hops_magic.frameworks.keras.inputs.sharing import Inputs
 from hops_magic.frameworks.keras.joining import join
 from hops_magic.frameworks.keras.metric_updates import whole_batches
@@ -75,7 +76,8 @@ def _array_dataset(original: Any, inputs: Inputs) -> Any:
 def _noting_iterator(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if session.batch_factor > 1 and _takes_batch_size(kwargs.get("x")):
+        are_parts = session.inputs is not None and session.inputs.opening()
+        if session.batch_factor > 1 and _takes_batch_size(kwargs.get("x")) and not are_parts:
             kwargs["batch_size"] = (kwargs.get("batch_size") or _KERAS_BATCH_SIZE) * session.batch_factor
         original(self, *args, **kwargs)
         if session.inputs is not None:
@@ -90,13 +92,18 @@ def _takes_batch_size(x: Any) -> bool:
     return hasattr(x, "shape") or isinstance(x, list | tuple | dict)
 
 
+def _is_per_rank(x: Any, session: FitSession) -> bool:
+    """Whether batches of data are those of a rank, or can be made so."""
+    return _takes_batch_size(x) or evidence_of(x, session.context).holds_part
+
+
 def _fit(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = _named(original, args, kwargs)
         refuse(self, session)
         join(session.context, "fit")
-        if session.batch_factor > 1 and not _takes_batch_size(kwargs.get("x")):
+        if session.batch_factor > 1 and not _is_per_rank(kwargs.get("x"), session):
             raise UnsupportedError(
                 f"--batch per-rank: the batches of a {type(kwargs.get('x')).__name__} are its own; "
                 f"make them {session.batch_factor} times as large and leave --batch out"
@@ -108,11 +115,11 @@ def _fit(original: Any, session: FitSession) -> Any:
         with session.fitting(self, int(kwargs.get("epochs", 1))) as done:
             if done is not None:
                 return done
-            check_fed(kwargs, session)
+            parts = check_fed(kwargs, session)
             # one process compiles to XLA when it can; the exchange between ranks cannot be compiled
             if session.world_size > 1:
                 self.jit_compile = False
-            with session.sharing("fit"):
+            with session.sharing("fit", parts):
                 return original(self, **kwargs)
 
     return fit
@@ -124,11 +131,9 @@ def _named(original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     return {name: value for name, value in bound.arguments.items() if name != "self"} | kwargs
 
 
-def check_fed(kwargs: dict[str, Any], session: FitSession) -> None:
-    """Refuse arrays that differ from rank to rank."""
-    if session.tensors is not None:
-        names = ("x", "y", "sample_weight", "validation_data")
-        check_arrays([kwargs.get(name) for name in names], session.context.collective)
+def check_fed(kwargs: dict[str, Any], session: FitSession) -> tuple[bool, ...]:
+    """Refuse arrays that differ from rank to rank, and are no parts; return which are: those to train, those to validate."""
+    return () if session.tensors is None else judge_arrays(kwargs, session.context)
 
 
 def _observed(original: Any, session: FitSession, phase: str) -> Any:
@@ -138,17 +143,19 @@ def _observed(original: Any, session: FitSession, phase: str) -> Any:
 
         kwargs = _named(original, args, kwargs)
         refuse(self, session)
-        given = kwargs.get("callbacks")
-        if not isinstance(given, CallbackList):  # inside fit the list of fit is handed on
+        given, sharing = kwargs.get("callbacks"), session.sharing(phase)
+        if isinstance(given, CallbackList):  # inside fit the list of fit is handed on, and the input that it has opened
+            sharing = nullcontext()
+        else:
             if phase != "predict":  # of that, every rank computes the whole
                 join(session.context, phase)
-                check_fed(kwargs, session)
+                sharing = session.sharing(phase, check_fed(kwargs, session))
             kwargs["callbacks"] = session.observers(given, phase)
             kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         if session.world_size > 1 and phase != "predict":
             self.jit_compile = False
         # a callback of fit may predict: every rank computes the whole
-        with session.sharing(phase) if phase == "predict" else nullcontext():
+        with sharing:
             return original(self, **kwargs)
 
     return run

@@ -50,6 +50,6 @@ class _Indexed:
             last = tf.maximum(end, first + 1)
             edges = gather(tf.stack([indices[0], indices[-1]]), arrays)
             leaves = [indices, *(leaf for leaf in tf.nest.flatten(edges) if leaf is not None)]
-            return Part(total, end - start, fingerprint(leaves, total), gather(indices[first:last], arrays))
+            return Part(total, first, end - start, fingerprint(leaves, total), gather(indices[first:last], arrays))
 
         return self.dataset.map(part, **options)

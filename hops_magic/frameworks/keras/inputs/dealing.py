@@ -12,12 +12,11 @@ from typing import Any
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.inputs.element import bounds
 from hops_magic.frameworks.keras.inputs.feed import Feed
-from hops_magic.frameworks.keras.inputs.frames import END, Frame, Of, receive, send
+from hops_magic.frameworks.keras.inputs.frames import END, FINGERPRINT_RANGE, Frame, Incoming, Of, send
 from hops_magic.frameworks.keras.inputs.specs import part_spec
 from hops_magic.frameworks.links import open_links
 
 Put = Callable[[Frame], None]
-FINGERPRINT_RANGE = 251
 
 
 def deal(dataset: Any, collective: Collective, name: str) -> Feed:
@@ -26,22 +25,22 @@ def deal(dataset: Any, collective: Collective, name: str) -> Feed:
     links = open_links(collective, name, lambda sender, _: sender == 0)
 
     def produce(round_: int, batches: Any, put: Put) -> None:
-        for number, frames in enumerate(drawn(batches, collective.world_size)):
+        for frames in drawn(batches, collective.world_size):
             for rank, link in links.to.items():
-                send(link, round_, number, frames[rank])
+                send(link, round_, frames[rank])
             put(frames[0])
-
-    def pass_on(round_: int, _: Any, put: Put) -> None:
-        while True:
-            of_round, _, frame = receive(links.come_from[0])
-            if of_round != round_:
-                continue  # the rest of a pass that was given up
-            put(frame)
-            if frame.of is not Of.BATCH:
-                return
 
     if collective.rank == 0:
         return Feed(spec, lambda: iter(dataset), produce, links.close)
+    incoming = Incoming(links.come_from[0])
+
+    def pass_on(round_: int, _: Any, put: Put) -> None:
+        frame = incoming.of(round_)
+        while frame.of is Of.BATCH:
+            put(frame)
+            frame = incoming.of(round_)
+        put(frame)
+
     return Feed(spec, lambda: None, pass_on, links.close)
 
 
@@ -85,5 +84,5 @@ def frames_of(element: Any, number: int, world_size: int) -> list[Frame]:
                 arrays += [component.numpy() for component in tf.nest.flatten(part, expand_composites=True)]
             else:
                 arrays.append(leaf[first:last] if leaf.ndim else leaf)
-        frames.append(Frame(Of.BATCH, total, count, mark, arrays))
+        frames.append(Frame(Of.BATCH, total, first, count, mark, arrays))
     return frames

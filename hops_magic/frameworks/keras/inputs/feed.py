@@ -13,7 +13,7 @@ from typing import Any
 
 from hops_magic.errors import CollectiveError, PeerLostError
 from hops_magic.frameworks.keras.inputs.element import Part
-from hops_magic.frameworks.keras.inputs.frames import Frame, Of
+from hops_magic.frameworks.keras.inputs.frames import Abandoned, Frame, Of
 
 AHEAD = 2
 """Batches that wait at a rank."""
@@ -21,10 +21,6 @@ AHEAD = 2
 CLOSE_S = 5.0
 
 _FOREVER = 1 << 62
-
-
-class Abandoned(Exception):
-    """The pass over the data that a thread makes is not wanted any more."""
 
 
 class Feed:
@@ -80,17 +76,17 @@ class Feed:
         import tensorflow as tf
 
         components = tf.nest.flatten(self._spec, expand_composites=True)
-        types = [tf.bool, tf.int32, tf.int32, tf.float32, *(component.dtype for component in components)]
+        types = [tf.bool, tf.int32, tf.int32, tf.int32, tf.float32, *(component.dtype for component in components)]
 
         def take(_: Any) -> Any:
-            has, total, count, fingerprint, *arrays = tf.numpy_function(self._take, [], types, stateful=True)
-            for scalar in (has, total, count):
+            has, total, first, count, fingerprint, *arrays = tf.numpy_function(self._take, [], types, stateful=True)
+            for scalar in (has, total, first, count):
                 scalar.set_shape([])
             fingerprint.set_shape([2])
             for array, component in zip(arrays, components, strict=True):
                 array.set_shape(component.shape)
             rows = tf.nest.pack_sequence_as(self._spec, arrays, expand_composites=True)
-            return has, Part(total, count, fingerprint, rows)
+            return has, Part(total, first, count, fingerprint, rows)
 
         options = tf.data.Options()
         # what the thread does ahead is enough: an iterator that works ahead could not be ended while it waits
@@ -132,7 +128,7 @@ class Feed:
         has = frame.of is Of.BATCH
         fingerprint = np.asarray(frame.fingerprint, np.float32)
         arrays = list(frame.arrays) if has else self._empty
-        return [np.bool_(has), np.int32(frame.total), np.int32(frame.count), fingerprint, *arrays]
+        return [np.bool_(has), *map(np.int32, (frame.total, frame.first, frame.count)), fingerprint, *arrays]
 
     # -- the thread -----------------------------------------------------------------------------------------------------
 

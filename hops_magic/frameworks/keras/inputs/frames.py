@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from hops_magic.frameworks.wire import exactly, fill
 
-_HEAD = struct.Struct("<BqIQ")
-"""What it is, the pass over the data that it belongs to, its number there, and the size of its pickled description."""
+FINGERPRINT_RANGE = 251
+
+_HEAD = struct.Struct("<BqQ")
+"""What it is, the pass over the data that it belongs to, and the size of its pickled description."""
 
 
 class Of(IntEnum):
@@ -38,6 +40,7 @@ class Frame:
 
     of: Of
     total: int = 0
+    first: int = 0
     count: int = 0
     fingerprint: tuple[float, ...] = (0.0, 0.0)
     arrays: Sequence[NDArray[Any]] = ()
@@ -47,12 +50,17 @@ class Frame:
 END = Frame(Of.END)
 
 
-def send(sock: socket.socket, round_: int, number: int, frame: Frame) -> None:
+class Abandoned(Exception):
+    """The pass over the data that a thread makes is not wanted any more."""
+
+
+def send(sock: socket.socket, round_: int, frame: Frame) -> None:
     """Send a frame of a pass over the data."""
     arrays = [np.asarray(array) for array in frame.arrays]
     described = pickle.dumps(
         (
             frame.total,
+            frame.first,
             frame.count,
             frame.fingerprint,
             _portable(frame.error),
@@ -60,22 +68,22 @@ def send(sock: socket.socket, round_: int, number: int, frame: Frame) -> None:
             [array if array.dtype == object else (array.shape, array.dtype) for array in arrays],
         )
     )
-    sock.sendall(_HEAD.pack(frame.of, round_, number, len(described)) + described)
+    sock.sendall(_HEAD.pack(frame.of, round_, len(described)) + described)
     for array in arrays:
         if array.dtype != object and array.size:
             sock.sendall(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def receive(sock: socket.socket) -> tuple[int, int, Frame]:
-    """Receive a frame, with the pass over the data that it belongs to and its number there.
+def receive(sock: socket.socket) -> tuple[int, Frame]:
+    """Receive a frame, with the pass over the data that it belongs to.
 
     Raises
     ------
     PeerLostError
         If the connection was closed.
     """
-    of, round_, number, size = _HEAD.unpack(exactly(sock, _HEAD.size))
-    total, count, fingerprint, error, described = pickle.loads(exactly(sock, size))
+    of, round_, size = _HEAD.unpack(exactly(sock, _HEAD.size))
+    total, first, count, fingerprint, error, described = pickle.loads(exactly(sock, size))
     arrays = []
     for each in described:
         if isinstance(each, np.ndarray):
@@ -85,7 +93,32 @@ def receive(sock: socket.socket) -> tuple[int, int, Frame]:
         if array.size:
             fill(sock, memoryview(array.reshape(-1).view(np.uint8).data))
         arrays.append(array)
-    return round_, number, Frame(Of(of), total, count, fingerprint, arrays, error)
+    return round_, Frame(Of(of), total, first, count, fingerprint, arrays, error)
+
+
+class Incoming:
+    """The frames that a peer sends, pass by pass."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._early: tuple[int, Frame] | None = None
+
+    def of(self, round_: int) -> Frame:
+        """Return the next frame of a pass; what is left of earlier ones is dropped.
+
+        Raises
+        ------
+        Abandoned
+            If the peer has gone on to a later pass: it has given this one up, as this rank is about to.
+        """
+        while True:
+            found = self._early or receive(self._sock)
+            if found[0] > round_:
+                self._early = found
+                raise Abandoned
+            self._early = None
+            if found[0] == round_:
+                return found[1]
 
 
 def _portable(error: BaseException | None) -> BaseException | None:

@@ -98,11 +98,12 @@ def pushed(chain: Chain, rank: int, world_size: int) -> Any:
         return tf.logical_and(position % size >= first, position % size < last)
 
     def part(positions: Any, part_rows: Any) -> Part:
-        total, _, _, mine = place(positions[0])
+        total, first, _, mine = place(positions[0])
         told = fingerprint([tf.reshape(positions[0] // size, [1])], total)
         if chain.weigh is not None:
             part_rows = chain.weigh(*part_rows) if isinstance(part_rows, tuple) else chain.weigh(part_rows)
-        return Part(tf.cast(total, tf.int32), tf.cast(mine, tf.int32), told, part_rows)
+        numbers = [tf.cast(each, tf.int32) for each in (total, first, mine)]
+        return Part(numbers[0], numbers[1], numbers[2], told, part_rows)
 
     mapped = _mapped(rows.enumerate().filter(is_mine), chain.maps, keyed=True)
     parts = mapped.batch(most).map(part)

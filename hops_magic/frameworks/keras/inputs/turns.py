@@ -6,80 +6,28 @@ For a ``PyDataset`` whose ``__getitem__`` gives the same for the same index on e
 from __future__ import annotations
 
 import collections
-import dis
-import hashlib
-import pickle
 import random
 import threading
-import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from hops_magic.errors import PeerLostError, UnsupportedError
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.inputs.dealing import Put, frames_of
 from hops_magic.frameworks.keras.inputs.feed import AHEAD, Feed
-from hops_magic.frameworks.keras.inputs.frames import END, Frame, Of, receive, send
+from hops_magic.frameworks.keras.inputs.frames import END, Frame, Incoming, Of, send
+from hops_magic.frameworks.keras.inputs.purity import probed, state_of
 from hops_magic.frameworks.keras.inputs.specs import part_spec
 from hops_magic.frameworks.links import Links, open_links
 
 SLOW_S = 5e-3
 """Seconds a batch from which on making them in turns is worth the exchange."""
 
-# what draws random numbers, or keeps a state, whatever object it belongs to
-_UNSURE = frozenset(
-    {
-        "random",
-        "rng",
-        "default_rng",
-        "RandomState",
-        "shuffle",
-        "permutation",
-        "permuted",
-        "choice",
-        "choices",
-        "sample",
-        "randint",
-        "randn",
-        "rand",
-        "integers",
-        "uniform",
-        "normal",
-        "standard_normal",
-        "next",
-        "append",
-        "appendleft",
-        "extend",
-        "pop",
-        "popleft",
-        "popitem",
-        "insert",
-        "remove",
-        "setdefault",
-        "update",
-        "add",
-        "discard",
-        "clear",
-        "setattr",
-        "seed",
-        "time",
-        "perf_counter",
-        "monotonic",
-        "now",
-        "urandom",
-        "read",
-        "readline",
-        "seek",
-        "globals",
-        "exec",
-        "eval",
-    }
-)
-_STORES = frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "STORE_DEREF"})
 
-
-def seconds_a_batch(adapter: Any) -> tuple[float, str]:
-    """Return how long a ``PyDataset`` takes for a batch, and what its first batch is.
+def seconds_a_batch(adapter: Any, collective: Collective) -> tuple[float, tuple[str, ...]]:
+    """Return how long a ``PyDataset`` takes for a batch, and what it and some of its batches are, to be the same everywhere.
 
     The time is 0.0 where batches may depend on more than their index.
     """
@@ -87,49 +35,11 @@ def seconds_a_batch(adapter: Any) -> tuple[float, str]:
 
     dataset, base = adapter.py_dataset, keras.utils.PyDataset
     hooks = ("on_epoch_begin", "on_epoch_end", "__iter__")
-    if any(getattr(type(dataset), name) is not getattr(base, name) for name in hooks) or dataset.num_batches is None:
-        return 0.0, ""
-    if adapter.enqueuer is not None or not _is_pure(type(dataset).__getitem__, set()):
-        return 0.0, ""
-    began = time.perf_counter()
-    batch = dataset[0]
-    seconds = time.perf_counter() - began
-    first, again = _digest(batch), _digest(dataset[0])
-    return (seconds, first) if first == again else (0.0, "")
-
-
-def _digest(batch: Any) -> str:
-    return hashlib.blake2b(pickle.dumps(batch), digest_size=16).hexdigest()
-
-
-def _is_pure(function: Any, seen: set[int]) -> bool:
-    """Whether a function, and those of the notebook's that it names, surely keep no state and draw no random numbers."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return False
-    if id(code) in seen:
-        return True
-    seen.add(id(code))
-    names: set[str] = set()
-    for part in _codes(code):
-        if any(each.opname in _STORES for each in dis.get_instructions(part)):
-            return False
-        names.update(part.co_names)
-    if names & _UNSURE:
-        return False
-    owner = getattr(function, "__globals__", {})
-    called = [owner[name] for name in names if isinstance(owner.get(name), types.FunctionType)]
-    called += [
-        cell.cell_contents for cell in function.__closure__ or () if isinstance(cell.cell_contents, types.FunctionType)
-    ]
-    return all(_is_pure(each, seen) for each in called)
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
+    if any(getattr(type(dataset), name) is not getattr(base, name) for name in hooks) or not dataset.num_batches:
+        return 0.0, ()
+    if adapter.enqueuer is not None:
+        return 0.0, ()
+    return probed(dataset, backwards=collective.rank % 2 == 1)
 
 
 def alternate(adapter: Any, dataset: Any, collective: Collective, name: str) -> Feed:
@@ -140,14 +50,15 @@ def alternate(adapter: Any, dataset: Any, collective: Collective, name: str) -> 
 
 def _turns(adapter: Any, collective: Collective, links: Links) -> tuple[Callable[..., None], Callable[[], None]]:
     rank, world_size = collective.rank, collective.world_size
+    incoming = {peer: Incoming(sock) for peer, sock in links.come_from.items()}
 
     def produce(round_: int, _: Any, put: Put) -> None:
-        order = _order(adapter, collective, links, round_)
+        order = _drawn_order(adapter, links, round_) if rank == 0 else _told_order(adapter, incoming[0].of(round_))
         maker = _Maker(adapter, order, round_, rank, world_size, links)
         try:
             for number in range(len(order)):
                 owner = number % world_size
-                frame = maker.take() if owner == rank else _frame_of(links, owner, round_, number)
+                frame = maker.take() if owner == rank else incoming[owner].of(round_)
                 put(frame)
                 if frame.of is not Of.BATCH:
                     return
@@ -158,28 +69,26 @@ def _turns(adapter: Any, collective: Collective, links: Links) -> tuple[Callable
     return produce, links.close
 
 
-def _order(adapter: Any, collective: Collective, links: Links, round_: int) -> list[int]:
-    """Return the order of batches, which rank 0 draws as Keras does."""
-    import numpy as np
-
-    if collective.rank:
-        return list(_frame_of(links, 0, round_, _ORDER).arrays[0])
+def _drawn_order(adapter: Any, links: Links, round_: int) -> list[int]:
+    """Draw the order of batches as Keras does, for all ranks."""
     order = list(range(adapter.py_dataset.num_batches))
     if adapter.shuffle:
         random.shuffle(order)
     for link in links.to.values():
-        send(link, round_, _ORDER, Frame(Of.BATCH, arrays=[np.array(order)]))
+        send(link, round_, Frame(Of.BATCH, arrays=[np.array(order), np.array([state_of(adapter.py_dataset)])]))
     return order
 
 
-_ORDER = (1 << 32) - 1
-
-
-def _frame_of(links: Links, owner: int, round_: int, number: int) -> Frame:
-    while True:
-        of_round, of_number, frame = receive(links.come_from[owner])
-        if (of_round, of_number) == (round_, number):
-            return frame
+def _told_order(adapter: Any, told: Frame) -> list[int]:
+    """Return the order that rank 0 has drawn, if its dataset is still as this rank's."""
+    order, state = told.arrays
+    if state[0] != state_of(adapter.py_dataset):
+        name = type(adapter.py_dataset).__name__
+        raise UnsupportedError(
+            f"the ranks' copies of {name}, whose batches they make in turns, have become different: something changes it "
+            "by what it did on one rank; change it in on_epoch_end of its own (then rank 0 makes all batches), or use -n 1"
+        )
+    return list(order)
 
 
 class _Maker:
@@ -217,9 +126,9 @@ class _Maker:
                 frames = [Frame(Of.ERROR, error=error)] * self._world_size
             try:
                 for peer, link in self._links.to.items():
-                    send(link, self._round, number, frames[peer])
+                    send(link, self._round, frames[peer])
             except OSError as error:
-                frames[self._rank] = Frame(Of.ERROR, error=ConnectionError(f"a rank that shares the input is gone: {error}"))
+                frames[self._rank] = Frame(Of.ERROR, error=PeerLostError(f"a rank that shares the input is gone: {error}"))
             with self._news:
                 self._mine.append(frames[self._rank])
                 self._news.notify_all()
