@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hops_magic.engine.job import RESULT_NAME
-from hops_magic.engine.submit import LiveRun, Result
+from hops_magic.engine.results import Result
+from hops_magic.engine.submit import LiveRun
 from hops_magic.errors import ClusterError, NotFoundError, UsageError
 from hops_magic.registry import STUDY_FILE, RunKind
 from hops_magic.registry.infos import RunInfo

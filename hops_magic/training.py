@@ -31,7 +31,8 @@ from hops_magic.runs.summary import Summary
 if TYPE_CHECKING:
     from hops_magic.engine.cluster import Cluster
     from hops_magic.engine.job import Recorder
-    from hops_magic.engine.submit import Handle, Result, RunHandle
+    from hops_magic.engine.results import Result
+    from hops_magic.engine.submit import Handle, RunHandle
 
 INTERRUPT_GRACE_S = 6.0
 PROVIDED = ("hops", "strategy")

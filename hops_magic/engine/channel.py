@@ -49,6 +49,8 @@ class Publisher(Generic[Summary]):
         Opens the record, given the run's folder; None for no record.
     record_within_s
         How long the end may wait for the record to be whole.
+    on_superseded
+        Called when another supervisor has taken the run over.
     """
 
     def __init__(
@@ -57,10 +59,15 @@ class Publisher(Generic[Summary]):
         worker: Worker,
         open_recorder: Callable[[Path], Recorder] | None,
         record_within_s: float = RECORD_WITHIN_S,
+        on_superseded: Callable[[], None] = lambda: None,
     ) -> None:
         self.summary: Summary = summary
         self._worker, self._record_with = worker, open_recorder
         self._record_within_s = record_within_s
+        self._on_superseded = on_superseded
+        self.term = 0
+        """The supervisor's number among those of the run, given by the scheduler."""
+        self._is_abandoned = False
         self._run_id = summary.run_id
         self._sequence = 0
         self._pending: list[Wire] = []
@@ -85,6 +92,8 @@ class Publisher(Generic[Summary]):
 
     def say_all(self, events: Sequence[Event]) -> None:
         """Fold events and queue them for everyone."""
+        if self._is_abandoned:
+            return
         self.summary = fold(self.summary, events)
         self._snapshot_due = self._snapshot_due or any(
             isinstance(event, ev.StateChanged | ev.Restarted | ev.ResultReady) for event in events
@@ -119,6 +128,12 @@ class Publisher(Generic[Summary]):
         if self._opening is not None:
             await self._record_rest()
         await self._flush(result)
+        self._journal.close()
+
+    def abandon(self) -> None:
+        """Say and write nothing more: another supervisor does, or is about to."""
+        self._is_abandoned = True
+        self._closing.set()
         self._journal.close()
 
     async def _open_recorder(self) -> None:
@@ -157,7 +172,7 @@ class Publisher(Generic[Summary]):
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
-            if self._pending or self._snapshot_due:
+            if (self._pending or self._snapshot_due) and not self._is_abandoned:
                 try:
                     await self._flush()
                 except OSError as error:
@@ -173,14 +188,21 @@ class Publisher(Generic[Summary]):
         if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
             snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.summary), False, now
         try:
-            await self._worker.scheduler.hops_publish(
-                run_id=self._run_id, sequence=self._sequence, events=batch, snapshot=snapshot, result=result
+            answer = await self._worker.scheduler.hops_publish(
+                run_id=self._run_id,
+                sequence=self._sequence,
+                events=batch,
+                snapshot=snapshot,
+                result=result,
+                term=self.term,
             )
         except OSError:
             # said again under the same numbers, so that whoever did hear it does not count it twice
             self._pending, self._snapshot_due = batch + self._pending, True
             self._sequence -= len(batch)
             raise
+        if answer == "superseded":
+            self._on_superseded()
 
 
 class _Fanout:

@@ -40,6 +40,8 @@ class _Entry:
     task: str = ""
     """Dask's key of the supervisor's task."""
     supervisor: str = ""
+    term: int = 0
+    """How many supervisors it has had: an earlier one that still lives is not heard."""
     sequence: int = 0
     """Number of the newest event in ``snapshot``."""
     last: int = 0
@@ -127,14 +129,14 @@ class Placement(SchedulerPlugin):
     def on_register(self, run_id: str, supervisor: str, info: dict[str, Any]) -> dict[str, Any]:
         """Make a supervisor known; it learns what an earlier one on a lost worker left."""
         entry = self.runs.setdefault(run_id, _Entry(info=info))
-        entry.supervisor = supervisor
+        entry.supervisor, entry.term = supervisor, entry.term + 1
         if task := self.scheduler.tasks.get(entry.task):
             # it came up, so it was not what killed the workers that it was on: Dask must not give it up for their deaths
             task.suspicious = 0
         self._notify_granted(self.gangs.release(run_id))
         # numbers that were given out since the snapshot are not given out again
         left = {"sequence": max(entry.sequence, entry.last), "snapshot": entry.snapshot}
-        return {**left, "stop": entry.stop_reason, "is_final": entry.is_final}
+        return {**left, "term": entry.term, "stop": entry.stop_reason, "is_final": entry.is_final}
 
     def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
@@ -148,13 +150,22 @@ class Placement(SchedulerPlugin):
         self._notify_granted([other for other in granted if other != run_id])
         return self._standing(run_id)
 
-    def on_release(self, run_id: str) -> str:
+    def on_release(self, run_id: str, term: int | None = None) -> str:
         """Give back a run's slots or its place in the queue."""
+        entry = self.runs.get(owner(run_id))
+        if entry is not None and term not in (None, entry.term):
+            return "superseded"
         self._notify_granted(self.gangs.release(run_id))
         return "OK"
 
     def on_publish(
-        self, run_id: str, sequence: int, events: list[Any], snapshot: bytes, result: dict[str, str] | None = None
+        self,
+        run_id: str,
+        sequence: int,
+        events: list[Any],
+        snapshot: bytes,
+        result: dict[str, str] | None = None,
+        term: int | None = None,
     ) -> str:
         """Pass numbered events on to viewers, and keep the newest summary for those that come later.
 
@@ -163,6 +174,8 @@ class Placement(SchedulerPlugin):
         entry = self.runs.get(run_id)
         if entry is None:
             return "unknown"
+        if term not in (None, entry.term):
+            return "superseded"
         if events:
             self.scheduler.log_event(TOPIC_PREFIX + run_id, {"n": sequence - len(events), "events": events})
         for wire in events:

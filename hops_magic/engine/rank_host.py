@@ -51,6 +51,10 @@ class Supervising(Protocol):
         """Take what the scheduler says."""
         ...
 
+    def abandon(self) -> None:
+        """Fall silent: its worker leaves the cluster."""
+        ...
+
 
 class _Outbox:
     """Events of a run's ranks on this worker, on their way to the supervisor in batches."""
@@ -152,7 +156,10 @@ class RankHost(WorkerPlugin):
         )
 
     async def teardown(self, worker: Worker) -> None:
-        """End every rank and the warm processes."""
+        """End every rank and the warm processes; supervisors go on elsewhere."""
+        for supervisor in list(self.supervisors.values()):
+            # before their ranks die, which they would take for a loss of their own
+            supervisor.abandon()
         for nursery in (self.nursery, *self._light.values()):
             nursery.close()
         for task in [*self._tasks, *(outbox.task for outbox in self._outboxes.values())]:

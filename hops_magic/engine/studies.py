@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import Worker, get_worker, secede
+from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
-from hops_magic.engine.rank_host import CALL_WITHIN_S, RankHost, ask, everywhere, rank_host
+from hops_magic.engine.rank_host import CALL_WITHIN_S, RankHost, ask, everywhere
+from hops_magic.engine.supervising import Leaving, conduct, is_leaving
 from hops_magic.errors import ClusterError, HopsError
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
@@ -50,10 +51,7 @@ class _Held:
 
 def supervise_study(job: StudyJob) -> None:
     """Conduct a study from its first trial to its record; the Dask task behind it."""
-    secede()  # it waits, it does not compute: it must not take a thread from others
-    worker = get_worker()
-    future = asyncio.run_coroutine_threadsafe(StudyServices(job, worker, rank_host(worker)).run(), worker.loop.asyncio_loop)
-    future.result()
+    conduct(lambda worker, host: StudyServices(job, worker, host))
 
 
 class StudyServices:
@@ -72,7 +70,10 @@ class StudyServices:
     def __init__(self, job: StudyJob, worker: Worker, host: RankHost) -> None:
         self.job, self.worker, self.host = job, worker, host
         self.run_id = job.beginning.run_id
-        self.publisher: Publisher[Study] = Publisher(job.beginning, worker, job.open_recorder, RECORD_WITHIN_S)
+        self._leaving = Leaving()
+        self.publisher: Publisher[Study] = Publisher(
+            job.beginning, worker, job.open_recorder, RECORD_WITHIN_S, on_superseded=self.abandon
+        )
         self.stopping = asyncio.Event()
         self.stop_reason = ""
         self.on_stop_trial: Callable[[int], None] = lambda _: None
@@ -122,10 +123,18 @@ class StudyServices:
             self.stopping.set()
             self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
+    def abandon(self) -> None:
+        """Fall silent at once: this worker leaves, or another supervisor has taken over."""
+        self._leaving.leave()
+        self.publisher.abandon()
+        for command in self._commands.values():
+            command.abandon()
+
     # -- the life of a study -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Conduct the study to its end."""
+        self._leaving.begin()
         if not await self._take_over():
             return
         try:
@@ -134,13 +143,15 @@ class StudyServices:
         except HopsError as error:
             final = _failed(str(error))
         except Exception as error:  # whatever went wrong here, the study must end and be seen to end
+            if is_leaving(self.worker):
+                self.abandon()
+                raise  # elsewhere the study goes on
             logger.exception("the supervisor of study %s failed", self.run_id)
             final = _failed(f"the supervisor failed: {type(error).__name__}: {error}")
-        finally:
-            for command in list(self._commands.values()):
-                await command.end("the study has ended")
-            await self.everywhere("clean", run_id=self.run_id)
-            await self.worker.scheduler.hops_release(run_id=self.run_id)
+        for command in list(self._commands.values()):
+            await command.end("the study has ended")
+        await self.everywhere("clean", run_id=self.run_id)
+        await self._release(self.run_id)
         # a study that failed has cut its trials off
         running = [trial.number for trial in self.study.trials.values() if not trial.state.is_final]
         self.say(*(_cut_off(number) for number in running))
@@ -156,6 +167,7 @@ class StudyServices:
         if left["is_final"]:
             self.host.supervisors.pop(self.run_id, None)
             return False
+        self.publisher.term = left["term"]
         if left["stop"]:
             self.stop_reason = left["stop"]
             self.stopping.set()
@@ -198,7 +210,7 @@ class StudyServices:
         ask = scheduler.hops_pass_on if again else scheduler.hops_reserve
         standing = await ask(run_id=key, **wish)
         if standing.get("lost"):
-            await scheduler.hops_release(run_id=key)
+            await self._release(key)
             standing = await scheduler.hops_reserve(run_id=key, **wish)
         if "gang" in standing:
             gang: Gang = standing["gang"]
@@ -213,7 +225,12 @@ class StudyServices:
     async def release(self, place: int) -> None:
         """Give a place back."""
         self._held.pop(f"{self.run_id}/{place}", None)
-        await self.worker.scheduler.hops_release(run_id=f"{self.run_id}/{place}")
+        await self._release(f"{self.run_id}/{place}")
+
+    async def _release(self, key: str) -> None:
+        # the slots may be those of a supervisor that has taken over
+        if not self._leaving.is_over:
+            await self.worker.scheduler.hops_release(run_id=key, term=self.publisher.term)
 
     def _say_queued(self, standing: dict[str, Any]) -> None:
         if standing.get("position") is not None and self.study.places == 0 and not self.study.trials:
@@ -278,6 +295,7 @@ class TrialCommand:
         self._attempt = Attempt(self, attempt, gang, stop_grace_s=0.0)
         self._stop = asyncio.Event()
         self._journal: Journal | None = None
+        self._is_abandoned = False
 
     @property
     def result(self) -> dict[str, str]:
@@ -299,10 +317,15 @@ class TrialCommand:
         except ClusterError as error:
             return AttemptEnd(Verdict.LOST, str(error))
         finally:
-            await self._clean()
+            if not self._is_abandoned:
+                await self._clean()
             self._services.ended(self)
             self._tell(self._journal.settle())
             self._journal.close()
+
+    def abandon(self) -> None:
+        """Fall silent: the study is conducted by another supervisor, or about to be."""
+        self._is_abandoned, self._journal = True, None
 
     async def end(self, reason: str) -> None:
         """Kill what is left of the trial, when its study has failed."""

@@ -14,12 +14,13 @@ from typing import Any, Generic
 
 from distributed import Client, get_worker
 
-from hops_magic.engine.buffers import node_identity, write_buffer
+from hops_magic.engine.buffers import PART_BYTES, write_buffer
 from hops_magic.engine.channel import Follower
 from hops_magic.engine.job import Job, StudyJob, described, trial_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.rank_host import rank_host
+from hops_magic.engine.results import Result, cluster_state, fetch, on_worker, own_node
 from hops_magic.engine.studies import supervise_study
 from hops_magic.engine.supervisor import supervise
 from hops_magic.errors import ClusterError, NotFoundError, OptionError, UsageError
@@ -27,8 +28,6 @@ from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
-
-PART_BYTES = 16 << 20
 
 _SLOTS_WITHIN_S = 15.0
 
@@ -47,15 +46,6 @@ class LiveRun:
     state: RunState = RunState.DONE
     has_values: bool = True
     """Whether a final run's values wait to be brought back."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """Where a finished run left its values: a file on a node (``host``), within reach of ``worker``."""
-
-    worker: str
-    host: str
-    path: str
 
 
 class Handle(Generic[Summary]):
@@ -91,20 +81,9 @@ class Handle(Generic[Summary]):
         Raises
         ------
         ClusterError
-            If the values have been fetched before.
+            If the values have been fetched before, or nobody can be asked for them.
         """
-        path = Path(result.path)
-        if result.host == _own_node(cluster_state(self.client)):
-            if not path.exists():
-                raise ClusterError(f"the values of run {self.run_id} have been fetched before: run the cell again")
-            return path
-        target = into / path.name
-        with target.open("wb") as file:
-            offset = 0
-            while part := self._read_part(result, offset):
-                file.write(part)
-                offset += len(part)
-        return target
+        return fetch(self.client, self.run_id, result, into)
 
     def forget(self) -> None:
         """Release the run's outcome on the cluster, when nobody will ask for it again."""
@@ -112,11 +91,6 @@ class Handle(Generic[Summary]):
         self.client.sync(self.client.scheduler.hops_collected, run_id=self.run_id)
         if self.run_id in _published(self.client):
             self.client.unpublish_dataset(_dataset(self.run_id))
-
-    def _read_part(self, result: Result, offset: int) -> bytes:
-        task = self.client.submit(_read_file, result.path, offset, PART_BYTES, workers=[result.worker], pure=False)
-        part: bytes = task.result()
-        return part
 
 
 class RunHandle(Handle[Run]):
@@ -282,12 +256,6 @@ def live_runs(client: Client) -> list[LiveRun]:
     return sorted(runs, key=lambda run: -run.created_at)
 
 
-def cluster_state(client: Client) -> dict[str, Any]:
-    """Return placement's view of the cluster: slots, gangs, queue, runs."""
-    state: dict[str, Any] = client.sync(client.scheduler.hops_state)
-    return state
-
-
 def _state_with_slots(client: Client, job: Job | None = None) -> dict[str, Any]:
     """Return placement's view of the cluster, when there are the slots that a job needs, or no more are to come."""
     # workers offer their slots a moment after they have come; on a busy machine, or after a restart, it is a long one
@@ -343,7 +311,7 @@ def _way_to_slots(count: int, state: dict[str, Any]) -> str:
 
 def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state: dict[str, Any]) -> str:
     """Bring buffers to one node; the others fetch them from there. Return the address of a worker of that node."""
-    own = _own_node(state)
+    own = own_node(state)
     for address, node in state["nodes"].items():
         if node["host"] == own:
             for digest, data in buffers.items():
@@ -353,7 +321,7 @@ def _bring(client: Client, run_id: str, buffers: Mapping[str, memoryview], state
     for digest, data in buffers.items():
         for offset in range(0, data.nbytes, PART_BYTES):
             part = bytes(data[offset : offset + PART_BYTES])
-            client.submit(_store_part, run_id, digest, offset, part, workers=[address], pure=False).result()
+            on_worker(client, str(address), _store_part, run_id, digest, offset, part)
     return str(address)
 
 
@@ -369,24 +337,9 @@ def _read_trial(run_id: str, number: int, beginning: Run) -> Run | None:
         return None
 
 
-def _read_file(path: str, offset: int, length: int) -> bytes:
-    with Path(path).open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
-
-
 def _dataset(run_id: str) -> str:
     return f"hops/{run_id}"
 
 
 def _published(client: Client) -> set[str]:
     return {str(name).removeprefix("hops/") for name in client.list_datasets()}
-
-
-def _own_node(state: dict[str, Any]) -> str | None:
-    """Identity of the node that this process shares with workers of the cluster, None if there is none."""
-    for node in state["nodes"].values():
-        folder = Path(node["node_dir"])
-        if folder.is_dir() and node_identity(folder) == node["host"]:
-            return str(node["host"])
-    return None

@@ -11,19 +11,21 @@ import logging
 import pickle
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
-from distributed import Worker, get_worker, secede
+from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
 from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
 from hops_magic.engine.journal import read_journal
-from hops_magic.engine.rank_host import RankHost, everywhere, rank_host
+from hops_magic.engine.rank_host import RankHost, everywhere
+from hops_magic.engine.supervising import Leaving, conduct, is_leaving
 from hops_magic.errors import ClusterError, counted
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
-from hops_magic.runs.run import Run
+from hops_magic.runs.run import Run, advance
 from hops_magic.runs.states import RunState
 
 logger = logging.getLogger(__name__)
@@ -36,10 +38,7 @@ LOOK_EVERY_S = 10.0
 
 def supervise(job: Job) -> None:
     """Run a job from queue to end; the Dask task behind a run."""
-    secede()  # a supervisor waits, it does not compute: it must not take a thread from others
-    worker = get_worker()
-    future = asyncio.run_coroutine_threadsafe(Supervisor(job, worker, rank_host(worker)).run(), worker.loop.asyncio_loop)
-    future.result()
+    conduct(lambda worker, host: Supervisor(job, worker, host))
 
 
 class Supervisor:
@@ -47,7 +46,8 @@ class Supervisor:
 
     def __init__(self, job: Job, worker: Worker, host: RankHost) -> None:
         self.job, self.worker, self.host = job, worker, host
-        self.publisher = Publisher(job.beginning(), worker, job.open_recorder)
+        self._leaving = Leaving()
+        self.publisher = Publisher(job.beginning(), worker, job.open_recorder, on_superseded=self.abandon)
         self.token = secrets.token_bytes(32)
         self._attempt: Attempt | None = None
         self._granted: asyncio.Future[list[dict[str, Any]]] | None = None
@@ -56,6 +56,8 @@ class Supervisor:
         self.stop_reason = ""
         self._began_at = time.time()
         self._result: dict[str, str] = {}
+        self._had_ended: AttemptEnd | None = None
+        """How the run ended under an earlier supervisor, which died before it had told so."""
 
     # -- called by the rank host -----------------------------------------------------------------------------------
 
@@ -89,23 +91,31 @@ class Supervisor:
             self._stop.set()
             self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
+    def abandon(self) -> None:
+        """Fall silent at once: this worker leaves, or another supervisor has taken over."""
+        self._leaving.leave()
+        self.publisher.abandon()
+
     # -- the life of a run -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Supervise the run to its end."""
+        self._leaving.begin()
         first = await self._take_over()
         if first is None:
             return
         try:
             await self.publisher.open()
-            end = await self._attempts(first)
+            end = self._had_ended or await self._attempts(first)
         except ClusterError as error:
             end = AttemptEnd(Verdict.FAILED, str(error))
         except Exception as error:  # whatever went wrong here, the run must end and be seen to end
+            if is_leaving(self.worker):
+                self.abandon()
+                raise  # elsewhere the run goes on
             logger.exception("the supervisor of run %s failed", self.job.run_id)
             end = AttemptEnd(Verdict.FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
-        finally:
-            await self._clean()
+        await self._clean()
         if end.verdict is Verdict.DONE:
             # nothing will start from them again; the trained model is in the record
             await asyncio.to_thread(_drop_checkpoints, self.job.run_id)
@@ -124,15 +134,20 @@ class Supervisor:
             # Dask computes a lost result again; a run that has ended must not be run again
             self.host.supervisors.pop(run_id, None)
             return None
+        self.publisher.term = left["term"]
         if left["stop"]:
             self.stop_reason = left["stop"]
             self._stop.set()
         if not left["sequence"]:
             return 0
-        before: Run = pickle.loads(left["snapshot"])
+        before, end = await asyncio.to_thread(recall, self.job, pickle.loads(left["snapshot"]))
         self.publisher.resume(before, left["sequence"], list(read_journal(run_folder(run_id))))
         self._began_at = self.job.created_at
         await self._everywhere("end", reason=_LOST, before_attempt=before.attempt + 1)
+        if end is not None and (kept := self._kept_result(before)) is not None:
+            # only its record was missing
+            self._result, self._had_ended = kept, end
+            return before.attempt
         if before.state.is_waiting:
             return before.attempt  # nothing of it had begun
         if before.attempt < self.job.options.restarts and not self._stop.is_set():
@@ -171,7 +186,7 @@ class Supervisor:
         finally:
             self._result = attempt.result
             self._attempt = None
-            await self.worker.scheduler.hops_release(run_id=self.job.run_id)
+            await self._release()
 
     async def _reserve(self, deadline: float | None) -> list[dict[str, Any]]:
         """Wait for a gang; empty if the run is stopped, or its time is over, first."""
@@ -195,7 +210,7 @@ class Supervisor:
                 return gang
             if granted.done() or "lost" in standing:
                 # a worker of the gang died before anything began there: ask for another
-                await self.worker.scheduler.hops_release(run_id=self.job.run_id)
+                await self._release()
         return []
 
     async def _first_of(self, granted: asyncio.Future[Any], timeout_s: float | None) -> None:
@@ -229,12 +244,46 @@ class Supervisor:
         path = self.job.home / RESULT_NAME
         return {"worker": rank["worker"], "host": rank["host"], "path": str(path)}
 
+    def _kept_result(self, before: Run) -> dict[str, str] | None:
+        """Describe where the values of a run that had come to its end can still be had; None if they are gone."""
+        if before.result is None:
+            return {}
+        path = self.job.home / RESULT_NAME
+        return {"worker": self.worker.address, "host": self.host.host, "path": str(path)} if path.is_file() else None
+
     async def _clean(self) -> None:
         await self._everywhere("clean", sweep=True)
-        await self.worker.scheduler.hops_release(run_id=self.job.run_id)
+        await self._release()
+
+    async def _release(self) -> None:
+        # the slots may be those of a supervisor that has taken over
+        if not self._leaving.is_over:
+            await self.worker.scheduler.hops_release(run_id=self.job.run_id, term=self.publisher.term)
 
     async def _everywhere(self, what: str, **message: Any) -> None:
         await everywhere(self.worker, what, run_id=self.job.run_id, **message)
+
+
+def recall(job: Job, known: Run) -> tuple[Run, AttemptEnd | None]:
+    """Return a run as its journal tells it, else as the scheduler knows it; and how it ended, if it did."""
+    exits: dict[int, bool] = {}
+    told = job.beginning()
+    try:
+        for event in read_journal(job.home):
+            told = advance(told, event)
+            if isinstance(event, ev.Restarted | ev.RankError):
+                exits.clear()
+            elif isinstance(event, ev.RankExited) and event.attempt == told.attempt:
+                exits[event.rank] = event.code == 0
+    except OSError:
+        return known, None  # on a machine that does not see the run's folder
+    if told.attempt < known.attempt or told.state is RunState.SUBMITTED:
+        return known, None  # a disk that was full ended the journal
+    if told.state.is_final:
+        end = AttemptEnd(Verdict(told.state.value), told.reason)
+        return replace(told, state=RunState.RUNNING, reason="", ended_at=None), end
+    has_all = len(exits) == job.options.workers and all(exits.values()) and not told.errors
+    return told, AttemptEnd(Verdict.DONE) if has_all and told.state is RunState.RUNNING else None
 
 
 def _earlier(left_s: float | None, most_s: float) -> float:
