@@ -155,9 +155,9 @@ def view_of(widget: Any) -> dict[str, Any]:
 @functools.cache
 def _widget_class(bundle: Path) -> type[Any]:
     # half a second of imports, paid only by the first view
-    import anywidget
+    from hops_magic.widgets.told import ToldWidget
 
-    class LiveWidget(anywidget.AnyWidget):
+    class LiveWidget(ToldWidget):
         """The kernel's end of the view; all its state travels in custom messages."""
 
         _esm = bundle.read_text(encoding="utf-8")
