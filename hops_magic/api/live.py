@@ -42,6 +42,11 @@ class LiveRuns:
         handle = self.handle(run_id)
         return None if handle is None else handle.follower.run
 
+    def is_heard(self, run_id: str) -> bool:
+        """Whether news of a run come from its cluster: it is followed, and the connection stands."""
+        handle = self.handle(run_id)
+        return handle is not None and handle.follower.is_connected
+
     def summaries(self) -> dict[str, Run | Study]:
         """Return all runs that are followed and not over."""
         with self._lock:

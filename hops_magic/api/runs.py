@@ -113,11 +113,17 @@ class ComparisonDocument(Payload):
 
 
 class Live(Payload):
-    """What changed of a run since the cursor: messages as the live view of notebooks gets them."""
+    """What changed of a run since the cursor: messages as the live view of notebooks gets them.
+
+    ``is_heard`` tells that news come from the run's cluster itself; ``news_at`` when there last was any, in seconds since
+    the epoch by this process's clock, null of a run that has ended.
+    """
 
     cursor: str
     kind: Literal["run", "study"]
     is_final: bool
+    is_heard: bool
+    news_at: float | None
     updates: list[dict[str, Any]]
 
 
