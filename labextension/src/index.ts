@@ -1,7 +1,6 @@
 /** The extension of JupyterLab and Notebook 7: a panel, detail views, commands, and outputs of runs. */
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
-import { IDocumentManager } from '@jupyterlab/docmanager';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
@@ -28,8 +27,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ISettingRegistry,
     IStateDB,
     ITranslator,
-    IRenderMimeRegistry,
-    IDocumentManager
+    IRenderMimeRegistry
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -39,8 +37,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     settings: ISettingRegistry | null,
     state: IStateDB | null,
     translator: ITranslator | null,
-    rendermime: IRenderMimeRegistry | null,
-    docs: IDocumentManager | null
+    rendermime: IRenderMimeRegistry | null
   ) => {
     const api = new Api(new HttpTransport(app.serviceManager));
     const trans = (translator ?? nullTranslator).load('hops_magic');
@@ -59,7 +56,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const details = new Details(app, source);
     addCommands(app, source, place, details, palette);
     if (rendermime) {
-      const outputs = new Outputs(source, rendermime, app.serviceManager, docs);
+      const outputs = new Outputs(source, rendermime, app.serviceManager, settings);
       if (notebooks) {
         outputs.follow(notebooks);
       }

@@ -1,7 +1,7 @@
 /** Outputs of runs in notebooks: renders them, and brings to the file what the kernel tells a page that was reloaded. */
-import type { IDocumentManager } from '@jupyterlab/docmanager';
 import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { KernelAPI, type KernelMessage, type ServiceManager } from '@jupyterlab/services';
 import type { ICodeCellModel } from '@jupyterlab/cells';
 import type { Widget } from '@lumino/widgets';
@@ -30,7 +30,7 @@ export class Outputs implements Surroundings {
   readonly rendermime: IRenderMimeRegistry;
   readonly fresh = new Set<string>();
   private readonly _services: ServiceManager.IManager;
-  private readonly _docs: IDocumentManager | null;
+  private readonly _settings: ISettingRegistry | null;
   private readonly _widgets = new Set<RunOutputWidget>();
   private readonly _sole = new Map<string, { at_ms: number; isSole: boolean }>();
 
@@ -38,12 +38,12 @@ export class Outputs implements Surroundings {
     app: ISource<AppContext>,
     rendermime: IRenderMimeRegistry,
     services: ServiceManager.IManager,
-    docs: IDocumentManager | null
+    settings: ISettingRegistry | null
   ) {
     this.app = app;
     this.rendermime = rendermime;
     this._services = services;
-    this._docs = docs;
+    this._settings = settings;
     rendermime.addFactory({ safe: true, mimeTypes: [RUN_TYPE], createRenderer: () => this._create() }, RANK);
   }
 
@@ -163,11 +163,21 @@ export class Outputs implements Surroundings {
     return isSole;
   }
 
+  /** Whether the user lets the Lab save: in the Lab's own settings, since pages of voila have no manager of documents. */
+  private async _isSavedByItself(): Promise<boolean> {
+    try {
+      const found = await this._settings?.get('@jupyterlab/docmanager-extension:plugin', 'autosave');
+      return found?.composite === true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Save a notebook in which a run has begun: a page that is reloaded shows it again. */
   private async _save(panel: NotebookPanel): Promise<void> {
     const { context } = panel;
-    const isWanted = this._docs?.autosave && context.contentsModel?.writable && !context.model.collaborative;
-    if (isWanted && !panel.isDisposed && context.model.dirty) {
+    const isWanted = context.model.dirty && context.contentsModel?.writable && !context.model.collaborative;
+    if (isWanted && !panel.isDisposed && (await this._isSavedByItself())) {
       try {
         await context.save();
       } catch {
