@@ -39,8 +39,8 @@ export function LiveView({ id, canStop, report = '', onEnd }: Props): ReactNode 
   if (!live.run && !live.study) {
     return live.error ? <Problem error={live.error} retry={live.retry} /> : <Loading />;
   }
-  const run = live.run && (quiet ? halted(live.run, quiet) : live.run);
-  const study = live.study && (quiet ? halted(live.study, quiet) : live.study);
+  const run = live.run && (quiet ? halted(live.run, quiet.since_s) : live.run);
+  const study = live.study && (quiet ? halted(live.study, quiet.since_s) : live.study);
   const { trans } = app;
   return (
     <TranslatorContext.Provider value={trans}>

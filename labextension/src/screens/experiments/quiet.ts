@@ -26,7 +26,7 @@ export function quietOf(news: News, isConnected: boolean, now_s: number): Quiet 
 }
 
 /** A run or study whose clock stands where news ended. */
-export function halted<Model extends RunModel | StudyModel>(model: Model, quiet: Quiet): Model {
-  const ended_at = model.head.ended_at ?? quiet.since_s - model.skew_s;
+export function halted<Model extends RunModel | StudyModel>(model: Model, since_s: number): Model {
+  const ended_at = model.head.ended_at ?? since_s - model.skew_s;
   return { ...model, head: { ...model.head, ended_at, remaining_s: null } };
 }
