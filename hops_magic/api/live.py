@@ -29,6 +29,7 @@ class LiveRuns:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._handles: OrderedDict[str, RunHandle | StudyHandle] = OrderedDict()
+        self._recorded: set[str] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
@@ -52,6 +53,19 @@ class LiveRuns:
         with self._lock:
             found = {run_id: handle.follower.run for run_id, handle in self._handles.items()}
         return {run_id: run for run_id, run in found.items() if not run.state.is_final}
+
+    def unrecorded(self) -> list[Run | Study]:
+        """Return the runs that are followed and have no record yet."""
+        from hops_magic.api.beginning import is_recorded
+
+        found = []
+        for run_id, run in self.summaries().items():
+            if run_id not in self._recorded:
+                if is_recorded(self._context, run_id):
+                    self._recorded.add(run_id)
+                else:
+                    found.append(run)
+        return found
 
     def ranks(self) -> list[RankView]:
         """Return the ranks that live, of runs; those of trials say nothing here."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hops_magic.api import following
+from hops_magic.api.beginning import beginning_runs
 from hops_magic.api.columns import Source, sources_of
 from hops_magic.api.context import Context
 from hops_magic.api.plain import Number, shortened
@@ -179,6 +180,8 @@ def list_runs(
         parent=parent or None,
         is_deleted=deleted,
     )
+    if not (offset or filter or parent or deleted):
+        found = [*beginning_runs(context, experiment=experiment, state=state, text=text), *found]
     return RunPage(items=[run_row(context, info) for info in found[:limit]], has_more=len(found) > limit)
 
 

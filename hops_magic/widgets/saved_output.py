@@ -72,16 +72,22 @@ class SavedOutput(Generic[Seen]):
         now = self._clock()
         if not self._is_saved or seen is self._kept or now - self._shown_at < self._pause_s:
             return
-        self._number += 1
-        self._kept = seen
-        self._handle.update(self._forms(seen), raw=True)
+        self._draw(seen)
         self._shown_at = self._clock()
         age_s, took_s = self._shown_at - self._began_at, self._shown_at - now
         self._pause_s = max(min(LAST_RENEWAL_S, FIRST_RENEWAL_S + age_s * _SHARE_OF_AGE), took_s / _SHARE_OF_TIME)
 
     def finish(self, seen: Seen) -> None:
-        """Let the last page stand for the run."""
-        self._handle.update(self._picture(seen, True), raw=True)
+        """Let the last page stand for a run that has ended; one that goes on without its kernel is shown on."""
+        if seen.state.is_final:
+            self._handle.update(self._picture(seen, True), raw=True)
+        else:
+            self._draw(seen)
+
+    def _draw(self, seen: Seen) -> None:
+        self._number += 1
+        self._kept = seen
+        self._handle.update(self._forms(seen), raw=True)
 
     def _forms(self, seen: Seen) -> dict[str, Any]:
         page = self._picture(seen, False)

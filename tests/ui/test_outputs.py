@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 RUN_TYPE = "application/vnd.hops.run.v1+json"
 TRAIN = """%%distributed -n 1 --framework none --name lasting
 import pathlib
+import time
 
 import hops_magic as hops
 
@@ -26,6 +27,7 @@ while not pathlib.Path(folder, "end").exists():
     time.sleep(0.02)
 answer = 42"""
 TUNE = """%%tune -n 500 --minimize loss --name searching -p 1 x=uniform(0, 1)
+import time
 
 import hops_magic as hops
 
@@ -115,8 +117,8 @@ def test_a_restarted_kernel_leaves_the_view_live_and_attaching_brings_the_values
     begun(page, jupyter, tmp_path, name, more=("",))
     wait_until(lambda: RUN_TYPE in saved(jupyter, name), deadline_s=20, what="a saved notebook")
     run_id = run_of(jupyter, name)
-    page.get_by_role("button", name="Restart the kernel").click()
-    page.locator(".jp-Dialog").get_by_role("button", name="Restart").click()
+    page.get_by_role("button", name="Restart the kernel", exact=True).click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
     expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).not_to_have_text("[*]:", timeout=60_000)
     view = live(page)
     expect(view.get_by_role("button", name="Stop")).to_be_enabled()

@@ -94,12 +94,13 @@ def test_nothing_is_sent_before_a_browser_asks(kernel: BlockingKernelClient) -> 
 def test_whenever_a_notebook_is_saved_it_holds_a_page_of_the_run(kernel: BlockingKernelClient) -> None:
     kernel.execute_interactive("stop.clear()", timeout=DEADLINE_S)
     busy = """
-    import hops_magic.widgets.live_widget as live_widget
-    live_widget.ALIVE_EVERY_S = 0.1
+    from hops_magic.widgets import live_widget, saved_output
+    live_widget.ALIVE_EVERY_S, saved_output.FIRST_RENEWAL_S = 0.1, 0.5
+    run = Run(run_id="run-1", name="digits")
     view = open_view(run, on_stop=stop.set, report_html="<b>report</b>")
     for step in range(10_000):
         view.update(advance(run, ev.Warned(message=f"step {step}")))
-        if stop.wait(0.5):
+        if stop.wait(1.3):
             break
     view.close()
     """
