@@ -91,9 +91,7 @@ def follow(context: Context, run: str, cursor: str) -> Live:
     """Tell a viewer what changed since the cursor; everything if it has none, or one that nobody knows."""
     from hops_magic.api.runs import Live
 
-    summary = context.live.summary(run)
-    if summary is None:
-        summary = _known(context, run)
+    summary = summary_of(context, run)
     found = context.viewers.at(cursor, summary.run_id) if cursor else None
     if found is None:
         viewer = _Viewer(summary.run_id, Feed() if isinstance(summary, Run) else StudyFeed())
@@ -106,11 +104,27 @@ def follow(context: Context, run: str, cursor: str) -> Live:
             cursor=f"{name}.{viewer.answers}",
             kind="run" if isinstance(summary, Run) else "study",
             is_final=summary.state.is_final,
+            news_at=None if summary.state.is_final else _news_at(context, summary.run_id),
+            is_heard=context.live.is_heard(summary.run_id),
             updates=updates,
         )
 
 
-def _known(context: Context, run: str) -> Run | Study:
+def _news_at(context: Context, run_id: str) -> float | None:
+    return time.time() if context.live.is_heard(run_id) else context.looker.journal_grew_at(run_id)
+
+
+def summary_of(context: Context, run: str) -> Run | Study:
+    """Return a run as it is now: followed on its cluster, else as its record has it.
+
+    Raises
+    ------
+    NotFoundError
+        If neither the cluster in use nor the registry knows it.
+    """
+    followed = context.live.summary(run)
+    if followed is not None:
+        return followed
     try:
         info = context.registry.run(run)
     except NotFoundError:

@@ -19,6 +19,7 @@ from hops_magic.api.problems import refused
 
 if TYPE_CHECKING:
     from hops_magic.api.context import Context
+    from hops_magic.api.rights import Rights
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -200,7 +201,7 @@ def answer(
     query: Mapping[str, Sequence[str]],
     body: Any = None,
     *,
-    is_read_only: bool = False,
+    rights: Rights | None = None,
 ) -> tuple[Any, int]:
     """Find what answers a request, and return its answer as plain values, and the HTTP status.
 
@@ -210,8 +211,8 @@ def answer(
         Below :data:`PREFIX`, with its parts quoted.
     query, body
         As for :func:`call`.
-    is_read_only
-        Refuse whatever changes something.
+    rights
+        What may be changed; by default everything: a server has asked its authorizer.
 
     Raises
     ------
@@ -219,8 +220,8 @@ def answer(
         As :meth:`Table.find` and :func:`call`.
     """
     endpoint, in_path = table.find(method, path)
-    if is_read_only and not endpoint.is_read_only:
-        raise refused("read-only", "this board only shows: make it with read_only=False to change things")
+    if rights is not None:
+        rights.check(endpoint, in_path)
     context.changes.hear()
     return call(context, endpoint, in_path, query, body), endpoint.status
 

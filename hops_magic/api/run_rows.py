@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from hops_magic.api.context import Context
+from hops_magic.api.leading import Leading, leading_of, of_summary
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.routing import Payload
 from hops_magic.registry.infos import RunInfo
@@ -15,16 +16,6 @@ from hops_magic.runs.study import Study
 MOST_NAMES = 60
 """Metrics, or parameters, of a run in a list."""
 MOST_PARAM_CHARS = 200
-
-
-class Leading(Payload):
-    """Course of a run's leading metric in at most 40 points; ``direction`` is a study's, empty where nobody said one."""
-
-    name: str
-    direction: Literal["minimize", "maximize", ""]
-    best: Number
-    last: Number
-    values: list[Number]
 
 
 class RunRow(Payload):
@@ -72,7 +63,7 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         ended = len(live.ended())
         progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
         fraction = ended / live.trials_wanted if live.trials_wanted else None
-    leading = _leading(info)
+    leading = leading_of(live, info.direction) if live is not None else of_summary(info.curve, info.direction)
     plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
     return RunRow(
         run_id=info.run_id,
@@ -96,20 +87,6 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         leading=leading,
         metrics=dict(list(plain.items())[:MOST_NAMES]),
         params={name: shortened(value, MOST_PARAM_CHARS) for name, value in list(info.params.items())[:MOST_NAMES]},
-    )
-
-
-def _leading(info: RunInfo) -> Leading | None:
-    curve = info.curve
-    if curve is None:
-        return None
-    said: dict[str, Literal["minimize", "maximize"]] = {"minimize": "minimize", "maximize": "maximize"}
-    return Leading(
-        name=curve.name,
-        direction=said.get(info.direction, ""),
-        best=curve.best,
-        last=curve.last,
-        values=list(curve.values),
     )
 
 

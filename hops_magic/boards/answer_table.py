@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import anywidget
 import traitlets
 
 from hops_magic.api.columns import sketch_of
@@ -16,13 +15,14 @@ from hops_magic.boards.board import bundle, threads
 from hops_magic.errors import UsageError
 from hops_magic.features.answers import AnswerRows
 from hops_magic.widgets.routing import route
+from hops_magic.widgets.told import ToldWidget, numbered
 
 log = logging.getLogger(__name__)
 
 _MOST_ROWS = 500
 
 
-class AnswerTable(anywidget.AnyWidget):  # type: ignore[misc]
+class AnswerTable(ToldWidget):
     """Rows of an answer, a page at a time, by any column, with small distributions.
 
     Parameters
@@ -47,9 +47,10 @@ class AnswerTable(anywidget.AnyWidget):  # type: ignore[misc]
         route(self, self._on_message)
 
     def _on_message(self, content: Mapping[str, Any]) -> None:
-        if content.get("type") != "request":
+        asked = numbered(content)
+        if asked is None:
             return
-        page, number = str(content.get("page")), int(content.get("id", 0))
+        page, number = asked
         # a message may come by two ways
         if number > self._last.get(page, 0):
             self._last[page] = number

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 import hops_magic.widgets
@@ -19,22 +18,25 @@ from hops_magic.api import endpoints
 from hops_magic.api.changes import Attention, Changed
 from hops_magic.api.context import Context
 from hops_magic.api.encoding import cleaned
-from hops_magic.api.problems import problem_of
+from hops_magic.api.problems import problem_of, refused
+from hops_magic.api.rights import NONE, Kind, Rights
 from hops_magic.api.routing import answer, table
 from hops_magic.errors import UsageError
 from hops_magic.session import Session, session
 from hops_magic.widgets.routing import route
+from hops_magic.widgets.told import ToldWidget, numbered
 
 log = logging.getLogger(__name__)
 
 _BUNDLES = Path(hops_magic.widgets.__file__).parent / "static"
+_LISTS = ("experiments", "features", "models")
 _THREADS = 3
 # a long read keeps one thread busy, and no other question waiting
 _SLOW_THREADS = 1
 assert endpoints.__all__
 
 
-class Board(anywidget.AnyWidget):  # type: ignore[misc]
+class Board(ToldWidget):
     """A screen of the sidebar as a widget.
 
     Its page asks by messages what the sidebar asks over HTTP, and is answered in threads, so that a board lives while a cell
@@ -48,6 +50,8 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
         Which one of it; empty for a list.
     read_only : bool
         Refuse whatever changes something: stopping, deleting, aliases.
+    kind : Kind
+        What a board that is not read-only changes: of that kind, what it shows first, or all if it shows a list.
     context : Context, optional
         What is asked; by default the kernel's own, which all its boards share.
 
@@ -61,10 +65,12 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
     _thing = traitlets.Unicode().tag(sync=True)
     _is_read_only = traitlets.Bool(True).tag(sync=True)
 
-    def __init__(self, screen: str, thing: str, *, read_only: bool, context: Context | None = None) -> None:
+    def __init__(self, screen: str, thing: str, *, read_only: bool, kind: Kind, context: Context | None = None) -> None:
         if not isinstance(read_only, bool):
             raise UsageError(f"read_only is True or False, not {read_only!r}")
         self._context = context or kernel_context()
+        # the traits tell pages what to draw; what they may do is settled here, where no message reaches
+        self._rights = NONE if read_only else Rights(kind=kind, thing="" if screen in _LISTS else thing)
         super().__init__(_esm=bundle("board"), _screen=screen, _thing=thing, _is_read_only=read_only)
         self._last: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -84,9 +90,10 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
         return f"{type(self).__name__}({self._thing!r})" if self._thing else f"{type(self).__name__}()"
 
     def _on_message(self, content: Mapping[str, Any]) -> None:
-        if content.get("type") != "request":
+        asked = numbered(content)
+        if asked is None:
             return
-        page, number = str(content.get("page")), int(content.get("id", 0))
+        page, number = asked
         with self._lock:
             # a message may come by two ways
             if number <= self._last.get(page, 0):
@@ -104,9 +111,9 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
 
     def _ask(self, request: Mapping[str, Any]) -> tuple[int, Any]:
         method, path = str(request.get("method", "")), str(request.get("path", ""))
-        query = {str(name): [str(value) for value in values] for name, values in dict(request.get("query") or {}).items()}
         try:
-            body, status = answer(self._context, method, path, query, request.get("body"), is_read_only=self._is_read_only)
+            query = _query(request.get("query") or {})
+            body, status = answer(self._context, method, path, query, request.get("body"), rights=self._rights)
         # whatever it is, the page is told; what nobody foresaw is in the log as well
         except Exception as error:
             problem = problem_of(error)
@@ -119,6 +126,12 @@ class Board(anywidget.AnyWidget):  # type: ignore[misc]
         # a cell that is run again leaves a board that nobody sees; a page that is seen asks every half minute
         if self._attention.is_paid:
             self._surroundings.copy().run(self.send, {"type": "changed", **changed.model_dump()})
+
+
+def _query(given: Any) -> dict[str, list[str]]:
+    if not isinstance(given, dict) or not all(isinstance(values, list) for values in given.values()):
+        raise refused("bad-parameter", "the query must be an object of lists of texts")
+    return {str(name): [str(value) for value in values] for name, values in given.items()}
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hops_magic.api.context import Context
+from hops_magic.api.rights import Kind
 from hops_magic.boards.board import Board, kernel_context
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.registry.records import RunKind
@@ -16,7 +17,7 @@ class RunBoard(Board):
     run : str, optional
         Its id, the beginning of its id, or its name; by default the newest run.
     read_only : bool
-        Without it, the board can stop, delete and restore the run.
+        Without it, the board can stop, delete and restore this run, and no other.
 
     Raises
     ------
@@ -32,7 +33,7 @@ class RunBoard(Board):
         asked = context or kernel_context()
         run_id, kind = _found(asked, run)
         screen = "study" if kind is RunKind.STUDY else "run"
-        super().__init__(screen, run_id, read_only=read_only, context=asked)
+        super().__init__(screen, run_id, kind=Kind.RUN, read_only=read_only, context=asked)
 
 
 class StudyBoard(Board):
@@ -43,7 +44,7 @@ class StudyBoard(Board):
     study : str
         Its name, its id, or the beginning of its id.
     read_only : bool
-        Without it, the board can stop the study and single trials.
+        Without it, the board can stop, delete and restore this study, and stop single trials of it.
 
     Raises
     ------
@@ -58,7 +59,7 @@ class StudyBoard(Board):
         run_id, kind = _found(asked, _text(study, "a study"))
         if kind is not RunKind.STUDY:
             raise UsageError(f"{study} is no study but a single run: RunBoard({study!r}) shows it")
-        super().__init__("study", run_id, read_only=read_only, context=asked)
+        super().__init__("study", run_id, kind=Kind.RUN, read_only=read_only, context=asked)
 
 
 class ExperimentBoard(Board):
@@ -74,7 +75,7 @@ class ExperimentBoard(Board):
 
     def __init__(self, experiment: str | None = None, *, read_only: bool = True, context: Context | None = None) -> None:
         thing = "" if experiment is None else _text(experiment, "an experiment")
-        super().__init__("experiments", thing, read_only=read_only, context=context)
+        super().__init__("experiments", thing, kind=Kind.RUN, read_only=read_only, context=context)
 
 
 class FeatureBoard(Board):
@@ -85,7 +86,7 @@ class FeatureBoard(Board):
     group : str, optional
         Show this feature group, as ``name`` or ``name@version``; by default a list of all.
     read_only : bool
-        Without it, descriptions can be changed.
+        Without it, descriptions can be changed: of this group, or of all.
 
     Raises
     ------
@@ -96,10 +97,10 @@ class FeatureBoard(Board):
     def __init__(self, group: str | None = None, *, read_only: bool = True, context: Context | None = None) -> None:
         asked = context or kernel_context()
         if group is None:
-            super().__init__("features", "", read_only=read_only, context=asked)
+            super().__init__("features", "", kind=Kind.GROUP, read_only=read_only, context=asked)
             return
         found = asked.features.group(_text(group, "a feature group"))
-        super().__init__("group", f"{found.name}@{found.version}", read_only=read_only, context=asked)
+        super().__init__("group", f"{found.name}@{found.version}", kind=Kind.GROUP, read_only=read_only, context=asked)
 
 
 class ModelBoard(Board):
@@ -110,7 +111,7 @@ class ModelBoard(Board):
     model : str, optional
         Show this model; by default a list of all.
     read_only : bool
-        Without it, aliases can be set and versions deleted.
+        Without it, aliases can be set and versions deleted: of this model, or of all.
 
     Raises
     ------
@@ -121,10 +122,10 @@ class ModelBoard(Board):
     def __init__(self, model: str | None = None, *, read_only: bool = True, context: Context | None = None) -> None:
         asked = context or kernel_context()
         if model is None:
-            super().__init__("models", "", read_only=read_only, context=asked)
+            super().__init__("models", "", kind=Kind.MODEL, read_only=read_only, context=asked)
             return
         asked.registry.versions(_text(model, "a model"))
-        super().__init__("model", model, read_only=read_only, context=asked)
+        super().__init__("model", model, kind=Kind.MODEL, read_only=read_only, context=asked)
 
 
 def _found(context: Context, run: str | None) -> tuple[str, RunKind]:

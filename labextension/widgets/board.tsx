@@ -57,6 +57,16 @@ const SCREENS: Record<Kind, ComponentType<{ id: string }>> = {
   lineage: LineageDetail
 };
 const LISTS: readonly Kind[] = ['experiments', 'features', 'models'];
+/** What a board that is not read-only changes; the kernel decides, and refuses the rest. */
+const CHANGED: Partial<Record<Kind, readonly Kind[]>> = {
+  experiments: ['experiments', 'run', 'study'],
+  features: ['features', 'group'],
+  models: ['models', 'model'],
+  run: ['run', 'study'],
+  study: ['run', 'study'],
+  group: ['group'],
+  model: ['model']
+};
 const TOLD_MS = 8_000;
 const MOST_KEPT = 8;
 
@@ -97,6 +107,11 @@ function Board({ api, first, isReadOnly }: { api: Api; first: Place; isReadOnly:
     }),
     [api, trans, isReadOnly]
   );
+  const reading = useMemo<AppContext>(() => ({ ...context, isReadOnly: true }), [context]);
+  const contextOf = (place: Place): AppContext => {
+    const isOwn = CHANGED[first.kind]?.includes(place.kind) && (LISTS.includes(first.kind) || place.id === first.id);
+    return isOwn ? context : reading;
+  };
   useEffect(() => {
     const timer = told && setTimeout(setTold, TOLD_MS, null);
     return () => {
@@ -104,73 +119,73 @@ function Board({ api, first, isReadOnly }: { api: Api; first: Place; isReadOnly:
     };
   }, [told]);
   return (
-    <AppProvider.Provider value={context}>
-      <div className="hops-board">
-        {places.length > 1 && (
-          <div className="hops-board-way">
-            <button
-              type="button"
-              className="hops-button"
-              onClick={() => {
-                setPlaces(before => before.slice(0, -1));
-              }}
-            >
-              <span aria-hidden="true">‹ </span>
-              {trans.__('Back')}
-            </button>
-          </div>
-        )}
-        {places.map((place, index) => {
-          const isShown = index === places.length - 1;
-          // where one came from stays as it was left
-          const isKept = index === 0 || index >= places.length - MOST_KEPT;
-          const Screen = SCREENS[place.kind];
-          return (
-            <div
-              key={index}
-              className={LISTS.includes(place.kind) ? 'hops-board-list' : 'hops-board-detail'}
-              hidden={!isShown}
-            >
-              {isKept && (
+    <div className="hops-board">
+      {places.length > 1 && (
+        <div className="hops-board-way">
+          <button
+            type="button"
+            className="hops-button"
+            onClick={() => {
+              setPlaces(before => before.slice(0, -1));
+            }}
+          >
+            <span aria-hidden="true">‹ </span>
+            {trans.__('Back')}
+          </button>
+        </div>
+      )}
+      {places.map((place, index) => {
+        const isShown = index === places.length - 1;
+        // where one came from stays as it was left
+        const isKept = index === 0 || index >= places.length - MOST_KEPT;
+        const Screen = SCREENS[place.kind];
+        return (
+          <div
+            key={index}
+            className={LISTS.includes(place.kind) ? 'hops-board-list' : 'hops-board-detail'}
+            hidden={!isShown}
+          >
+            {isKept && (
+              <AppProvider.Provider value={contextOf(place)}>
                 <AwakeContext.Provider value={isShown}>
                   <Guard key={`${place.kind} ${place.id}`} trans={trans}>
                     <Screen id={place.id} />
                   </Guard>
                 </AwakeContext.Provider>
-              )}
-            </div>
-          );
-        })}
-        {question && (
-          <Asking
-            question={question}
-            close={isAccepted => {
-              question.answer(isAccepted);
-              setQuestion(null);
-            }}
-          />
+              </AppProvider.Provider>
+            )}
+          </div>
+        );
+      })}
+      {question && (
+        <Asking
+          question={question}
+          close={isAccepted => {
+            question.answer(isAccepted);
+            setQuestion(null);
+          }}
+        />
+      )}
+      <div className="hops-board-told" role={told?.kind === 'error' ? 'alert' : 'status'}>
+        {told && (
+          <>
+            <span>{plain(told.message, 500)}</span>
+            {told.action && (
+              <button
+                type="button"
+                className="hops-button"
+                onClick={() => {
+                  told.action?.run();
+                  setTold(null);
+                }}
+              >
+                {told.action.label}
+              </button>
+            )}
+          </>
         )}
-        <div className="hops-board-told" role={told?.kind === 'error' ? 'alert' : 'status'}>
-          {told && (
-            <>
-              <span>{plain(told.message, 500)}</span>
-              {told.action && (
-                <button
-                  type="button"
-                  className="hops-button"
-                  onClick={() => {
-                    told.action?.run();
-                    setTold(null);
-                  }}
-                >
-                  {told.action.label}
-                </button>
-              )}
-            </>
-          )}
-        </div>
       </div>
-    </AppProvider.Provider>
+    </div>
   );
 }
 

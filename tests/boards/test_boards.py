@@ -72,7 +72,7 @@ def test_a_board_only_shows_unless_it_is_asked_to_change(context: Context) -> No
     status, problem = Page(RunBoard("good", context=context)).ask("DELETE", "/runs/aaaa00000002")
     assert (status, problem["type"]) == (403, "problems/read-only")
     assert "read_only=False" in problem["detail"]
-    page = Page(RunBoard("good", read_only=False, context=context))
+    page = Page(ExperimentBoard(read_only=False, context=context))
     assert page.ask("DELETE", "/runs/aaaa00000002")[0] == 200
     assert page.ask("GET", "/runs/aaaa00000002")[1]["is_deleted"]
     assert page.ask("POST", "/runs/aaaa00000002/restore")[0] == 200

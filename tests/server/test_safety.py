@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import requests
 from seeding import HOSTILE
+
+from hops_magic.api import endpoints
+from hops_magic.api.routing import table
+
+assert endpoints.__all__
 
 PREFIX = "/hops/api/v1"
 
@@ -56,6 +62,17 @@ def test_the_servers_authorizer_says_who_may_read_and_who_may_write(server):
     assert answer.status_code == 403
     assert "teams" not in answer.text
     assert [run["name"] for run in server.get("/runs", text="bad")["items"]] == ["bad"]
+
+
+def test_nothing_is_changed_by_who_may_only_read(server):
+    things = {"run": "bad", "group": "teams", "model": "digits", "alias": "x", "number": "0", "version": "1"}
+    for endpoint in table.endpoints:
+        if not endpoint.is_read_only:
+            path = re.sub(r"\{(\w+)\}", lambda found: things[found[1]], endpoint.path)
+            answer = server.ask(path, endpoint.method, json={}, headers={"X-Denied": "write hops_magic"})
+            assert (answer.status_code, answer.json()["type"]) == (403, "problems/not-allowed"), path
+            nobody = requests.request(endpoint.method, server.url + PREFIX + path, json={}, timeout=30)
+            assert nobody.status_code in (401, 403), path
 
 
 EVIL = [
