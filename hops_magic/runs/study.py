@@ -91,6 +91,13 @@ class Trial:
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     @property
+    def newest(self) -> float | None:
+        """The value at the end, of a running trial the last one that it said."""
+        if self.state.is_final or not self.curve.values:
+            return self.value
+        return self.curve.values[-1]
+
+    @property
     def has_value(self) -> bool:
         """Whether it counts for the best: it ended with a number, or was stopped after one."""
         return self.state in (TrialState.DONE, TrialState.STOPPED) and self.value is not None and math.isfinite(self.value)

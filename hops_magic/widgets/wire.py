@@ -140,6 +140,7 @@ def head_of(run: Run) -> dict[str, Any]:
         "restarts": [one_line(reason, 500) for reason in run.restarts],
         "latest": {one_line(name, 100): _number(value) for name, value in words.latest_metrics(run).items()},
         "warnings": [one_line(message, 1_000) for message in run.warnings],
+        "notes": [one_line(message, 1_000) for message in words.notes(run)],
         "errors": [
             {
                 "ranks": group.ranks,

@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useState } from 'react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { duration } from '../format';
 import { useTranslator } from '../translate';
 
@@ -24,10 +24,16 @@ export function Clock({ timed, skew_s }: Props): ReactNode {
       clearInterval(timer);
     };
   }, [isTicking]);
+  // clocks of hosts are set, and told late: what was shown is never taken back
+  const told = useRef({ started_at: timed.started_at, elapsed: 0 });
   if (timed.started_at === null) {
     return null;
   }
-  const elapsed = (timed.ended_at ?? now / 1000 - skew_s) - timed.started_at;
+  if (told.current.started_at !== timed.started_at) {
+    told.current = { started_at: timed.started_at, elapsed: 0 };
+  }
+  told.current.elapsed = Math.max(told.current.elapsed, now / 1000 - skew_s - timed.started_at);
+  const elapsed = timed.ended_at === null ? told.current.elapsed : timed.ended_at - timed.started_at;
   return (
     <span className="hops-clock">
       {duration(elapsed)}
