@@ -60,7 +60,7 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
 
 
 def _header(run: Run) -> str:
-    facts = [counted(run.world_size, "rank"), words.queue(run), words.progress(run)]
+    facts = [counted(run.world_size, "rank"), words.waiting(run), words.progress(run)]
     if run.elapsed_s is not None:
         facts.append(words.duration(run.elapsed_s))
     if run.checkpoint is not None and run.state is not RunState.DONE:

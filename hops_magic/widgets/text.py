@@ -228,6 +228,8 @@ def _details(run: Run, elapsed_s: float | None, remaining_s: float | None) -> It
     if waiting := words.queue(run):
         yield waiting
         return
+    if not run.state.is_waiting:
+        yield words.waiting(run)
     if run.state.is_final and (reason := _reason(run)):
         yield reason
     if not run.state.is_final:

@@ -129,7 +129,7 @@ def head_of(run: Run) -> dict[str, Any]:
         "is_final": run.state.is_final,
         "can_stop": run.state.can_stop,
         "reason": one_line(run.reason, 500),
-        "queue": words.queue(run),
+        "queue": words.waiting(run),
         "progress": words.progress(run),
         "fraction": run.fraction_done(),
         "examples_per_s": words.throughput(run),

@@ -74,6 +74,22 @@ def queue(run: Run) -> str:
     return ", ".join(parts)
 
 
+def waiting(run: Run) -> str:
+    """What a run that computes no steps yet waits for; empty once a step, a metric or an end was told."""
+    if run.state is RunState.SUBMITTED:
+        return "waits for the cluster to take it"
+    if run.state is RunState.QUEUED:
+        return queue(run)
+    here = sum(view.alive for view in run.ranks.values())
+    if run.state is RunState.STARTING:
+        return f"starts processes and imports the framework, {here} of {counted(run.world_size, 'rank')} ready"
+    if run.state is not RunState.RUNNING or run.curves or any(view.phase for view in run.ranks.values()):
+        return ""
+    if run.inputs:
+        return "builds the graph of the first step"
+    return "the cell runs, no step yet" if not any(view.output_chars for view in run.ranks.values()) else ""
+
+
 def slowest(run: Run) -> RankView | None:
     """The rank that the others wait for; what it is at is what the run is at."""
     views = list(run.ranks.values())
