@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.routing import Payload
 from hops_magic.features.model import Column, Group
@@ -15,10 +17,11 @@ _MOST_BARS = 20
 
 
 class Sketch(Payload):
-    """A small distribution: the bars of a histogram, or the most frequent values."""
+    """A small distribution: the bars of a histogram, or the most frequent values; ``ends`` are those of a histogram."""
 
     labels: list[str]
     counts: list[int]
+    ends: list[str] = Field(default_factory=list)
 
 
 class Feature(Payload):
@@ -84,9 +87,14 @@ def sketch_of(column: Mapping[str, Any] | None) -> Sketch | None:
     if column["histogram"]:
         edges, counts = column["histogram"]["edges"], column["histogram"]["counts"]
         labels = [f"{low} to {high}" for low, high in itertools.pairwise(edges)]
-        return Sketch(labels=_texts(labels), counts=list(counts)[:_MOST_BARS])
+        ends = [_short(edges[0]), _short(edges[-1])]
+        return Sketch(labels=_texts(labels), counts=list(counts)[:_MOST_BARS], ends=ends)
     top = column["top"]
     return Sketch(labels=_texts(value["value"] for value in top), counts=[value["count"] for value in top]) if top else None
+
+
+def _short(edge: Any) -> str:
+    return f"{edge:.4g}" if isinstance(edge, float) else str(edge)
 
 
 def _texts(values: Iterable[Any]) -> list[str]:

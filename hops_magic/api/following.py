@@ -18,10 +18,10 @@ from hops_magic.runs.run import MAX_POINTS, Curve, CurveKey, Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import fold
+from hops_magic.widgets.pace import Pace
 from hops_magic.widgets.study_notebook import Weigh, best_as_code
 from hops_magic.widgets.study_wire import MAX_TRIALS_AT_ONCE, StudyFeed, opened_trial
 from hops_magic.widgets.wire import Feed
-from hops_magic.widgets.words import Pace
 
 if TYPE_CHECKING:
     from hops_magic.api.runs import Live
@@ -175,7 +175,7 @@ def _updates(viewer: _Viewer, summary: Run | Study) -> list[dict[str, Any]]:
     now = time.time()
     if isinstance(viewer.feed, Feed):
         assert isinstance(summary, Run)
-        remaining = None if summary.state.is_final else viewer.pace.remaining_s(now, summary.fraction_done())
+        remaining = viewer.pace.remaining_of(summary, now)
         extra = {
             "remaining_s": None if remaining is None else round(remaining),
             "is_stop_requested": False,

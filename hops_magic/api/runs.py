@@ -197,7 +197,7 @@ def compare_runs(
             name: [None if v is None else shortened(v, MOST_PARAM_CHARS) for v in vs] for name, vs in found.params.items()
         },
         metrics={name: list(values) for name, values in found.metrics.items()},
-        captured={name: list(values) for name, values in found.captured.items()},
+        captured={name: list(values) for name, values in found.contents.items()},
         environment={name: list(values) for name, values in found.environment.items()},
         source_diff=shortened(found.source_diff, 200_000),
     )

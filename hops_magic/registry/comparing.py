@@ -25,6 +25,7 @@ def compare(
         params=_differing([info.params for info in infos]),
         metrics=_side_by_side([{k: v for k, v in info.metrics.items() if not k.startswith("batch/")} for info in infos]),
         captured=_differing([{row.name: _content(row) for row in rows} for rows in captured]),
+        contents=_contents(captured),
         environment=_differing([_flat(environment) for environment in environments]),
         source_diff="".join(_diff(infos, sources)),
     )
@@ -37,6 +38,23 @@ def _side_by_side(tables: Sequence[Mapping[str, T]]) -> dict[str, tuple[T | None
 
 def _differing(tables: Sequence[Mapping[str, T]]) -> dict[str, tuple[T | None, ...]]:
     return {name: values for name, values in _side_by_side(tables).items() if len(set(values)) > 1}
+
+
+def _contents(captured: Sequence[Iterable[CapturedName]]) -> dict[str, tuple[str | None, ...]]:
+    """Tell the captured names that differ by type, shape and size; only where those are alike, by their content's hash."""
+    tables = [{row.name: row for row in rows} for rows in captured]
+    told: dict[str, tuple[str | None, ...]] = {}
+    for name in _differing([{name: _content(row) for name, row in table.items()} for table in tables]):
+        rows = [table.get(name) for table in tables]
+        words = [None if row is None else _in_words(row) for row in rows]
+        if len({word for word in words if word is not None}) == 1:
+            words = [None if row is None else f"{_in_words(row)}, content {row.content_hash[:8]}" for row in rows]
+        told[name] = tuple(words)
+    return told
+
+
+def _in_words(row: CapturedName) -> str:
+    return row.type if row.size_bytes is None else f"{row.type}, {row.size_bytes:,} bytes"
 
 
 def _content(row: CapturedName) -> str:

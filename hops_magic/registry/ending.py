@@ -8,6 +8,7 @@ from typing import Any
 
 from hops_magic.registry import layout
 from hops_magic.runs.events import RankError
+from hops_magic.runs.inputs import told_way
 from hops_magic.runs.run import Run
 
 MAX_TEXT = 400
@@ -21,17 +22,6 @@ def end_tags(run: Run) -> dict[str, str]:
         layout.TAG_REASON: layout.shortened(run.reason, layout.MAX_TAG, layout.JOURNAL),
         layout.TAG_END: _end(run),
     }
-
-
-_WAYS = {
-    "arrays": "each rank gathered its own rows of the arrays",
-    "push": "each rank mapped its own rows of the data",
-    "alternate": "the ranks made the batches in turns",
-    "whole": "each rank drew all of the data",
-    "shard": "each rank fed its own rows, which hops.shard gave",
-    "deal": "rank 0 drew the data and dealt it to all ranks",
-}
-"""How ranks came by their rows, in words, by the way that is said of an input."""
 
 
 def error_text(errors: Sequence[RankError]) -> str:
@@ -48,7 +38,7 @@ def _end(run: Run) -> str:
         "world_size": run.world_size,
         "restarts": _texts(run.restarts),
         "warnings": _texts(run.warnings),
-        "notes": _texts([*run.notes, *(f"{phase}: {_WAYS.get(way, way)}" for phase, way in run.inputs)]),
+        "notes": _texts([*run.notes, *(told_way(phase, way) for phase, way in run.inputs)]),
         "names": _texts(run.result.names) if run.result else [],
         "left_behind": _texts(run.result.left_behind) if run.result else [],
         "checkpoint": run.checkpoint.path[:MAX_TEXT] if run.checkpoint else "",

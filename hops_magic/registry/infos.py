@@ -110,6 +110,8 @@ class Comparison:
     ----------
     captured : mapping
         Content hashes, or type and size where there is none; None where a run did not capture the name.
+    contents : mapping
+        The same names, told by type, shape and size.
     source_diff : str
         Unified difference of the first run's cell to each other one's; empty if all are equal.
     """
@@ -118,6 +120,7 @@ class Comparison:
     params: Mapping[str, tuple[str | None, ...]]
     metrics: Mapping[str, tuple[float | None, ...]]
     captured: Mapping[str, tuple[str | None, ...]]
+    contents: Mapping[str, tuple[str | None, ...]]
     environment: Mapping[str, tuple[str | None, ...]]
     source_diff: str
 

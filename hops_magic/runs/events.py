@@ -76,7 +76,9 @@ class Progress(Event):
     """How far a rank is. ``epoch`` and ``step`` count from 1 and mean finished ones; totals are None when unknown.
 
     ``phase`` is what the rank is busy with: ``fit``, ``evaluate``, ``predict`` or a word of the user's.
-    ``examples_per_s`` counts rows of this rank only.
+    ``examples_per_s`` counts rows of this rank in the training of this epoch so far; where ``step`` is 0, of the epoch that
+    has ended. ``examples`` are its rows in all fits of the cell so far, and ``train_s`` the seconds of their training.
+    ``series`` is the number of the fit, as in :class:`Metrics`.
     """
 
     kind: ClassVar[str] = "progress"
@@ -87,6 +89,9 @@ class Progress(Event):
     step: int = 0
     steps: int | None = None
     examples_per_s: float | None = None
+    series: int = 1
+    examples: float | None = None
+    train_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

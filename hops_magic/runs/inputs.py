@@ -1,4 +1,4 @@
-"""What a run read of the feature store."""
+"""What a run read of the feature store, and how its ranks came by their rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ class InputKind(StrEnum):
 
     GROUP = "feature group"
     DATASET = "training dataset"
+
+
+_WAYS = {
+    "arrays": "each rank gathered its own rows of the arrays",
+    "push": "each rank mapped its own rows of the data",
+    "alternate": "the ranks made the batches in turns",
+    "whole": "each rank drew all of the data",
+    "deal": "rank 0 drew the data and dealt it to all ranks",
+}
+
+
+def told_way(phase: str, way: str) -> str:
+    """How ranks came by their rows, in words: ``fit: each rank drew all of the data``."""
+    return f"{phase}: {_WAYS.get(way, way)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,10 +59,18 @@ class RankView:
     step: int = 0
     steps: int | None = None
     examples_per_s: float | None = None
+    examples: float | None = None
+    train_s: float | None = None
     cpu_percent: float | None = None
     memory_bytes: int | None = None
     gpu_percent: float | None = None
     gpu_memory_bytes: int | None = None
+    looks: int = 0
+    """How often its use of resources was looked at; the means and peaks are over all of them."""
+    mean_cpu_percent: float | None = None
+    peak_memory_bytes: int | None = None
+    mean_gpu_percent: float | None = None
+    peak_gpu_memory_bytes: int | None = None
     output: tuple[tuple[str, str], ...] = ()
     """``(stream, text)`` parts in order, the newest :data:`MAX_OUTPUT_CHARS` characters of them."""
     output_chars: int = 0
@@ -94,6 +102,8 @@ class Run:
     ranks: Mapping[int, RankView] = field(default_factory=dict)
     curves: Mapping[CurveKey, Curve] = field(default_factory=dict)
     latest: Mapping[str, float] = field(default_factory=dict)
+    speeds: Mapping[tuple[int, int], Curve] = field(default_factory=dict)
+    """``(series, rank)`` to the rank's examples per second by epoch, of the epochs that have ended."""
     displays: tuple[ev.Displayed, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -177,10 +187,13 @@ def _(event: ev.RankExited, run: Run) -> Run:
 
 @_advance.register
 def _(event: ev.Progress, run: Run) -> Run:
-    speed = event.examples_per_s
     if event.phase != "fit":
         # an evaluation between or after epochs leaves those counted
         return _rank(run, event.rank, phase=event.phase, step=event.step, steps=event.steps)
+    if event.examples_per_s is not None and event.epoch and not event.step:
+        key = (event.series, event.rank)
+        run = replace(run, speeds={**run.speeds, key: run.speeds.get(key, Curve()).add(event.epoch, event.examples_per_s)})
+    figures = {name: getattr(event, name) for name in ("examples_per_s", "examples", "train_s")}
     return _rank(
         run,
         event.rank,
@@ -189,7 +202,7 @@ def _(event: ev.Progress, run: Run) -> Run:
         epochs=event.epochs,
         step=event.step,
         steps=event.steps,
-        **({} if speed is None else {"examples_per_s": speed}),
+        **{name: figure for name, figure in figures.items() if figure is not None},
     )
 
 
@@ -246,6 +259,8 @@ def _(event: ev.Cleared, run: Run) -> Run:
 
 @_advance.register
 def _(event: ev.Resources, run: Run) -> Run:
+    view = run.ranks.get(event.rank, RankView(rank=event.rank))
+    looks = view.looks + 1
     return _rank(
         run,
         event.rank,
@@ -253,7 +268,19 @@ def _(event: ev.Resources, run: Run) -> Run:
         memory_bytes=event.memory_bytes,
         gpu_percent=event.gpu_percent,
         gpu_memory_bytes=event.gpu_memory_bytes,
+        looks=looks,
+        mean_cpu_percent=_mean(view.mean_cpu_percent, event.cpu_percent, looks),
+        peak_memory_bytes=max(view.peak_memory_bytes or 0, event.memory_bytes),
+        mean_gpu_percent=None if event.gpu_percent is None else _mean(view.mean_gpu_percent, event.gpu_percent, looks),
+        peak_gpu_memory_bytes=None
+        if event.gpu_memory_bytes is None
+        else max(view.peak_gpu_memory_bytes or 0, event.gpu_memory_bytes),
     )
+
+
+def _mean(before: float | None, value: float, count: int) -> float:
+    """The mean of ``count`` values of which the newest is ``value``."""
+    return value if before is None else before + (value - before) / count
 
 
 @_advance.register

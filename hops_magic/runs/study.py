@@ -109,6 +109,13 @@ class Trial:
         return self.state is TrialState.STOPPED and self.reason in (STOPPED_BY_USER, INTERRUPTED)
 
     @property
+    def newest(self) -> float | None:
+        """The value at the end, of a running trial the last one that it said."""
+        if self.state.is_final or not self.curve.values:
+            return self.value
+        return self.curve.values[-1]
+
+    @property
     def has_value(self) -> bool:
         """Whether it counts for the best: it ended with a number, or was stopped after one."""
         return self.state in (TrialState.DONE, TrialState.STOPPED) and self.value is not None and math.isfinite(self.value)

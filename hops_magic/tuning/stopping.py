@@ -213,10 +213,11 @@ class Asha:
         worst_kept = rung.losses[kept - 1]
         if loss <= worst_kept:
             return ""
-        rank = bisect.bisect_left(rung.losses, loss) + 1
+        place = bisect.bisect_left(rung.losses, loss) + 1
+        going_on = "only the best goes on" if kept == 1 else f"only the best {kept} go on"
         return (
-            f"asha: rank {rank} of {count} at the rung of step {rung.at}, with {self._show(loss)}; "
-            f"the best {kept} go on, up to {self._show(worst_kept)}"
+            f"asha: number {place} of {counted(count, 'trial')} at step {rung.at}, with {self._show(loss)}; "
+            f"{going_on}, at {self._show(worst_kept)} or better"
         )
 
 

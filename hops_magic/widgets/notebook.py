@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.runs.run import Run
-from hops_magic.widgets import words
 from hops_magic.widgets.live_widget import StaticPainter, WidgetPainter
+from hops_magic.widgets.pace import Pace
 from hops_magic.widgets.rendering import static_html, static_text
 from hops_magic.widgets.view import Painter
 from hops_magic.widgets.wire import Feed
@@ -55,12 +55,12 @@ class RunPainter(WidgetPainter[Run, Feed]):
     """Feeds the widget of a run."""
 
     def __init__(self, run: Run, **options: Any) -> None:
-        self._pace = words.Pace()
+        self._pace = Pace()
         super().__init__(run, **options)
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:
         run, now = self._seen, time.time()
-        remaining = None if run.state.is_final else self._pace.remaining_s(now, run.fraction_done())
+        remaining = self._pace.remaining_of(run, now)
         extra = {
             "remaining_s": None if remaining is None else round(remaining),
             "is_stop_requested": self._is_stop_requested,

@@ -134,7 +134,7 @@ def comparison_page(comparison: Comparison) -> Page:
     parts: list[Table | Code] = [
         _side_by_side("Metrics", "metric", names, comparison.metrics, words.figure),
         _side_by_side("Parameters that differ", "parameter", names, comparison.params, str),
-        _side_by_side("Captured values that differ", "name", names, comparison.captured, str),
+        _side_by_side("Captured values that differ", "name", names, comparison.contents, str),
         _side_by_side("Environment that differs", "package", names, comparison.environment, str),
     ]
     parts = [part for part in parts if isinstance(part, Table) and part.rows]

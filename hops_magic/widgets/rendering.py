@@ -17,6 +17,8 @@ from hops_magic.widgets.wire import display_of
 
 MAX_OUTPUT_CHARS = 20_000
 MAX_EPOCHS = 100
+_NOW = ("examples/s", "CPU", "memory", "GPU")
+_OVERALL = ("examples/s, mean", "CPU, mean", "memory, most", "GPU, mean")
 
 
 def static_text(run: Run) -> str:
@@ -48,6 +50,7 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
         markup.folded(counted(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
         *_displays(run),
         *_outputs(run),
+        markup.folded("How it was carried out", "<br>".join(map(markup.text, words.notes(run)))) if words.notes(run) else "",
         markup.folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
         markup.note(
             " · ".join(filter(None, (one_line(run.run_id), run.experiment and f"experiment {one_line(run.experiment)}")))
@@ -57,7 +60,7 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
 
 
 def _header(run: Run) -> str:
-    facts = [counted(run.world_size, "rank"), words.queue(run), words.progress(run)]
+    facts = [counted(run.world_size, "rank"), words.waiting(run), words.progress(run)]
     if run.elapsed_s is not None:
         facts.append(words.duration(run.elapsed_s))
     if run.checkpoint is not None and run.state is not RunState.DONE:
@@ -100,20 +103,27 @@ def _epochs(run: Run) -> str:
 
 def _ranks(run: Run) -> str:
     return _table(
-        ["rank", "where", "progress", "examples/s", "CPU", "memory", "GPU"],
-        [_rank_row(view) for _, view in sorted(run.ranks.items())],
+        ["rank", "where", "progress", *(_OVERALL if run.state.is_final else _NOW)],
+        [_rank_row(view, is_over=run.state.is_final) for _, view in sorted(run.ranks.items())],
     )
 
 
-def _rank_row(view: RankView) -> list[str]:
+def _rank_row(view: RankView, *, is_over: bool) -> list[str]:
+    """A rank's figures: of this moment, or once it is over, of its whole time."""
+    speed, cpu, memory = view.examples_per_s, view.cpu_percent, view.memory_bytes
+    gpu, gpu_memory = view.gpu_percent, view.gpu_memory_bytes
+    if is_over:
+        speed = view.examples / view.train_s if view.examples is not None and view.train_s else speed
+        cpu, memory = view.mean_cpu_percent, view.peak_memory_bytes
+        gpu, gpu_memory = view.mean_gpu_percent, view.peak_gpu_memory_bytes
     return [
         str(view.rank),
         one_line(view.host or view.worker, 60),
         f"epoch {view.epoch}/{view.epochs}" if view.epochs else f"epoch {view.epoch}" if view.epoch else "",
-        "" if view.examples_per_s is None else f"{view.examples_per_s:,.0f}",
-        "" if view.cpu_percent is None else f"{view.cpu_percent:.0f} %",
-        words.amount(view.memory_bytes),
-        "" if view.gpu_percent is None else f"{view.gpu_percent:.0f} %, {words.amount(view.gpu_memory_bytes)}",
+        "" if speed is None else f"{speed:,.0f}",
+        "" if cpu is None else f"{cpu:.0f} %",
+        words.amount(memory),
+        "" if gpu is None else f"{gpu:.0f} %, {words.amount(gpu_memory)}",
     ]
 
 

@@ -12,6 +12,8 @@ from concurrent.futures import Future
 from enum import Enum
 from typing import Any
 
+from hops_magic.widgets.kernel_status import stay_busy
+
 _PATIENCE_S = 5.0
 _Handler = Callable[[Mapping[str, Any]], None]
 
@@ -48,6 +50,7 @@ def route(widget: Any, on_custom: _Handler) -> Route:
     if kernel is None or thread is None or comm is None:
         return Route.MAIN
     try:
+        stay_busy(kernel, thread.parent_thread)
         if hasattr(comm, "_reply_subshell_for"):
             subshell = _subshell(kernel, thread)
             comm._reply_subshell_for = lambda data, default=None: subshell

@@ -40,7 +40,7 @@ def _header(study: Study, now: float) -> str:
     aim = f"{study.direction.value} {one_line(study.metric, 40)}"
     facts = [aim, study_words.queue(study), study_words.counts(study)]
     if study.places and not study.state.is_final:
-        facts.append(f"{study.places} of {study.places_wanted} places")
+        facts.append(f"room for {study.places} of {study.places_wanted} trials at once")
     if study.started_at is not None:
         facts.append(words.duration((study.ended_at or now) - study.started_at))
     pace, left = study_words.per_minute(study, now), study_words.remaining_s(study, now)

@@ -11,6 +11,7 @@ from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
 from hops_magic.tuning.ablation import effects_of, words_of
 from hops_magic.widgets import study_words, words
+from hops_magic.widgets.pace import Stopwatch
 from hops_magic.widgets.plain import one_line
 
 _CLEAR_LINE = "\r\x1b[K"
@@ -48,7 +49,7 @@ class StudyTerminalPainter:
         columns: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
     ) -> None:
         self._stream, self._clock, self._columns = stream, clock, columns
-        self._news = StudyNews()
+        self._news, self._watch = StudyNews(), Stopwatch()
 
     def paint(self, study: Study) -> None:
         """Rewrite the line."""
@@ -60,7 +61,7 @@ class StudyTerminalPainter:
 
     def _show(self, study: Study, ending: str) -> None:
         above = "".join(f"{line}\n" for line in self._news.lines(study))
-        line = status_line(study, self._clock())[: max(20, self._columns() - 1)]
+        line = status_line(study, self._clock(), self._watch)[: max(20, self._columns() - 1)]
         self._stream.write(f"{_CLEAR_LINE}{above}{line}{ending}")
         self._stream.flush()
 
@@ -70,7 +71,7 @@ class StudyLinePainter:
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.time) -> None:
         self._stream, self._clock = stream, clock
-        self._news = StudyNews()
+        self._news, self._watch = StudyNews(), Stopwatch()
         self._state = ""
         self._told_at = 0.0
 
@@ -92,7 +93,7 @@ class StudyLinePainter:
         lines += self._news.lines(study)
         if study.state is RunState.RUNNING and now - self._told_at > _EVERY_S:
             self._told_at = now
-            lines.append(status_line(study, now))
+            lines.append(status_line(study, now, self._watch))
         return lines
 
     def _write(self, lines: list[str]) -> None:
@@ -101,13 +102,13 @@ class StudyLinePainter:
             self._stream.flush()
 
 
-def status_line(study: Study, now: float) -> str:
+def status_line(study: Study, now: float, watch: Stopwatch | None = None) -> str:
     """The study in one line, the most telling first."""
     parts = [f"{one_line(study_words.title(study), 30)} {study_words.queue(study) or study.state.value}"]
     if study.trials:
         parts += [study_words.counts(study), study_words.best(study)]
     if study.started_at is not None:
-        elapsed = words.duration((study.ended_at or now) - study.started_at)
+        elapsed = words.duration((watch or Stopwatch()).elapsed_s(study.started_at, study.ended_at, now))
         left = study_words.remaining_s(study, now)
         parts.append(elapsed if left is None else f"{elapsed}, {words.duration(left)} left")
     return "  ".join(filter(None, parts))

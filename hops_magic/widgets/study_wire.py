@@ -124,7 +124,7 @@ def _row(trial: Trial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.value,
-        "value": _number(trial.value),
+        "value": _number(trial.newest),
         "values": {name: _value(value) for name, value in trial.values.items()},
         "step": trial.shown_step,
         "started_at": trial.started_at,

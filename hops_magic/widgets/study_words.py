@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Study, Trial
 from hops_magic.widgets import words
 from hops_magic.widgets.plain import one_line
+
+_BEGUN_ONE_BY_ONE = 200
 
 
 def title(study: Study) -> str:
@@ -70,11 +73,25 @@ def per_minute(study: Study, now: float) -> float | None:
 
 
 def remaining_s(study: Study, now: float) -> float | None:
-    """Seconds until the last trial ends, at the pace so far; None while it cannot be told."""
-    pace, left = per_minute(study, now), study.trials_wanted - len(study.ended())
-    if pace is None or not study.trials_wanted or study.state.is_final:
+    """Seconds until the last trial ends, if trials take as long as those that ended did.
+
+    Running trials count by how long they have run, so that it counts down while none ends. None while it cannot be told, or
+    when it takes longer than was told.
+    """
+    if not study.trials_wanted or study.state.is_final:
         return None
-    return 60 * max(0, left) / pace
+    took = [trial.duration_s for trial in study.ended() if trial.duration_s is not None]
+    if len(took) < 2:
+        return None
+    each = sum(took) / len(took)
+    left = [max(0.0, each - (now - t.started_at)) for t in study.trials.values() if not t.state.is_final]
+    free_at = sorted(left + [0.0] * (max(study.places, 1) - len(left)))
+    to_begin = max(0, study.trials_wanted - len(study.trials))
+    if to_begin > _BEGUN_ONE_BY_ONE:
+        return (sum(free_at) + to_begin * each) / len(free_at)
+    for _ in range(to_begin):
+        heapq.heappushpop(free_at, free_at[0] + each)
+    return max(free_at) or None
 
 
 def leaders(study: Study, limit: int = 10) -> list[Trial]:

@@ -13,6 +13,7 @@ from hops_magic.runs.events import Displayed
 from hops_magic.runs.run import Run
 from hops_magic.runs.states import RunState
 from hops_magic.widgets import words
+from hops_magic.widgets.pace import Pace, Stopwatch
 from hops_magic.widgets.plain import clean, one_line
 
 _BAR_CELLS = 20
@@ -93,7 +94,7 @@ class TerminalPainter:
     ) -> None:
         self._stream, self._clock, self._columns = stream, clock, columns
         self._news = News()
-        self._pace = words.Pace()
+        self._pace, self._watch = Pace(), Stopwatch()
         self._is_coloured = "NO_COLOR" not in os.environ
 
     def paint(self, run: Run) -> None:
@@ -117,8 +118,9 @@ class TerminalPainter:
         head = f"{one_line(words.title(run), 30)} {run.state.value}"
         full = round((fraction or 0.0) * _BAR_CELLS)
         bar = "" if fraction is None else "━" * full + "─" * (_BAR_CELLS - full)
-        remaining = None if run.state.is_final else self._pace.remaining_s(now, fraction)
-        parts = [head, bar, *_details(run, now, remaining)]
+        remaining = self._pace.remaining_of(run, now)
+        elapsed = None if run.started_at is None else self._watch.elapsed_s(run.started_at, run.ended_at, now)
+        parts = [head, bar, *_details(run, elapsed, remaining)]
         width = max(20, self._columns() - 1)
         line = ""
         for part in filter(None, parts):
@@ -141,6 +143,7 @@ class LinePainter:
         self._news = News()
         self._state = ""
         self._epochs: dict[int, tuple[int, int]] = {}
+        self._watch = Stopwatch()
 
     def paint(self, run: Run) -> None:
         """Write what is new."""
@@ -184,7 +187,8 @@ class LinePainter:
                 if epoch <= printed or (epoch == newest and is_current and not (is_last or self._is_past(run, epoch))):
                     continue
                 fit = f"fit {series} " if len(table) > 1 else ""
-                yield fit + self._epoch_line(run, epoch, epochs[epoch], is_current=is_current)
+                speed = words.epoch_speed(run, series, epoch)
+                yield fit + self._epoch_line(run, epoch, epochs[epoch], speed, is_current=is_current)
                 printed = epoch
             self._epochs[series] = (printed, newest)
 
@@ -192,13 +196,13 @@ class LinePainter:
         view = run.ranks.get(0)
         return view is not None and view.epoch >= epoch and (view.step > 0 or run.state.is_final)
 
-    def _epoch_line(self, run: Run, epoch: int, values: dict[str, float], *, is_current: bool) -> str:
+    def _epoch_line(self, run: Run, epoch: int, values: dict[str, float], speed: float | None, *, is_current: bool) -> str:
         view = run.ranks.get(0)
         total = f"/{view.epochs}" if is_current and view is not None and view.epochs else ""
         parts = [f"epoch {epoch}{total}", *(f"{name} {words.figure(value)}" for name, value in values.items())]
-        speed = words.throughput(run)
         parts += [f"{speed:,.0f} examples/s"] if speed is not None else []
-        parts += [words.duration(self._clock() - run.started_at)] if run.started_at is not None else []
+        if run.started_at is not None:
+            parts.append(words.duration(self._watch.elapsed_s(run.started_at, None, self._clock())))
         return "  ".join(parts)
 
     def _write(self, lines: list[str]) -> None:
@@ -219,20 +223,22 @@ def _reason(run: Run) -> str:
     return "" if told else reason
 
 
-def _details(run: Run, now: float, remaining_s: float | None) -> Iterator[str]:
+def _details(run: Run, elapsed_s: float | None, remaining_s: float | None) -> Iterator[str]:
     """The parts of a status line, the most telling first: what does not fit is left out."""
     if waiting := words.queue(run):
         yield waiting
         return
+    if not run.state.is_waiting:
+        yield words.waiting(run)
     if run.state.is_final and (reason := _reason(run)):
         yield reason
     if not run.state.is_final:
         yield words.progress(run)
-    if run.started_at is not None:
-        elapsed = words.duration((run.ended_at or now) - run.started_at)
+    if elapsed_s is not None:
+        elapsed = words.duration(elapsed_s)
         yield elapsed if remaining_s is None else f"{elapsed}, {words.duration(remaining_s)} left"
     yield from (f"{one_line(name, 30)} {words.figure(value)}" for name, value in list(words.latest_metrics(run).items())[:6])
     speed = words.throughput(run)
-    if speed is not None and not run.state.is_final:
+    if speed is not None:
         yield f"{speed:,.0f} examples/s"
     yield counted(run.world_size, "rank")

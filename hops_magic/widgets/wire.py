@@ -129,7 +129,7 @@ def head_of(run: Run) -> dict[str, Any]:
         "is_final": run.state.is_final,
         "can_stop": run.state.can_stop,
         "reason": one_line(run.reason, 500),
-        "queue": words.queue(run),
+        "queue": words.waiting(run),
         "progress": words.progress(run),
         "fraction": run.fraction_done(),
         "examples_per_s": words.throughput(run),
@@ -140,6 +140,7 @@ def head_of(run: Run) -> dict[str, Any]:
         "restarts": [one_line(reason, 500) for reason in run.restarts],
         "latest": {one_line(name, 100): _number(value) for name, value in words.latest_metrics(run).items()},
         "warnings": [one_line(message, 1_000) for message in run.warnings],
+        "notes": [one_line(message, 1_000) for message in words.notes(run)],
         "errors": [
             {
                 "ranks": group.ranks,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hops_magic.errors import counted
 from hops_magic.runs.events import RankError, is_number
+from hops_magic.runs.inputs import told_way
 from hops_magic.runs.run import RankView, Run
 from hops_magic.runs.states import RunState
 
@@ -73,6 +74,22 @@ def queue(run: Run) -> str:
     return ", ".join(parts)
 
 
+def waiting(run: Run) -> str:
+    """What a run that computes no steps yet waits for; empty once a step, a metric or an end was told."""
+    if run.state is RunState.SUBMITTED:
+        return "waits for the cluster to take it"
+    if run.state is RunState.QUEUED:
+        return queue(run)
+    here = sum(view.alive for view in run.ranks.values())
+    if run.state is RunState.STARTING:
+        return f"starts processes and imports the framework, {here} of {counted(run.world_size, 'rank')} ready"
+    if run.state is not RunState.RUNNING or run.curves or any(view.phase for view in run.ranks.values()):
+        return ""
+    if run.inputs:
+        return "builds the graph of the first step"
+    return "the cell runs, no step yet" if not any(view.output_chars for view in run.ranks.values()) else ""
+
+
 def slowest(run: Run) -> RankView | None:
     """The rank that the others wait for; what it is at is what the run is at."""
     views = list(run.ranks.values())
@@ -97,9 +114,31 @@ def progress(run: Run) -> str:
 
 
 def throughput(run: Run) -> float | None:
-    """Rows per second of all ranks together; None while none has said."""
+    """Rows per second of all ranks together, of a run that has ended over its whole training; None while none has said."""
+    if run.state.is_final:
+        trained = [view for view in run.ranks.values() if view.examples is not None and view.train_s]
+        if trained:
+            # ranks train at the same time: the longest of them is how long it took
+            return sum(view.examples or 0.0 for view in trained) / max(view.train_s or 0.0 for view in trained)
     known = [view.examples_per_s or 0.0 for view in run.ranks.values() if is_number(view.examples_per_s)]
     return sum(known) if known else None
+
+
+def epoch_speed(run: Run, series: int, epoch: int) -> float | None:
+    """Rows per second of all ranks together in the training of one epoch; None where it is not known."""
+    known = [
+        curve.values[curve.steps.index(epoch)]
+        for (fit, _), curve in run.speeds.items()
+        if fit == series and epoch in curve.steps
+    ]
+    # every rank has its share of each batch: one that has not told the epoch's end yet is as fast as the others
+    speaking = sum(view.examples_per_s is not None for view in run.ranks.values())
+    return sum(known) / len(known) * max(speaking, len(known)) if known else None
+
+
+def notes(run: Run) -> list[str]:
+    """What is worth knowing of how the run was carried out: what was checked, and how the ranks came by their rows."""
+    return [*run.notes, *(told_way(phase, way) for phase, way in run.inputs)]
 
 
 def latest_metrics(run: Run) -> Mapping[str, float]:
@@ -147,26 +186,3 @@ def errors(run: Run) -> list[ErrorGroup]:
         )
         for (name, message), same in groups.items()
     ]
-
-
-class Pace:
-    """Tells how long a run still takes, from how its fraction done grows."""
-
-    def __init__(self) -> None:
-        self._first: tuple[float, float] | None = None
-        self._last = 0.0
-
-    def remaining_s(self, now: float, fraction: float | None) -> float | None:
-        """Seconds until done; None while it cannot be told. Going back (a restart, another fit) begins anew."""
-        if fraction is None:
-            return None
-        if self._first is None or fraction < self._last:
-            self._first = (now, fraction)
-        self._last = fraction
-        then, before = self._first
-        if fraction >= 1.0:
-            return 0.0
-        # the first steps build graphs and fill caches: a forecast from them misleads
-        if fraction - before < 0.01 or now - then < 1.0:
-            return None
-        return (now - then) * (1.0 - fraction) / (fraction - before)

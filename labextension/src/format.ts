@@ -34,3 +34,17 @@ export function amount(bytes: number): string {
   }
   return `${size >= 100 || unit === 'B' ? size.toFixed(0) : size.toFixed(1)} ${unit}`;
 }
+
+/** A span of time: `93600` -> `1.08 d`. */
+export function span(seconds: number): string {
+  for (const [unit, length] of [
+    ['d', 86_400],
+    ['h', 3_600],
+    ['min', 60]
+  ] as const) {
+    if (seconds >= length) {
+      return `${String(Number((seconds / length).toPrecision(3)))} ${unit}`;
+    }
+  }
+  return `${String(Number(seconds.toPrecision(3)))} s`;
+}

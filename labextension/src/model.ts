@@ -32,6 +32,8 @@ export interface Head {
   restarts: string[];
   latest: Record<string, number | null>;
   warnings: string[];
+  /** How it was carried out: what was checked, how ranks came by their rows. */
+  notes: string[];
   errors: ErrorGroup[];
   checkpoint: { epoch: number; step: number } | null;
   result: { names: string[]; left_behind: Record<string, string> } | null;
@@ -51,10 +53,17 @@ export interface Rank {
   step: number;
   steps: number | null;
   examples_per_s: number | null;
+  /** Rows in all fits so far, and the seconds of their training. */
+  examples: number | null;
+  train_s: number | null;
   cpu_percent: number | null;
   memory_bytes: number | null;
   gpu_percent: number | null;
   gpu_memory_bytes: number | null;
+  mean_cpu_percent: number | null;
+  peak_memory_bytes: number | null;
+  mean_gpu_percent: number | null;
+  peak_gpu_memory_bytes: number | null;
 }
 
 /** A value is null where the metric was not a finite number. */
@@ -118,7 +127,7 @@ export function advance(model: RunModel | null, update: Update, now_s: number): 
       : model;
   return {
     seq: update.seq + 1,
-    skew_s: now_s - update.now,
+    skew_s: skew(update.reset ? null : (model?.skew_s ?? null), update.now, now_s),
     // the first message tells every field of the head
     head: { ...base.head, ...update.head } as Head,
     ranks: update.ranks
@@ -128,6 +137,11 @@ export function advance(model: RunModel | null, update: Update, now_s: number): 
     output: update.output ? withOutput(base.output, update.output) : base.output,
     displays: update.displays ? [...base.displays.slice(update.displays.drop), ...update.displays.add] : base.displays
   };
+}
+
+/** The smallest difference of the clocks that was seen: others hold the time that a message took. */
+export function skew(known: number | null, told_s: number, now_s: number): number {
+  return Math.min(known ?? Infinity, now_s - told_s);
 }
 
 function withCurves(curves: RunModel['curves'], updates: (Curve & { at: number })[]): RunModel['curves'] {

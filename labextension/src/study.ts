@@ -1,5 +1,5 @@
 /** What a viewer knows of a study, and how messages change it; mirrors `hops_magic/widgets/study_wire.py`. */
-import type { State } from './model';
+import { skew, type State } from './model';
 
 export type TrialState = 'running' | 'done' | 'stopped' | 'failed';
 export type Value = number | string | null;
@@ -47,6 +47,7 @@ export interface StudyHead {
 export interface Trial {
   number: number;
   state: TrialState;
+  /** Of a running trial the newest. */
   value: number | null;
   values: Record<string, Value>;
   step: number;
@@ -109,7 +110,7 @@ export function advanceStudy(model: StudyModel | null, update: StudyUpdate, now_
   }
   return {
     seq: update.seq + 1,
-    skew_s: now_s - update.now,
+    skew_s: skew(before?.skew_s ?? null, update.now, now_s),
     // the first message tells every field of the head
     head: { ...before?.head, ...update.head } as StudyHead,
     trials,

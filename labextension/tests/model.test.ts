@@ -104,3 +104,11 @@ test('displays forget the oldest', () => {
   );
   assert.deepEqual(run.displays, [shown('b'), shown('c')]);
 });
+
+test('the clocks differ by the least that messages say: the others were on their way', () => {
+  const late = [0, 1, 2].reduce<RunModel | null>(
+    (model, seq) => advance(model, update(seq), [7, 5, 9][seq] ?? 0),
+    null
+  );
+  assert.equal(late?.skew_s, 5);
+});

@@ -23,6 +23,7 @@ export function head(changes: Partial<Head> = {}): Head {
     restarts: [],
     latest: {},
     warnings: [],
+    notes: [],
     errors: [],
     checkpoint: null,
     result: null,

@@ -103,7 +103,7 @@ def test_hyperband_brackets_begin_later_and_are_drawn_by_their_shares():
     mine = [trial for trial in range(50) if rule.bracket(trial) == 1][:4]
     assert feed(rule, [(t, 1, float(t)) for t in mine]) == []
     assert feed(rule, [(t, 3, float(t)) for t in mine]) == [(mine[2], 3), (mine[3], 3)]
-    assert "hyperband, bracket 1: rank 5 of 5" in rule.report([t for t in range(90) if rule.bracket(t) == 1][9], 3, 99.0)
+    assert "hyperband, bracket 1: number 5 of 5" in rule.report([t for t in range(90) if rule.bracket(t) == 1][9], 3, 99.0)
 
 
 def test_repeated_and_backward_steps_are_ignored_and_no_number_stops():
@@ -138,7 +138,7 @@ def test_rules_by_name():
     assert make_rule("none").report(0, 1, 9.0) == ""
     shown = make_rule("asha", reduction=2, max_steps=4, show=lambda loss: f"{-loss:g}")
     assert feed(shown, [(0, 1, -0.9)]) == []
-    assert "with 0.5; the best 1 go on, up to 0.9" in shown.report(1, 1, -0.5)
+    assert "with 0.5; only the best goes on, at 0.9 or better" in shown.report(1, 1, -0.5)
     shown.ended(1, TrialState.STOPPED)
     for options, message in [
         ({"name": "medain"}, "did you mean median?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -80,6 +81,26 @@ def test_a_busy_kernel_hears_the_browser(kernel: BlockingKernelClient) -> None:
     assert any(update["head"].get("is_stop_requested") for update in updates)
     assert updates[-1]["head"]["state"] == "stopped"
     assert set(last) == {"text/html", "text/plain"}
+
+
+def test_a_kernel_that_answers_in_mid_cell_is_still_busy(kernel: BlockingKernelClient) -> None:
+    kernel.execute_interactive("stop.clear(); run = Run(run_id='run-2')", timeout=DEADLINE_S)
+    request = kernel.execute(BLOCK)
+    comm_id, said, answers = "", [], 0
+    for message in messages(kernel, request):
+        if message["msg_type"] == "comm_open" and "_esm" in message["content"]["data"]["state"]:
+            comm_id = message["content"]["comm_id"]
+        elif message["msg_type"] == "display_data":
+            answer(kernel, comm_id, {"type": "ready"})
+        elif message["msg_type"] == "status":
+            said.append((message["content"]["execution_state"], message["parent_header"].get("msg_type")))
+            answers += said[-1] == ("idle", "comm_msg")
+            if answers and said[-1] == ("busy", "execute_request"):
+                answer(kernel, comm_id, {"type": "stop"})
+    assert answers >= 1
+    for now, after in itertools.pairwise(said):
+        if now == ("idle", "comm_msg"):
+            assert after == ("busy", "execute_request")
 
 
 def test_nothing_is_sent_before_a_browser_asks(kernel: BlockingKernelClient) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Direction, Study, advance_study_all
+from hops_magic.widgets import study_words
 from hops_magic.widgets.study_notebook import best_as_code
 from hops_magic.widgets.study_rendering import study_html
 from hops_magic.widgets.study_text import StudyLinePainter, StudyTerminalPainter, status_line, study_text
@@ -200,3 +201,27 @@ def test_an_ablation_shows_what_each_component_is_worth():
 
 def test_an_opened_trial_without_a_word_is_empty():
     assert opened_trial(0, ended(), None) == {"type": "trial", "trial": 0, "curves": [], "output": [], "error": ""}
+
+
+def started(number, at):
+    return ev.TrialStarted(at=at, trial=number, values={})
+
+
+def done(number, at):
+    return ev.TrialEnded(at=at, trial=number, state=TrialState.DONE, value=1.0)
+
+
+def test_what_is_left_counts_down_while_trials_run():
+    said = [ev.Places(held=2, wanted=2), started(0, 0.0), started(1, 0.0), done(0, 100.0), done(1, 100.0)]
+    study = advance_study_all(beginning(trials_wanted=6), [*said, started(2, 100.0), started(3, 100.0)])
+    told = [study_words.remaining_s(study, now) for now in (100.0, 130.0, 170.0, 199.0)]
+    assert told == [200.0, 170.0, 130.0, 101.0]
+    last = advance_study_all(study, [done(2, 200.0), done(3, 200.0), started(4, 200.0), started(5, 200.0)])
+    assert [study_words.remaining_s(last, now) for now in (200.0, 290.0, 310.0)] == [100.0, 10.0, None]
+
+
+def test_a_running_trial_is_told_with_its_newest_value():
+    study = advance_study_all(beginning(), [started(0, 1.0), ev.TrialReported(trial=0, step=1, values={"loss": 0.75})])
+    update = StudyFeed().next(study, now=2.0, extra={})
+    assert update["trials"][0]["value"] == 0.75
+    assert study.best is None

@@ -104,7 +104,7 @@ def test_epochs_of_several_fits_are_told_apart() -> None:
     def second(number: int) -> list[ev.Event]:
         return [
             ev.Metrics(rank=0, step=number, scope="epoch", series=2, values={"loss": 0.25}),
-            ev.Progress(rank=0, epoch=number, epochs=5, step=0),
+            ev.Progress(rank=0, epoch=number, epochs=5, step=0, examples_per_s=2000.0, series=2),
         ]
 
     lines = lines_of(epoch(1, loss=1), epoch(2, loss=0.5), epoch(3, loss=0.5), second(1), second(2))

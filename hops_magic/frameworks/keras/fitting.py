@@ -13,6 +13,7 @@ from hops_magic.frameworks.keras.agreement import differing_variables
 from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
 from hops_magic.frameworks.keras.logs import StepLogs
 from hops_magic.frameworks.keras.metrics import replaced_states, single_metrics
+from hops_magic.frameworks.keras.throughput import Throughput
 from hops_magic.frameworks.keras.writing_callbacks import on_chief_only, set_aside
 from hops_magic.runs.events import Warned
 
@@ -49,6 +50,8 @@ class FitSession:
         self._judged: set[int] = set()
         self.resume: dict[str, Any] | None = None
         self.skip_steps = 0
+        self.has_skipped = False
+        self.throughput = Throughput(context.world_size)
         self.last_model: Any = None
         self._checkpoint_due_at = float("inf")
         self._counted_before: list[Any] | None = None
@@ -166,10 +169,12 @@ class FitSession:
         for _ in range(min(steps, self.skip_steps)):
             next(iterator)
             self.skip_steps -= 1
+        self.has_skipped = True
         return {}
 
     def after_step(self, model: Any) -> None:
         """Look at what the first step has made: at the weights, and at metrics whose counts a restart brings back."""
+        self.has_skipped = False
         if self.starts_unbuilt:
             self.starts_unbuilt = False
             if differing_variables(model.trainable_variables, self.context.collective):

@@ -36,7 +36,7 @@ def make_first(session: FitSession) -> Any:
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             # what steers training by it must see the same on every rank
-            if self._watched and logs and not session.skip_steps:
+            if self._watched and logs and not session.has_skipped:
                 logs.update(session.global_logs(self.model, logs))
 
         def on_train_end(self, logs: Any = None) -> None:
@@ -51,13 +51,14 @@ def make_last(session: FitSession) -> Any:
 
     class Last(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_begin(self, logs: Any = None) -> None:
-            self._said_at = self._began_at = 0.0
-            self._rows = getattr(session.iterator.data_adapter, "batch_size", None)
-            self._epoch, self._steps_done, self._finished = 0, 0, False
+            self._said_at = 0.0
+            session.throughput.begin_fit(session.iterator.data_adapter)
+            self._epoch, self._finished = 0, False
             self._watches_stops = session.world_size > 1 and some_watch_batches(session.fit_callbacks)
             self._restores = session.resume is not None
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            session.throughput.begin_epoch()
             if self._restores:
                 self._restores = False
                 session.store.restore_callbacks(session.resume or {}, self.model, session.fit_callbacks)
@@ -65,12 +66,13 @@ def make_last(session: FitSession) -> Any:
                 # here, after all callbacks have seen the end of the last epoch, its state is whole
                 session.store.save(self.model, Position(session.number, epoch, 0), session.fit_callbacks)
                 session.plan_checkpoint()
-            self._epoch, self._began_at = epoch, time.monotonic()
+            self._epoch = epoch
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self._steps_done = batch + 1
-            if session.skip_steps:
+            if session.has_skipped:
+                session.throughput.skipped(batch + 1)
                 return
+            session.throughput.trained(batch + 1)
             if self._watches_stops:
                 self._agree_on_user_stop()
             if session.agreed(STOP):
@@ -119,8 +121,6 @@ def make_last(session: FitSession) -> Any:
 
         def _say(self, step: int, finished: int | None = None) -> None:
             epoch = self._epoch if finished is None else finished
-            seconds = time.monotonic() - self._began_at
-            done = self._steps_done * (self._rows or 0) / session.world_size
             session.context.emit(
                 Progress(
                     rank=session.context.rank,
@@ -129,7 +129,10 @@ def make_last(session: FitSession) -> Any:
                     epochs=self.params["epochs"],
                     step=step,
                     steps=self.params.get("steps"),
-                    examples_per_s=done / seconds if self._rows and seconds > 0 else None,
+                    examples_per_s=session.throughput.examples_per_s,
+                    series=session.number,
+                    examples=session.throughput.examples,
+                    train_s=session.throughput.train_s,
                 )
             )
 

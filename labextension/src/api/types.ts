@@ -45,6 +45,8 @@ export interface GroupRow {
 export interface Sketch {
   labels: string[];
   counts: number[];
+  /** From where to where it reaches; empty where each bar stands for a value. */
+  ends: string[];
 }
 
 export interface Feature {

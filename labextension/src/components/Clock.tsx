@@ -1,10 +1,17 @@
-import { type ReactNode, useEffect, useState } from 'react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { duration } from '../format';
 import { useTranslator } from '../translate';
 
 interface Props {
   /** A run or a study. Times are seconds since the epoch, by the kernel's clock. */
-  timed: { started_at: number | null; ended_at: number | null; remaining_s: number | null; is_final: boolean };
+  timed: {
+    /** Since when it waits, where it has not started. */
+    created_at?: number;
+    started_at: number | null;
+    ended_at: number | null;
+    remaining_s: number | null;
+    is_final: boolean;
+  };
   skew_s: number;
 }
 
@@ -12,7 +19,8 @@ interface Props {
 export function Clock({ timed, skew_s }: Props): ReactNode {
   const trans = useTranslator();
   const [now, setNow] = useState(() => Date.now());
-  const isTicking = timed.started_at !== null && timed.ended_at === null;
+  const began_at = timed.started_at ?? (timed.is_final ? 0 : (timed.created_at ?? 0));
+  const isTicking = began_at > 0 && timed.ended_at === null;
   useEffect(() => {
     if (!isTicking) {
       return;
@@ -24,13 +32,19 @@ export function Clock({ timed, skew_s }: Props): ReactNode {
       clearInterval(timer);
     };
   }, [isTicking]);
-  if (timed.started_at === null) {
+  // clocks of hosts are set, and told late: what was shown is never taken back
+  const told = useRef({ began_at, elapsed: 0 });
+  if (!began_at) {
     return null;
   }
-  const elapsed = (timed.ended_at ?? now / 1000 - skew_s) - timed.started_at;
+  if (told.current.began_at !== began_at) {
+    told.current = { began_at, elapsed: 0 };
+  }
+  told.current.elapsed = Math.max(told.current.elapsed, now / 1000 - skew_s - began_at);
+  const elapsed = timed.ended_at === null ? told.current.elapsed : timed.ended_at - began_at;
   return (
     <span className="hops-clock">
-      {duration(elapsed)}
+      {timed.started_at === null ? trans.__('waiting %1', duration(elapsed)) : duration(elapsed)}
       {timed.remaining_s !== null && !timed.is_final && (
         <span className="hops-faint"> · {trans.__('%1 left', duration(timed.remaining_s))}</span>
       )}

@@ -11,7 +11,7 @@ interface Props {
 export function Metrics({ head }: Props): ReactNode {
   const trans = useTranslator();
   const tiles = Object.entries(head.latest).map(([name, value]) => [name, figure(value)] as const);
-  const speed = head.is_final ? null : head.examples_per_s;
+  const speed = head.examples_per_s;
   if (!tiles.length && speed === null) {
     return null;
   }
@@ -20,7 +20,9 @@ export function Metrics({ head }: Props): ReactNode {
       {tiles.map(([name, value]) => (
         <Tile key={name} name={name} value={value} />
       ))}
-      {speed !== null && <Tile name={trans.__('examples/s')} value={whole(speed)} />}
+      {speed !== null && (
+        <Tile name={head.is_final ? trans.__('examples/s, mean') : trans.__('examples/s')} value={whole(speed)} />
+      )}
     </dl>
   );
 }

@@ -5,10 +5,12 @@ import { useTranslator } from '../translate';
 
 interface Props {
   ranks: Rank[];
+  /** Figures of the last moment say nothing of a run that has ended: then means and peaks are told. */
+  isFinal?: boolean;
 }
 
 /** One row a rank: where it runs, how far it is, how fast, and what it uses. */
-export function Ranks({ ranks }: Props): ReactNode {
+export function Ranks({ ranks, isFinal = false }: Props): ReactNode {
   const trans = useTranslator();
   if (!ranks.length) {
     return null;
@@ -23,10 +25,10 @@ export function Ranks({ ranks }: Props): ReactNode {
             <th scope="col" className="hops-wide">
               {trans.__('progress')}
             </th>
-            <th scope="col">{trans.__('examples/s')}</th>
-            <th scope="col">{trans.__('CPU')}</th>
-            <th scope="col">{trans.__('memory')}</th>
-            {hasGpus && <th scope="col">{trans.__('GPU')}</th>}
+            <th scope="col">{isFinal ? trans.__('examples/s, mean') : trans.__('examples/s')}</th>
+            <th scope="col">{isFinal ? trans.__('CPU, mean') : trans.__('CPU')}</th>
+            <th scope="col">{isFinal ? trans.__('memory, most') : trans.__('memory')}</th>
+            {hasGpus && <th scope="col">{isFinal ? trans.__('GPU, mean') : trans.__('GPU')}</th>}
             <th scope="col" className="hops-left">
               {trans.__('where')}
             </th>
@@ -34,12 +36,24 @@ export function Ranks({ ranks }: Props): ReactNode {
         </thead>
         <tbody>
           {ranks.map(rank => (
-            <RankRow key={rank.rank} rank={rank} hasGpus={hasGpus} />
+            <RankRow key={rank.rank} rank={isFinal ? overall(rank) : rank} hasGpus={hasGpus} />
           ))}
         </tbody>
       </table>
     </div>
   );
+}
+
+/** The rank with what it did over its whole time in the place of its last moment. */
+function overall(rank: Rank): Rank {
+  return {
+    ...rank,
+    examples_per_s: rank.examples !== null && rank.train_s ? rank.examples / rank.train_s : rank.examples_per_s,
+    cpu_percent: rank.mean_cpu_percent,
+    memory_bytes: rank.peak_memory_bytes,
+    gpu_percent: rank.mean_gpu_percent,
+    gpu_memory_bytes: rank.peak_gpu_memory_bytes
+  };
 }
 
 function RankRow({ rank, hasGpus }: { rank: Rank; hasGpus: boolean }): ReactNode {

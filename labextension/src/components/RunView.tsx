@@ -25,7 +25,7 @@ export function RunView({ run, onStop }: Props): ReactNode {
       <Notices head={run.head} />
       <Metrics head={run.head} />
       <Charts curves={run.curves} />
-      <Ranks ranks={ranks} />
+      <Ranks ranks={ranks} isFinal={run.head.is_final} />
       <Output output={run.output} displays={run.displays} />
       <Footer run={run} />
     </article>
@@ -44,6 +44,18 @@ function Footer({ run: { head } }: { run: RunModel }): ReactNode {
   return (
     <footer className="hops-footer">
       <bdi>{facts.join(' · ')}</bdi>
+      {head.notes.length > 0 && (
+        <details>
+          <summary>{trans.__('How it was carried out')}</summary>
+          <ul className="hops-notes">
+            {head.notes.map(note => (
+              <li key={note}>
+                <bdi>{note}</bdi>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
       {head.report_html && (
         <details>
           <summary>{trans.__('What travelled to the cluster')}</summary>

@@ -1,9 +1,18 @@
 /** Small pictures in lists. */
 import type { ReactNode } from 'react';
 import type { Sketch } from '../api/types';
+import { Line } from './text';
+
+const MOST_NAMED = 4;
 
 /** A distribution as bars; what each stands for is in its tooltip. */
-export function Bars({ sketch, label }: { sketch: Sketch | null; label: string }): ReactNode {
+export function Bars({
+  sketch,
+  label
+}: {
+  sketch: Pick<Sketch, 'labels' | 'counts'> | null;
+  label: string;
+}): ReactNode {
   if (!sketch?.counts.length) {
     return <span className="hops-bars" />;
   }
@@ -23,6 +32,34 @@ export function Bars({ sketch, label }: { sketch: Sketch | null; label: string }
         </rect>
       ))}
     </svg>
+  );
+}
+
+/** A distribution with what it reaches from and to, or the names of its bars where they are few. */
+export function LabelledBars({
+  sketch,
+  ends,
+  label
+}: {
+  sketch: Pick<Sketch, 'labels' | 'counts'> | null;
+  /** From where to where it reaches; empty where each bar stands for a value. */
+  ends: string[];
+  label: string;
+}): ReactNode {
+  const names = ends.length ? ends : (sketch?.labels.slice(0, MOST_NAMED) ?? []);
+  const more = ends.length ? 0 : (sketch?.labels.length ?? 0) - names.length;
+  return (
+    <>
+      <Bars sketch={sketch} label={label} />
+      {names.length > 0 && (
+        <div className="hops-bars-ends">
+          {names.map((name, index) => (
+            <Line key={index} text={name} />
+          ))}
+          {more > 0 && <span>{`+${String(more)}`}</span>}
+        </div>
+      )}
+    </>
   );
 }
 
@@ -51,7 +88,18 @@ export function Sparkline({ values, label }: { values: (number | null)[]; label:
 }
 
 /** A share as a bar, with what it means beside it. */
-export function Meter({ share, label, text }: { share: number | null; label: string; text: string }): ReactNode {
+export function Meter({
+  share,
+  label,
+  text,
+  isScarce = false
+}: {
+  share: number | null;
+  label: string;
+  text: string;
+  /** Whether it is a warning to be full: memory that runs out, not slots that are used. */
+  isScarce?: boolean;
+}): ReactNode {
   const shown = Math.min(1, Math.max(0, share ?? 0));
   return (
     <div
@@ -64,7 +112,10 @@ export function Meter({ share, label, text }: { share: number | null; label: str
       aria-valuetext={text}
     >
       <div className="hops-meter-bar">
-        <div style={{ width: `${String(shown * 100)}%` }} className={shown > 0.9 ? 'hops-meter-full' : ''} />
+        <div
+          style={{ width: `${String(shown * 100)}%` }}
+          className={isScarce && shown > 0.9 ? 'hops-meter-scarce' : ''}
+        />
       </div>
       <span className="hops-figure hops-faint">{text}</span>
     </div>

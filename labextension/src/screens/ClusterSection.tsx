@@ -120,7 +120,9 @@ function Running({ cluster, refresh }: { cluster: Cluster; refresh: () => void }
               </button>
               <span className="hops-faint hops-figure">
                 {run.queue_position === null
-                  ? trans.__('%1 slots', run.slots)
+                  ? run.slots === 1
+                    ? trans.__('1 slot')
+                    : trans.__('%1 slots', run.slots)
                   : trans.__('waits, number %1 in the queue', run.queue_position)}
               </span>
             </li>
@@ -162,6 +164,7 @@ function Worker({ worker }: { worker: WorkerRow }): ReactNode {
         share={limit ? worker.memory_bytes / limit : null}
         label={trans.__('Memory of %1', plain(worker.name, 60))}
         text={memory}
+        isScarce={true}
       />
       {worker.in_ranks.ranks > 0 && <Line text={inRanks(worker.in_ranks, trans)} className="hops-faint" />}
     </li>

@@ -5,7 +5,7 @@ import { path } from '../api/client';
 import type { Comparison, Course, RunRow } from '../api/types';
 import { ChartView } from '../components/ChartView';
 import { figure } from '../format';
-import type { Chart } from '../charts';
+import { baseName, type Chart } from '../charts';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
 import { Line, plain } from '../parts/text';
 import { OfMetric, colourOf, titleOf } from './experiments/compared';
@@ -25,6 +25,7 @@ export function CompareDetail({ id }: { id: string }): ReactNode {
       <Loaded asked={asked}>
         {found => (
           <TranslatorContext.Provider value={trans}>
+            <h2>{trans.__('Comparison of %1 runs', found.runs.length)}</h2>
             <Tabs
               label={trans.__('Parts of the comparison')}
               tabs={[
@@ -147,11 +148,16 @@ function Overlaid({ runs, metric }: { runs: RunRow[]; metric: string }): ReactNo
   );
 }
 
+/** Whether a run's metric is that of whole epochs: then the record has what single steps said of it too. */
+function isByEpoch(run: RunRow, metric: string): boolean {
+  return `batch/${baseName(metric)}` in run.metrics;
+}
+
 /** A chart with a line for each run that has the metric. */
 export function overlaid(metric: string, runs: RunRow[], courses: (Course | null)[]): Chart {
   return {
     title: metric,
-    unit: 'step',
+    unit: runs.some((run, index) => courses[index] && !isByEpoch(run, metric)) ? 'step' : 'epoch',
     lines: runs.flatMap((run, index) => {
       const course = courses[index];
       if (!course?.steps.length) {

@@ -4,6 +4,7 @@ import { useApp, useAsked } from '../app';
 import { path } from '../api/client';
 import type { RunDetail as Run } from '../api/types';
 import { Connection, Loaded } from '../parts/frame';
+import { Line } from '../parts/text';
 import { isBeginning } from './experiments/live';
 import { LiveView } from './experiments/LiveView';
 import { Recorded } from './experiments/Recorded';
@@ -29,6 +30,9 @@ export function RunDetail({ id }: { id: string }): ReactNode {
         <Loaded asked={asked}>
           {run => (
             <>
+              <h2>
+                <Line text={run.name} />
+              </h2>
               <RunActions run={run} />
               <Recorded
                 key={run.run_id}

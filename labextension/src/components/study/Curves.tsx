@@ -49,6 +49,13 @@ export function BestChart({ study }: Props): ReactNode {
     },
     [trials, best]
   );
+  if (!trials.length) {
+    return (
+      <Titled title={trans.__('Best %1', study.head.metric)} unit={trans.__('trials')}>
+        <div className="hops-nothing">{trans.__('No trial has ended with a value yet')}</div>
+      </Titled>
+    );
+  }
   return (
     <Titled title={trans.__('Best %1', study.head.metric)} unit={trans.__('trials')}>
       <Canvas

@@ -64,7 +64,7 @@ function facts(
     stopped > byHand ? say('%1 stopped early', stopped - byHand) : '',
     byHand ? say('%1 stopped by hand', byHand) : '',
     failed ? say('%1 failed', failed) : '',
-    head.places && !head.is_final ? say('%1 of %2 places', head.places, head.places_wanted) : '',
+    head.places && !head.is_final ? say('room for %1 of %2 trials at once', head.places, head.places_wanted) : '',
     head.per_minute === null ? '' : say('%1 a minute', head.per_minute),
     head.reason
   ].filter(Boolean);

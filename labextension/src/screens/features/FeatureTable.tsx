@@ -2,7 +2,7 @@ import type { ReactNode } from 'react';
 import { useApp } from '../../app';
 import type { Feature } from '../../api/types';
 import { figure } from '../../format';
-import { Bars } from '../../parts/pictures';
+import { LabelledBars } from '../../parts/pictures';
 import { DataTable, ofNumbers } from '../../parts/table';
 import { Line, plain } from '../../parts/text';
 
@@ -28,7 +28,11 @@ export function FeatureTable({ features }: { features: Feature[] }): ReactNode {
           </th>
           <td className="hops-type">{plain(feature.type, 40)}</td>
           <td>
-            <Bars sketch={feature.sketch} label={trans.__('Distribution of %1', feature.name)} />
+            <LabelledBars
+              sketch={feature.sketch}
+              ends={feature.sketch?.ends ?? []}
+              label={trans.__('Distribution of %1', feature.name)}
+            />
           </td>
           <td className="hops-number">{feature.null_share === null ? '' : `${figure(100 * feature.null_share)} %`}</td>
           <td>

@@ -2,9 +2,9 @@
 import type { ReactNode } from 'react';
 import { useApp } from '../../app';
 import type { ColumnStatistics, Statistics } from '../../api/types';
-import { figure, whole } from '../../format';
+import { figure, span, whole } from '../../format';
 import { Empty } from '../../parts/frame';
-import { Bars } from '../../parts/pictures';
+import { LabelledBars } from '../../parts/pictures';
 import { Line, plain } from '../../parts/text';
 import { shown } from './Grid';
 
@@ -51,7 +51,7 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
     ],
     [trans.__('range'), column.min === null ? '–' : `${shown(column.min)} … ${shown(column.max)}`],
     [trans.__('mean'), column.mean === null ? '–' : shown(column.mean)],
-    [trans.__('std'), figure(column.std)],
+    [trans.__('std'), spreadOf(column)],
     [trans.__('median'), column.quantiles.length ? shown(column.quantiles[3] ?? null) : '–']
   ];
   const facts = figures.filter(([, value]) => value !== '–');
@@ -61,7 +61,11 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
         <Line text={column.name} className="hops-strong" />
         <span className="hops-type hops-faint">{plain(column.type, 30)}</span>
       </header>
-      <Bars sketch={sketch} label={trans.__('Distribution of %1', column.name)} />
+      <LabelledBars
+        sketch={sketch}
+        ends={histogram ? [shown(histogram.edges[0] ?? null), shown(histogram.edges.at(-1) ?? null)] : []}
+        label={trans.__('Distribution of %1', column.name)}
+      />
       <dl>
         {facts.map(([name, value]) => (
           <div key={name}>
@@ -72,6 +76,11 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
       </dl>
     </section>
   );
+}
+
+/** The standard deviation; of moments it is a span of time, told in seconds. */
+function spreadOf(column: ColumnStatistics): string {
+  return column.std !== null && typeof column.mean === 'string' ? span(column.std) : figure(column.std);
 }
 
 function Correlations({ correlation }: { correlation: NonNullable<Statistics['correlation']> }): ReactNode {
