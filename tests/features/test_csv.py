@@ -1,6 +1,7 @@
 """CSV files: what is made of their values, what is refused with which words, and what comes back of what was exported."""
 
 import csv
+import dataclasses
 import datetime
 import decimal
 import gzip
@@ -11,6 +12,7 @@ import random
 import re
 import warnings
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -20,8 +22,8 @@ from hops_magic.errors import OptionError, UsageError
 from hops_magic.features import csv_reading, csv_records
 from hops_magic.features.csv_options import PANDAS_NULLS, CsvOptions
 from hops_magic.features.errors import FeatureError
-from hops_magic.features.exchange import export_file, import_file
-from hops_magic.options import parser_for
+from hops_magic.features.exchange import export_file, import_file, open_file
+from hops_magic.options import parser_for, spec_of
 
 UTC = datetime.UTC
 DAY = datetime.date(2024, 4, 3)
@@ -414,6 +416,18 @@ def test_files_that_do_not_belong_together_are_refused(folder):
             import_file(place)
 
 
+def test_a_file_that_does_not_fit_into_memory_is_saved_in_parts(tmp_path, monkeypatch, store):
+    monkeypatch.setattr(csv_reading, "_MOST_HELD_BYTES", 10_000)
+    monkeypatch.setattr(csv_records, "BLOCK_BYTES", 4_000)
+    file = tmp_path / "t.csv"
+    file.write_text("id,x\n" + "".join(f"{at},{at / 2 if at % 7 else ''}\n" for at in range(3_000)))
+    with open_file(str(file), CsvOptions(), pytest.fail, store=store) as rows:
+        assert isinstance(rows, pa.RecordBatchReader)
+        store.save(rows, "halves", key="id")
+    found = store.get("halves.x", with_keys=True, form="arrow").sort_by("id")
+    assert found["x"].to_pylist() == [at / 2 if at % 7 else None for at in range(3_000)]
+
+
 def test_files_of_a_query_are_read_as_by_themselves(told, tmp_path):
     table, _ = told("id,zip,d,x\n1,00123,03/04/2024,NA\n2,10115,04/04/2024,1\n")
     file = tmp_path / "t.csv"
@@ -457,6 +471,15 @@ def test_options_of_csv_files_are_refused_where_none_is_read(tmp_path):
     for place in (str(tmp_path / "t.parquet"), f"SELECT * FROM '{tmp_path}/t.parquet'", "SELECT 1 AS id"):
         with pytest.raises(FeatureError, match=r"delimiter is an option of CSV files, and .* is none: leave it out"):
             import_file(place, delimiter=";")
+
+
+def test_every_option_is_in_the_docs():
+    told = (
+        (Path(__file__).parents[2] / "docs" / "features.md").read_text().partition("## CSV files")[2].partition("\n## ")[0]
+    )
+    options = [item.name for item in dataclasses.fields(CsvOptions) if not spec_of(item).hidden]
+    assert [name for name in options if f"`{name}`" not in told] == []
+    assert all(str(import_file.__doc__).count(f"``{name}``") for name in options)
 
 
 def test_options_of_a_line_are_those_of_python():
