@@ -196,7 +196,8 @@ def records(source: CsvSource, layout: Layout) -> Iterator[tuple[int, list[str]]
                     raise FeatureError(
                         f"{source.name}, line {line:,}: there {_are(len(whole))}, and {counted(width, 'column')} "
                         f"({', '.join(layout.names)[:_SHOWN]}): mend the row, or say {source.options.name('delimiter')} or "
-                        f"{source.options.name('quote')} if it was cut in the wrong places"
+                        f"{source.options.name('quote')} if it was cut in the wrong places, or "
+                        f"{source.options.name('skip_rows')} if other lines come before the names"
                     )
                 yield line, whole
 
