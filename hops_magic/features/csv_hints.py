@@ -16,16 +16,19 @@ _POINT = re.compile(r"[+-]?\d+\.\d+")
 _PARTS = {"year": "%Y", "month": "%m", "day": "%d"}
 _SHOWN = 40
 _MOST_MARKERS = 5
+_MOST_NAMES = 8
 
 
 def hints(columns: Sequence[ColumnTypes], options: CsvOptions) -> Iterator[str]:
     """Yield sentences on columns that became text, lost something, or have no values."""
     for told in why_text(columns, options):
         yield f"column {told}"
+    empty = [column.name for column in columns if not (column.has_values or column.has_quoted or column.wanted)]
+    if empty:
+        are = f"column {empty[0][:_SHOWN]} is" if len(empty) == 1 else f"columns {_named(empty)} are"
+        yield f"{are} empty, and kept as text: {options.say(types={empty[0]: 'float'})} makes numbers of it"
     for column in columns:
         name = column.name[:_SHOWN]
-        if not (column.has_values or column.has_quoted) and column.wanted is None:
-            yield f"column {name} is empty, and kept as text: {options.say(types={column.name: 'float'})} makes it numbers"
         # what is in quotes is kept if that is said
         markers = [] if options.quoted_text else sorted(column.markers)
         if markers and (column.is_text or (column.wanted is not None and str(column.type) == "string")):
@@ -36,6 +39,29 @@ def hints(columns: Sequence[ColumnTypes], options: CsvOptions) -> Iterator[str]:
             )
         if column.is_cut:
             yield f"column {name}: times are kept in microseconds, nanoseconds are cut off"
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:_SHOWN] for name in names[:_MOST_NAMES])
+    return shown + (f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else "")
+
+
+def remedy(misfit: str, column: ColumnTypes, options: CsvOptions) -> str:
+    """Return what to do about a value that is not of the type that its column must have."""
+    import pyarrow as pa
+
+    kind, value = column.type, misfit.strip()
+    if pa.types.is_temporal(kind) and not options.date_format and _DAY.fullmatch(value):
+        return _day_form(value, options)
+    is_numeric = not (pa.types.is_temporal(kind) or pa.types.is_boolean(kind) or re.match(v.NUMBER, value))
+    numerals = _numerals([value], options) if is_numeric else ""
+    if numerals:
+        return numerals
+    can_be_said = len(misfit) <= _SHOWN and misfit.isprintable() and "," not in misfit
+    null = f" or say {options.say(nulls=(value,))} if it means that a value is missing," if can_be_said else ""
+    if not column.is_said:
+        return f"mend it,{null} since the group's column is of type {kind}"
+    return f"mend it,{null} or say another type, e.g. {options.say(types={column.name: 'text'})}"
 
 
 def why_text(columns: Iterable[ColumnTypes], options: CsvOptions) -> Iterator[str]:

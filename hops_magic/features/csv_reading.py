@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import counted
 from hops_magic.features import csv_records
-from hops_magic.features.csv_hints import hints, why_text
+from hops_magic.features.csv_hints import hints, remedy, why_text
 from hops_magic.features.csv_options import CsvOptions, arrow_name
 from hops_magic.features.csv_source import CsvSource
 from hops_magic.features.csv_types import ColumnTypes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # of texts that are held in memory; what goes beyond is put into a file
 _MOST_HELD_BYTES = 256 * 2**20
 _SHOWN = 40
+_MOST_HINTS = 20
 Tell = Callable[[str], None]
 
 
@@ -100,8 +101,11 @@ def csv_rows(
     """
     with tempfile.TemporaryDirectory(prefix="csv-", dir=folder) as inside, _Texts(Path(inside) / "texts.arrow") as texts:
         rows = _Reading(options, {column.name: column for column in known}, texts).read(files)
-        for hint in hints(rows.columns, options) if rows.rows else ():
+        told = list(hints(rows.columns, options)) if rows.rows else []
+        for hint in told[:_MOST_HINTS]:
             tell(hint)
+        if len(told) > _MOST_HINTS:
+            tell(f"there are {len(told) - _MOST_HINTS:,} more such remarks on columns: look at some rows")
         yield rows
 
 
@@ -196,11 +200,8 @@ class _Reading:
         where = source.name
         if at < len(layout.names):
             where += f", line {csv_records.line_of(source, layout, row, at):,}"
-        words = column.wanted.words if column.wanted is not None else ""
-        can_be_said = misfit == shown and misfit.isprintable() and "," not in misfit
-        null = f"{options.say(nulls=(misfit,))} if it means that a value is missing, or " if can_be_said else ""
-        text = options.say(types={name: "text"})
-        return f"{where}, column {name[:_SHOWN]}: {shown!r} is no {words}: mend it, or say {null}another type, e.g. {text}"
+        words = column.wanted.words if column.wanted is not None else "value"
+        return f"{where}, column {name[:_SHOWN]}: {shown!r} is no {words}: {remedy(misfit, column, options)}"
 
     def _check_date_format(self) -> None:
         form, columns = self.options.date_format, self.columns.values()

@@ -62,7 +62,7 @@ def layout_of(source: CsvSource) -> Layout | None:
         if not any(line.strip("\r\n") for line in sample):
             return None
         delimiter = options.delimiter or _delimiter(source, sample, is_cut=sum(map(len, sample)) > _SAMPLE_CHARS)
-        reader = _reader(itertools.chain(sample, lines), options, delimiter)
+        reader = _reader(itertools.chain(sample, lines), options, delimiter, strict=True)
         begun = 0
         record: list[str] = []
         with _telling(source, lambda: skipped + begun + 1):
@@ -196,7 +196,8 @@ def records(source: CsvSource, layout: Layout) -> Iterator[tuple[int, list[str]]
                     raise FeatureError(
                         f"{source.name}, line {line:,}: there {_are(len(whole))}, and {counted(width, 'column')} "
                         f"({', '.join(layout.names)[:_SHOWN]}): mend the row, or say {source.options.name('delimiter')} or "
-                        f"{source.options.name('quote')} if it was cut in the wrong places"
+                        f"{source.options.name('quote')} if it was cut in the wrong places, or "
+                        f"{source.options.name('skip_rows')} if other lines come before the names"
                     )
                 yield line, whole
 
@@ -279,6 +280,10 @@ def batches(source: CsvSource, layout: Layout) -> Iterator[pa.RecordBatch]:
             raise stream.failure from error
         # Arrow does not know lines
         _walk(source, layout)
+        if "straddling" in str(error):
+            raise FeatureError(
+                f"{source.name} has a row of more than {BLOCK_BYTES // 2**20} MB: shorten it, or import it as Parquet"
+            ) from error
         raise FeatureError(f"{source.name} cannot be read: {str(error)[: _SHOWN * 3]}") from error
     if (check is None and options.quote) or (check is not None and not check.is_whole):
         found = _walk(source, layout)

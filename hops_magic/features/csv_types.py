@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LONGEST_WHOLE = 38
 _EXACT = 2**53
 # of the values that made a column text, for whoever tells why
-_EVIDENCE = 1_000
+_EVIDENCE = 100
 _SAMPLE = 1_000
 # taken for missing values though nobody said so
 _UNTOLD = set(PANDAS_NULLS) - {""}
@@ -84,7 +84,7 @@ class ColumnTypes:
     is_padded: bool = False
 
     def look(self, column: pa.Array) -> str | None:
-        """Take notice of a part of the column; return a value that is not of the type that was said."""
+        """Take notice of a part of the column; return a value that is not of the type that it must have."""
         import pyarrow.compute as pc
 
         given = _fewer(column.drop_null())
@@ -97,18 +97,9 @@ class ColumnTypes:
             found = set(pc.unique(given.filter(missing)).to_pylist())
             self.markers |= found & _UNTOLD - set(self.options.nulls)
             given, texts = given.filter(pc.invert(missing)), texts.filter(pc.invert(missing))
-        if len(texts):
-            if self.wanted is not None:
-                fits = self.wanted.take(texts).is_valid()
-                if not pc.all(fits).as_py():
-                    if self.is_said:
-                        misfit: str = given.filter(pc.invert(fits))[0].as_py()
-                        return misfit
-                    self.wanted = None
-            self._narrow(texts)
-        return None
+        return self._narrow(given, texts) if len(texts) else None
 
-    def _narrow(self, texts: pa.Array) -> None:
+    def _narrow(self, given: pa.Array, texts: pa.Array) -> str | None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -118,9 +109,17 @@ class ColumnTypes:
             self.kinds = _possible(texts, before, self.options)
             if not self.kinds:
                 self.was = None if is_first else before[0]
-                self.evidence = pc.unique(texts).slice(0, _EVIDENCE).to_pylist()
+                self.evidence = _evidence(pc.unique(texts))
+        fits = None if self.wanted is None else self.wanted.take(texts).is_valid()
+        if fits is not None and not pc.all(fits).as_py():
+            # where a group has whole numbers, others may be brought to it; texts may not
+            if self.is_said or not self.kinds:
+                misfit: str = given.filter(pc.invert(fits))[0].as_py()
+                return misfit
+            self.wanted = None
         if pa.types.is_timestamp(self.type):
             self.is_cut = self.is_cut or bool(pc.any(pc.match_substring_regex(texts, v.LOST_DIGITS)).as_py())
+        return None
 
     @property
     def is_text(self) -> bool:
@@ -162,6 +161,15 @@ class ColumnTypes:
         if self.wanted is not None:
             return self.wanted.take(texts)
         return _result(self.kinds[0], self.options)[1](texts)
+
+
+def _evidence(texts: pa.Array) -> list[str]:
+    """Return some texts: of those that look like values of another type, and of those that do not."""
+    import pyarrow.compute as pc
+
+    looks = pc.match_substring_regex(texts, v.LOOKS_LIKE_VALUES)
+    others = texts.filter(pc.invert(looks)).slice(0, _EVIDENCE).to_pylist()
+    return [*texts.filter(looks).slice(0, _EVIDENCE).to_pylist(), *others]
 
 
 def _fewer(texts: pa.Array) -> pa.Array:

@@ -26,6 +26,7 @@ NAIVE = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_CLOCK})?$"
 ZONED = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_CLOCK}{_ZONE}$"
 _TOO_FINE = r"(\.[0-9]{6})[0-9]+"
 LOST_DIGITS = r"\.[0-9]{6}[0-9]*[1-9]"
+LOOKS_LIKE_VALUES = "|".join((NUMBER, NAIVE, ZONED, "^([tT]rue|TRUE|[fF]alse|FALSE)$"))
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _SAID_TRUE, _SAID_FALSE = (
     (*TRUE, "1", "t", "T", "yes", "Yes", "YES", "y", "Y"),

@@ -53,7 +53,7 @@ def import_file(place: str, *, store: FeatureStore | None = None, group: str | N
     store
         Whose groups a query can name; by default those of this process's store.
     group
-        Group of the store whose columns' types are taken where all values fit.
+        Group of the store that the rows are for: columns that it has are read as values of their types.
     options
         How CSV files are written: the fields of :class:`~hops_magic.features.csv_options.CsvOptions`, which are the options
         of ``%features import``: ``delimiter``, ``quote``, ``escape``, ``encoding``, ``nulls``, ``no_default_nulls``,
@@ -156,7 +156,7 @@ def export_file(rows: pa.Table | StreamedRows, place: str, *, tell: Tell = _warn
     path = Path(place).expanduser().absolute()
     ending = next((ending for ending in _WRITERS if path.name.lower().endswith(ending)), None)
     if ending is None:
-        raise FeatureError(f"--to must name a file that ends with {_ENDINGS}, got {place[:200]}")
+        raise FeatureError(f"{place[:200]} cannot be written: the name of a file ends with {_ENDINGS}")
     if not path.parent.is_dir():
         raise FeatureError(f"there is no folder {path.parent}: make it first")
     handle, beside = tempfile.mkstemp(prefix=".export-", suffix=ending, dir=path.parent)

@@ -44,6 +44,10 @@ def files_at(place: str) -> Files:
         If there are none, or of both formats.
     """
     path = Path(place).expanduser()
+    if (path / "_delta_log").is_dir():
+        raise FeatureError(
+            f"{place[:200]} is a table of Delta Lake, not all of whose files count: read it with deltalake, and save that"
+        )
     if "://" in place:
         raise FeatureError(f"{place[:200]} is no file of this machine: copy it here, and import the copy")
     if path.is_dir():

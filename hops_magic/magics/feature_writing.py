@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UsageError, counted
 from hops_magic.features.csv_options import CsvOptions
+from hops_magic.features.errors import FeatureError
 from hops_magic.features.exchange import export_file, known_columns, open_file
 from hops_magic.features.foreign_keys import foreign_key
 from hops_magic.features.rules import Rule
@@ -85,8 +87,14 @@ class Writing:
             options = CsvOptions(**said, flags=True)
         group, how = _target(chosen)
         known = known_columns(group, how.mode, self._store)
-        with open_file(file, options, notes.append, store=self._store, known=known) as rows:
-            written = self._store.write(rows, group, how, source=self._source)
+        try:
+            with open_file(file, options, notes.append, store=self._store, known=known) as rows:
+                written = self._store.write(rows, group, how, source=self._source)
+        except FeatureError:
+            # they may tell why
+            for note in notes:
+                warnings.warn(note, stacklevel=2)
+            raise
         return Sentence("\n".join([_told(written), *notes]))
 
     def _export(self, words: list[str]) -> Sentence:

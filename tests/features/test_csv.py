@@ -1,6 +1,7 @@
 """CSV files: what is made of their values, what is refused with which words, and what comes back of what was exported."""
 
 import csv
+import dataclasses
 import datetime
 import decimal
 import gzip
@@ -11,6 +12,7 @@ import random
 import re
 import warnings
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -20,8 +22,8 @@ from hops_magic.errors import OptionError, UsageError
 from hops_magic.features import csv_reading, csv_records
 from hops_magic.features.csv_options import PANDAS_NULLS, CsvOptions
 from hops_magic.features.errors import FeatureError
-from hops_magic.features.exchange import export_file, import_file
-from hops_magic.options import parser_for
+from hops_magic.features.exchange import export_file, import_file, open_file
+from hops_magic.options import parser_for, spec_of
 
 UTC = datetime.UTC
 DAY = datetime.date(2024, 4, 3)
@@ -127,7 +129,7 @@ def test_types_are_found_by_all_values(read, values, kind, wanted):
         (["1e999", "1"], "are larger, or have more digits"),
         (["2024-04-03T10:00:00Z", "2024-04-03T10:00:00"], r"some have none; say types=\{'x': 'time'\} if those are in UTC"),
         (["NA", "de", "fr"], "column x: 'NA' was taken for missing values: say no_default_nulls=True if it is a value"),
-        (["", ""], r"column x is empty, and kept as text: types=\{'x': 'float'\} makes it numbers"),
+        (["", ""], r"column x is empty, and kept as text: types=\{'x': 'float'\} makes numbers of it"),
     ],
 )
 def test_nothing_is_guessed_and_what_may_be_meant_otherwise_is_told(told, values, words):
@@ -214,6 +216,7 @@ REFUSED = {
     "too many names": ("1,2\n", {"names": "a"}, r"line 1: there are 2 values, but 1 name in names"),
     "two delimiters": ("a;b,c\n1;2,3\n", {}, r"cut into values at , or ;: say which, e\.g\. delimiter=','"),
     "an open quote": ('a,b\n1,"x\n2,y\n', {}, r'line 2: a value of this row begins with " that nothing ends.*quote=\'\''),
+    "an open quote in a name": ('a,"b\n1,2\n', {}, r'line 1: a value of this row begins with " that nothing ends'),
     "rows joined by a quote": ('a,b\n1,"x\n2,"y"\n', {}, r'line 2: a value in " is not followed by the delimiter'),
     "a wrong byte": (
         b"a,b\n1,x\n2,caf\xe9\n",
@@ -232,6 +235,12 @@ REFUSED = {
         {"types": {"b": "float"}},
         r"line 3, column b: 'x' is no number: mend it, or say nulls=",
     ),
+    "a date in another form": (
+        "a,b\n1,03/04/2024\n",
+        {"types": {"b": "date"}},
+        r"line 2.*is not guessed: say date_format='%d/%m/%Y'",
+    ),
+    "a number in another form": ('a,b\n1,"1,5"\n', {"types": {"b": "float"}}, r"'1,5' is no number as .*: say decimal=','"),
     "a number too large": ("a,b\n1,300\n", {"types": {"b": "int8"}}, r"line 2, column b: '300' is no whole number \(int8\)"),
     "a number that would be rounded": (
         "a,b\n1,9007199254740993\n",
@@ -407,6 +416,18 @@ def test_files_that_do_not_belong_together_are_refused(folder):
             import_file(place)
 
 
+def test_a_file_that_does_not_fit_into_memory_is_saved_in_parts(tmp_path, monkeypatch, store):
+    monkeypatch.setattr(csv_reading, "_MOST_HELD_BYTES", 10_000)
+    monkeypatch.setattr(csv_records, "BLOCK_BYTES", 4_000)
+    file = tmp_path / "t.csv"
+    file.write_text("id,x\n" + "".join(f"{at},{at / 2 if at % 7 else ''}\n" for at in range(3_000)))
+    with open_file(str(file), CsvOptions(), pytest.fail, store=store) as rows:
+        assert isinstance(rows, pa.RecordBatchReader)
+        store.save(rows, "halves", key="id")
+    found = store.get("halves.x", with_keys=True, form="arrow").sort_by("id")
+    assert found["x"].to_pylist() == [at / 2 if at % 7 else None for at in range(3_000)]
+
+
 def test_files_of_a_query_are_read_as_by_themselves(told, tmp_path):
     table, _ = told("id,zip,d,x\n1,00123,03/04/2024,NA\n2,10115,04/04/2024,1\n")
     file = tmp_path / "t.csv"
@@ -426,11 +447,39 @@ def test_files_of_a_query_are_read_as_by_themselves(told, tmp_path):
         import_file("SELECT * FROM '/nowhere/x.csv'")
 
 
+def test_a_row_longer_than_a_block_is_refused(read, monkeypatch):
+    monkeypatch.setattr(csv_records, "BLOCK_BYTES", 2_000)
+    with pytest.raises(FeatureError, match="has a row of more than"):
+        read(f"a,b\n1,{'x' * 50_000}\n2,y\n")
+
+
+def test_the_files_of_a_delta_table_are_not_taken_for_its_rows(tmp_path):
+    (tmp_path / "table" / "_delta_log").mkdir(parents=True)
+    with pytest.raises(FeatureError, match="is a table of Delta Lake, not all of whose files count"):
+        import_file(str(tmp_path / "table"))
+
+
+def test_remarks_on_many_columns_are_few(told):
+    names = [f"c{at}" for at in range(60)]
+    _, said = told(",".join(names) + "\n" + ",".join(["01"] * 30 + [""] * 30) + "\n")
+    assert len(said) == 21
+    assert said[-1] == "there are 11 more such remarks on columns: look at some rows"
+
+
 def test_options_of_csv_files_are_refused_where_none_is_read(tmp_path):
     export_file(pa.table({"id": [1]}), str(tmp_path / "t.parquet"))
     for place in (str(tmp_path / "t.parquet"), f"SELECT * FROM '{tmp_path}/t.parquet'", "SELECT 1 AS id"):
         with pytest.raises(FeatureError, match=r"delimiter is an option of CSV files, and .* is none: leave it out"):
             import_file(place, delimiter=";")
+
+
+def test_every_option_is_in_the_docs():
+    told = (
+        (Path(__file__).parents[2] / "docs" / "features.md").read_text().partition("## CSV files")[2].partition("\n## ")[0]
+    )
+    options = [item.name for item in dataclasses.fields(CsvOptions) if not spec_of(item).hidden]
+    assert [name for name in options if f"`{name}`" not in told] == []
+    assert all(str(import_file.__doc__).count(f"``{name}``") for name in options)
 
 
 def test_options_of_a_line_are_those_of_python():
@@ -444,10 +493,15 @@ def test_options_of_a_line_are_those_of_python():
         parser_for(CsvOptions, "import").parse_args(["--types", "zip"])
 
 
-def test_types_of_a_group_are_taken_where_values_fit(read, store_of_types):
+def test_values_are_read_as_a_group_has_them(read, store_of_types):
     table = read("id,zip,share,at,n\n1,10115,1,2024-04-03,7.5\n", store=store_of_types, group="towns")
     kinds = {name: str(table.schema.field(name).type) for name in table.column_names}
+    # the store tells whether others may be brought to whole numbers
     assert kinds == {"id": "int64", "zip": "string", "share": "float", "at": "timestamp[us, tz=UTC]", "n": "double"}
+    with pytest.raises(
+        FeatureError, match=r"line 3, column n: 'x' is no whole number .* since the group's column is of type int64"
+    ):
+        read("id,n\n1,7\n2,x\n", store=store_of_types, group="towns")
 
 
 @pytest.fixture

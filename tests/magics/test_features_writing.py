@@ -2,6 +2,7 @@
 
 import datetime
 
+import numpy as np
 import pandas as pd
 import pytest
 from feature_shell import run, shown
@@ -221,6 +222,58 @@ def test_features_go_out_as_they_would_be_got(shell, tmp_path):
     assert "2 rows of average_attendance" in shown(shell, f"export {asked}")[1]
     assert pd.read_csv(file)["average_attendance"].tolist() == [1000, 2000]
     assert list(pd.read_csv(file).columns) == ["team_id", "ts", "won", "average_attendance"]
+
+
+def test_a_csv_file_is_read_as_the_line_says_and_as_the_group_is(shell, tmp_path):
+    file = tmp_path / "towns.csv"
+    file.write_text("town_id;zip;opened;sun\n1;00123;03/04/2024;1,5\n2;10115;31/12/2024;NA\n")
+    said = shown(shell, f"import {file} -g places --key town_id --decimal , --date-format %d/%m/%Y --types zip=text")[1]
+    assert said.splitlines() == ["places@1: 2 rows added; 2 rows in all, commit 0"]
+    found = run(shell, "get places.*").df.set_index("town_id")
+    assert found.loc[1].tolist() == ["00123", datetime.date(2024, 4, 3), 1.5]
+    assert np.isnan(found.loc[2, "sun"])
+    # without zeros before them, and without a fraction
+    file.write_text("town_id,zip,opened,sun\n3,10117,2024-04-03,2\n")
+    run(shell, f"import {file} -g places")
+    assert run(shell, "get places.zip").df["zip"].tolist() == ["00123", "10115", "10117"]
+
+
+def test_what_may_be_meant_otherwise_in_a_csv_file_is_told_with_flags(shell, tmp_path):
+    file = tmp_path / "towns.csv"
+    file.write_text("town_id,zip,opened\n1,00123,03/04/2024\n2,10115,31/12/2024\n")
+    said = shown(shell, f"import {file} -g places --key town_id")[1].splitlines()
+    assert said[0] == "places@1: 2 rows added; 2 rows in all, commit 0"
+    assert "say --types zip=int if it is one, or --types zip=text if it is none" in said[1]
+    assert "say --date-format %d/%m/%Y or --date-format %m/%d/%Y" in said[2]
+    for options, words in {
+        "--types opened=date": r"line 2, column opened: '03/04/2024' is no date as in 2024-03-04: how .* --date-format %d/",
+        "--types zip=nope": r"^--types must be text, int",
+        "--delimiter ;;": "^--delimiter must be one character",
+        "--types zp=int": "--types names a column 'zp' that is not there: did you mean zip",
+    }.items():
+        with pytest.raises(UsageError, match=words):
+            run(shell, f"import {file} -g more --key town_id {options}")
+
+
+def test_a_value_that_the_group_s_column_does_not_take_is_named(shell, tmp_path):
+    run(shell, "save games -g games --key team_id --event-time played_at")
+    file = tmp_path / "games.csv"
+    file.write_text("team_id,played_at,attendance\n9,03/04/2024,100\n")
+    with pytest.raises(
+        UsageError, match=r"games\.csv, line 2, column played_at: '03/04/2024' is no time.*say --date-format %d"
+    ):
+        run(shell, f"import {file} -g games")
+    file.write_text("team_id,when\n9,03/04/2024\n")
+    with (
+        pytest.warns(UserWarning, match="'03/04/2024' is meant is not guessed"),
+        pytest.raises(UsageError, match="timestamps"),
+    ):
+        run(shell, f"import {file} -g others --key team_id --event-time when")
+
+
+def test_the_help_of_import_tells_how_dates_are_said(shell, capsys):
+    run(shell, "import -h")
+    assert "e.g. %d/%m/%Y" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_query_sees_the_groups_of_the_store(shell):
