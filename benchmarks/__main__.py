@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     collectives,
     events,
+    failing_regions,
     feature_joins,
     feature_statistics,
     feature_store,
@@ -39,6 +40,7 @@ MODULES = (
     trials,
     study_load,
     search_quality,
+    failing_regions,
     stopping_simulation,
     time_to_target,
     feature_joins,
