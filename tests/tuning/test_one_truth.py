@@ -7,6 +7,7 @@ import random
 import signal
 
 import pytest
+from full_disk import full_disk
 from studying import EPOCHS, kill_worker, supervisor_of, until
 from waiting import wait_until
 
@@ -14,6 +15,7 @@ from hops_magic.api import endpoints
 from hops_magic.api.context import Context
 from hops_magic.api.routing import answer
 from hops_magic.engine.journal import read_journal
+from hops_magic.registry import STUDY_FILE
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study, recalled
 from hops_magic.session import Session
@@ -143,3 +145,25 @@ def test_after_random_kills_all_tell_one_truth(seed, begin, session, elsewhere, 
 
 def recorded_ends(session, run_id):
     return {int(c.name.rpartition("-")[2]) for c in session.registry.runs(parent=run_id, limit=100) if c.state.is_final}
+
+
+def test_a_study_that_ends_on_a_full_disk_is_never_called_lost(begin, session, elsewhere, home, tmp_path):
+    source = EPOCHS.replace("loss=", "score=") + WAITING.replace("x > 5", "x >= 0")
+    namespace = {"epochs": 4, "pause": 0.0, "gate": str(tmp_path / "gate")}
+    space = {"x": grid([0.3, 0.1, 0.2])}
+    handle = begin(source, space, namespace, trials=3, minimize="score", search="grid", stop="none", name="on a full disk")
+    info = wait_until(lambda: session.registry.runs(text="on a full disk"), "the study's record")[0]
+    wait_until(lambda: session.registry.text(info, STUDY_FILE, default=""), "the study's description")
+    with full_disk(session.settings):
+        (tmp_path / "gate").touch()
+        study = session.watch_study(handle, {}, show=False)
+        assert any("the record of the run is not complete" in text for text in study.summary.warnings)
+        info = session.registry.run(study.run_id)
+        assert (study.state, info.state, info.incomplete) == (RunState.DONE, RunState.DONE, "0 of 3 trials")
+    # there is room again
+    assert session.reconcile() == [study.run_id]
+    assert session.registry.run(study.run_id).incomplete == ""
+    assert by_notebook(study) == by_journal(study, home / "runs" / study.run_id) == by_record(session.registry, study.run_id)
+    rows, whole = by_rest(elsewhere, study.run_id)
+    assert rows == by_notebook(study)
+    assert (whole["state"], whole["incomplete"], whole["leading"]["best"]) == ("done", "", pytest.approx(study.best_value))
