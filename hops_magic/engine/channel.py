@@ -144,6 +144,8 @@ class Publisher(Generic[Summary]):
             if self._told_before:
                 recorder.recall(self._told_before)
                 self._told_before = ()
+            # at once: a run that says nothing for hours must not be behind in its record for so long
+            recorder.events(self._take_unrecorded())
             self._recorder = recorder
         except Exception as error:  # whatever a store's library raises, the run goes on without its record
             logger.warning("run %s is not recorded", self._run_id, exc_info=error)

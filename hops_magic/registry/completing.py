@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from hops_magic.engine.journal import JOURNAL_NAME, read_journal
+from hops_magic.engine.journal import JOURNAL_NAME, Journal, read_journal
+from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.infos import RunInfo
@@ -23,7 +25,7 @@ from hops_magic.registry.writing import ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
-from hops_magic.runs.study import Direction, Study, recalled
+from hops_magic.runs.study import Direction, Study, Trial, recalled
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def complete(registry: Registry, info: RunInfo, story: Story) -> None:
     folder, summary = registry.settings.runs / info.run_id, story.summary
     options = registry.options(info).get("options", {})
     with ending_lock(folder, 0.0):
+        story = _with_log(folder, story)
         if isinstance(summary, Study):
             beginning = replace(summary, trials={}, state=RunState.SUBMITTED)
             of_study = StudyRecorder(registry.store, folder, _record(info, options), beginning)
@@ -120,13 +123,77 @@ def lost(story: Story, reason: str) -> Story:
     return Story(story.events, replace(story.summary, state=RunState.FAILED, reason=reason, ended_at=at or None))
 
 
+def _with_log(folder: Path, story: Story) -> Story:
+    """Add to a study's log what only its cluster's summary tells: who continues the study goes by the log.
+
+    Raises
+    ------
+    RegistryError
+        If the log cannot be written.
+    """
+    if not isinstance(story.summary, Study) or not (missing := _untold(story.summary, story.events)):
+        return story
+    journal = Journal(folder)
+    journal.write([ev.to_wire(event) for event in missing])
+    problem = journal.settle()
+    journal.close()
+    if problem:
+        raise RegistryError(f"the log of study {story.summary.name} in {folder} cannot be completed: {problem}")
+    return replace(story, events=[*story.events, *missing])
+
+
+def _untold(study: Study, events: Sequence[ev.Event]) -> list[ev.Event]:
+    told = recalled(Study(run_id=study.run_id, metric=study.metric), events).trials
+    found: list[ev.Event] = []
+    for trial in study.ended():
+        known = told.get(trial.number)
+        if known is not None and known.state.is_final:
+            continue
+        if known is None:
+            found.append(
+                ev.TrialStarted(
+                    at=trial.started_at,
+                    trial=trial.number,
+                    values=trial.values,
+                    point=trial.point,
+                    attempt=trial.attempt,
+                    place=trial.place,
+                )
+            )
+        last = -1 if known is None or not known.curve.steps else known.curve.steps[-1]
+        found += [
+            # when is not known any more: not before what the log has of the trial
+            ev.TrialReported(
+                at=trial.ended_at or trial.started_at, trial=trial.number, step=step, values={study.metric: value}
+            )
+            for step, value in zip(trial.curve.steps, trial.curve.values, strict=True)
+            if step > last
+        ]
+        found.append(_end_of(trial))
+    return found
+
+
+def _end_of(trial: Trial) -> ev.TrialEnded:
+    return ev.TrialEnded(
+        at=trial.ended_at or trial.started_at,
+        trial=trial.number,
+        state=trial.state,
+        value=trial.value,
+        step=trial.value_step,
+        reason=trial.reason,
+        error=trial.error,
+        reached=trial.reached,
+    )
+
+
 def _share(had: int, said: int, what: str) -> str:
     return f"{had:,} of {said:,} {what}" if had < said else ""
 
 
 def _study(registry: Registry, info: RunInfo, events: Sequence[ev.Event], known: Study | None) -> Study:
-    described = json.loads(registry.text(info, layout.STUDY, default="{}"))
     options = registry.options(info).get("options", {})
+    # a record that was hardly begun may have the options alone
+    described = {**options, **json.loads(registry.text(info, layout.STUDY, default="{}"))}
     beginning = Study(
         run_id=info.run_id,
         name=info.name,

@@ -1,12 +1,11 @@
 """Records that could not be written, or whose writer died, are completed; what they lack until then is said."""
 
-import contextlib
 import resource
 import socket
-import sqlite3
 from types import SimpleNamespace
 
 import pytest
+from full_disk import full_disk
 from recorded_runs import START, epochs, finished, opened
 from waiting import wait_until
 
@@ -24,27 +23,10 @@ from hops_magic.registry.writing import ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
-from hops_magic.runs.study import Direction, Study, advance_study_all
+from hops_magic.runs.study import Direction, Study, advance_study_all, recalled
 from hops_magic.widgets.records import runs_table
 
 RUN, STUDY = "aaaa00000001", "0123456789ab"
-_TABLES = ("metrics", "latest_metrics", "tags", "params", "runs")
-
-
-@contextlib.contextmanager
-def full_disk(settings):
-    """Let the registry's database refuse what is written, as one on a full disk does."""
-    with contextlib.closing(sqlite3.connect(settings.database_file)) as database:
-        for table in _TABLES:
-            for what in ("insert", "update"):
-                told = "select raise(abort, 'database or disk is full')"
-                database.execute(f"create trigger full_{what}_{table} before {what} on {table} begin {told}; end")
-        database.commit()
-        yield
-        for table in _TABLES:
-            for what in ("insert", "update"):
-                database.execute(f"drop trigger full_{what}_{table}")
-        database.commit()
 
 
 @pytest.fixture(autouse=True)
@@ -180,14 +162,19 @@ def _facts(info):
     return run_page(info, source="", captured=()).parts[0].rows
 
 
-def test_a_studys_trials_that_only_the_clusters_summary_knows_are_recorded(settings, registry):
+def test_a_studys_trials_that_only_the_clusters_summary_knows_are_recorded_and_logged(settings, registry):
     _, beginning = begun_study(settings)
-    log(settings, STUDY, [RUNNING, *trial(0, 3.0, 2.0)])
-    study = advance_study_all(beginning, [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, 1.0), DONE])
+    whole = [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, 4.5, 1.0), *trial(2, 7.0), DONE]
+    log(settings, STUDY, [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, end=None)])
+    study = advance_study_all(beginning, whole)
     info = registry.run(STUDY)
     complete(registry, info, story_of(registry, info, study))
-    assert {name: facts[:2] for name, facts in told(registry).items()} == {"kept-0": ("done", 2.0), "kept-1": ("done", 1.0)}
-    assert (registry.run(STUDY).state, registry.run(STUDY).incomplete) == (RunState.DONE, "2 of 4 points")
+    assert told(registry) == truth(study)
+    assert (registry.run(STUDY).state, registry.run(STUDY).incomplete) == (RunState.DONE, "")
+    # whoever continues the study knows them too, and runs none of them again
+    logged = recalled(beginning, registry.journal(registry.run(STUDY)))
+    assert truth(logged) == truth(study)
+    assert [t.point for t in logged.trials.values()] == [{"x": 0}, {"x": 1}, {"x": 2}]
 
 
 def test_a_study_whose_cluster_died_keeps_its_finished_trials(settings, registry):
