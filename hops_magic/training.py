@@ -143,7 +143,7 @@ def prepare(
     )
     if options.workers > 1:
         notes = notes_of(file_writes(captured.program, namespace), options.workers)
-        captured = replace(captured, report=replace(captured.report, notes=notes))
+        captured = replace(captured, report=replace(captured.report, notes=(*captured.report.notes, *notes)))
     framework = choose(options.framework, captured.program.frameworks)
     if framework == "none":
         _refuse_what_needs_keras(options)

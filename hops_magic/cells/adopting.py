@@ -170,9 +170,9 @@ def redirect(pairs: Sequence[tuple[Any, Any]]) -> None:
                     list.__setitem__(holder, number, originals[id(part)])
         elif isinstance(holder, dict):
             _redirect_values(holder, originals)
-        elif not isinstance(holder, (*_OPAQUE, types.FunctionType, types.FrameType, types.CellType, tuple)) and hasattr(
-            holder, "__dict__"
-        ):
+        elif isinstance(holder, types.CellType):
+            holder.cell_contents = originals.get(id(holder.cell_contents), holder.cell_contents)
+        elif not isinstance(holder, (*_OPAQUE, types.FunctionType, types.FrameType, tuple)) and hasattr(holder, "__dict__"):
             _redirect_values(vars(holder), originals)
 
 

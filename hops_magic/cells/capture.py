@@ -7,7 +7,7 @@ import difflib
 import linecache
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hops_magic.cells.analysis import CellAnalysis, analyse, binds
 from hops_magic.cells.arrays import address_of
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
+from hops_magic.cells.module_state import is_variable, variables_here
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
@@ -93,8 +94,7 @@ def capture(
     taking = _Taking(analysis, namespace, reducers, history, frozenset(provided))
     taking.take_all(out or ())
     folder = folder or Path.cwd()
-    wanted = analysis.imports.union(*(pickled.modules for pickled in taking.pickles.values()))
-    modules = local_modules(wanted, folder)
+    modules, edited = _modules(taking, folder)
     freight = _Freight()
     program = Program(
         source=analysis.source,
@@ -103,7 +103,7 @@ def capture(
         bundles=tuple(freight.load(names, taking) for names in bundled(taking.values, taking.pickles)),
         modules=modules,
         sources=_sources(taking.pickles.values(), history),
-        frameworks=_frameworks(wanted, modules.values()),
+        frameworks=_frameworks(taking.modules(), modules.values()),
         binds=analysis.binds,
         has_value=analysis.has_value,
         out=out,
@@ -112,9 +112,28 @@ def capture(
     return Capture(
         program=program,
         buffers=freight.buffers,
-        report=_report(taking, freight, modules),
+        report=replace(_report(taking, freight, modules), notes=tuple(map(_edited, edited))),
         reads=_reads(analysis, taking),
         originals=freight.originals,
+    )
+
+
+def _modules(taking: _Taking, folder: Path) -> tuple[dict[str, ShippedModule], list[str]]:
+    """Find the modules that are shipped, and take what they hold, which may need further ones."""
+    modules: dict[str, ShippedModule] = {}
+    edited: list[str] = []
+    while (found := local_modules(taking.modules(), folder)).keys() - modules.keys():
+        variables, since = variables_here({name: module for name, module in found.items() if name not in modules})
+        for name, value in variables.items():
+            taking.take_variable(name, value)
+        modules, edited = found, edited + since
+    return modules, edited
+
+
+def _edited(module: str) -> str:
+    return (
+        f"the file of {module} was edited since the notebook imported it: the ranks import it as it is now, "
+        "and do not see what the notebook has set in it"
     )
 
 
@@ -175,6 +194,18 @@ class _Taking:
             else:
                 # the cell binds the name too, most likely before it reads it
                 self.left_out.append(name)
+            return
+        self.values[name] = value
+
+    def modules(self) -> frozenset[str]:
+        """Return the modules that the cell imports, and those of what it takes along."""
+        return self._analysis.imports.union(*(pickled.modules for pickled in self.pickles.values()))
+
+    def take_variable(self, name: str, value: Any) -> None:
+        """Take a module's variable, unless it cannot travel: then the module makes its own."""
+        try:
+            self.pickles[name] = dumps(value, self.namespace, self.reducers)
+        except Exception:  # noqa: BLE001 (pickling runs code of any library)
             return
         self.values[name] = value
 
@@ -292,7 +323,11 @@ def _frameworks(wanted: Iterable[str], modules: Iterable[ShippedModule]) -> froz
 
 
 def _report(taking: _Taking, freight: _Freight, modules: Mapping[str, ShippedModule]) -> CaptureReport:
-    rows = [_row(name, value, taking.pickles[name], freight, modules) for name, value in taking.values.items()]
+    rows = [
+        _row(name, value, taking.pickles[name], freight, modules)
+        for name, value in taking.values.items()
+        if not is_variable(name)
+    ]
     named = {value.__name__ for value in taking.values.values() if isinstance(value, types.ModuleType)}
     for name, module in modules.items():
         if name not in named:

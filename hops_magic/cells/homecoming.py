@@ -12,8 +12,9 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextvars import ContextVar
-from types import MappingProxyType
 from typing import Any
+
+import cloudpickle
 
 from hops_magic.cells.adopting import Update, adopt, adopt_class, can_adopt, is_fixed, redirect
 from hops_magic.cells.arrays import Layout, address_of_data, extent, layout_of, memory_at, view
@@ -33,6 +34,8 @@ class ReturnPickler(Pickler):
         By id, the numbers of what came from the notebook.
     changed
         Ids of those that may have changed.
+    named
+        Ids of those that have names in the notebook.
     """
 
     def __init__(
@@ -45,9 +48,10 @@ class ReturnPickler(Pickler):
         *,
         numbers: Mapping[int, int],
         changed: Set[int],
+        named: Set[int],
     ) -> None:
         super().__init__(file, namespace, reducers, buffer_callback, layout)
-        self._numbers, self._changed = numbers, changed
+        self._numbers, self._changed, self._named = numbers, changed, named
         self._said: set[int] = set()
 
     def persistent_id(self, obj: Any) -> Any:
@@ -62,7 +66,8 @@ class ReturnPickler(Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         made = super().reducer_override(obj)
-        if id(obj) not in self._numbers:
+        # a part of a framework's object is made with it; the notebook's own gets its state from there
+        if id(obj) not in self._numbers or (id(obj) in self.inner - self._named and not isinstance(obj, type)):
             return made
         if made is NotImplemented:
             reduce = self.dispatch_table.get(type(obj))
@@ -101,7 +106,9 @@ class Homecoming:
         self._anew: dict[int, Any] = {}
         # by id, originals that are named, each with what it is to become; None if it stays as it is
         self._drafts: dict[int, tuple[Any, Any]] = {}
-        self._replaced: list[tuple[Any, Any]] = []
+        self._replaced: list[tuple[Any, Any, bool]] = []
+        self.failures: list[tuple[Any, Exception]] = []
+        """Originals that could not take over what they were to become."""
 
     def load(self, load: Callable[[], Any]) -> Any:
         """Call ``load``, which unpickles."""
@@ -134,17 +141,22 @@ class Homecoming:
             return make(*arguments)
         if id(original) in self._drafts:  # what is inside itself is made twice
             return original
+        if isinstance(original, type) and is_changed:
+            self._drafts[id(original)] = (original, _ClassContent())
+            return original
+        if is_of_framework and not isinstance(original, type):
+            # it may be a part of something that is being made, which must not get hold of the notebook's own
+            made = make(*arguments)
+            self._replaced.append((original, made, is_changed))
+            return made
         if not is_changed or is_fixed(original):
             self._drafts[id(original)] = (original, None)
             return original
-        if isinstance(original, type):
-            self._drafts[id(original)] = (original, _ClassContent())
-            return original
         made = make(*arguments)
-        if made is original or (not is_of_framework and can_adopt(original, made)):
+        if made is original or can_adopt(original, made):
             self._drafts[id(original)] = (original, None if made is original else made)
             return original
-        self._replaced.append((original, made))
+        self._replaced.append((original, made, is_changed))
         return made
 
     def fill(self, thing: Any, content: Any) -> None:
@@ -153,7 +165,7 @@ class Homecoming:
         if original is not thing:
             _fill_with(thing, *content)
         elif isinstance(draft, _ClassContent):
-            draft.attributes = content[0][0]
+            draft.state, *_, draft.setter = content
         elif draft is not None:
             _fill_with(draft, *content)
 
@@ -171,11 +183,16 @@ class Homecoming:
             By id of what came in its place, an original that has taken over its state in a framework's way.
         """
         for original, draft in self._drafts.values():
-            if isinstance(draft, _ClassContent):
-                adopt_class(original, draft.attributes)
-            elif draft is not None:
-                adopt(original, draft)
-        pairs = [(made, original) for original, made in self._replaced if adopt(original, made, updates)]
+            if draft is not None:
+                try:
+                    draft.give(original) if isinstance(draft, _ClassContent) else adopt(original, draft)
+                except Exception as error:  # noqa: BLE001 (setting attributes runs code of any library; the other objects go on)
+                    self.failures.append((original, error))
+        pairs = [
+            (made, original)
+            for original, made, is_changed in self._replaced
+            if (adopt(original, made, updates) if is_changed else type(original) is type(made))
+        ]
         redirect(pairs)
         return {id(made): original for made, original in pairs}
 
@@ -183,7 +200,15 @@ class Homecoming:
 class _ClassContent:
     """What a class of the notebook is to become."""
 
-    attributes: Mapping[str, Any] = MappingProxyType({})
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.setter: Callable[[Any, Any], Any] | None = None
+
+    def give(self, kind: type) -> None:
+        if self.setter is cloudpickle.cloudpickle._class_setstate:
+            adopt_class(kind, self.state[0])
+        elif self.setter is not None:  # a framework's own
+            self.setter(kind, self.state)
 
 
 def _known(*named: Any) -> Any:

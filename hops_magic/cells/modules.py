@@ -10,7 +10,7 @@ import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,10 +125,10 @@ def imports_of(module: ShippedModule) -> Iterator[str]:
 
 
 class ShippedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports shipped modules on a rank, before anything else of their name."""
+    """Imports shipped modules on a rank, before anything else of their name; ``ready`` is called with each."""
 
-    def __init__(self, modules: Mapping[str, ShippedModule]) -> None:
-        self._modules = modules
+    def __init__(self, modules: Mapping[str, ShippedModule], ready: Callable[[types.ModuleType], None]) -> None:
+        self._modules, self._ready = modules, ready
 
     def find_spec(
         self,
@@ -150,6 +150,7 @@ class ShippedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         shipped = self._modules[module.__name__]
         exec(compile(shipped.source, shipped.file or f"<{shipped.name}>", "exec"), module.__dict__)  # noqa: S102 (the user's own)
+        self._ready(module)
 
     def get_source(self, name: str) -> str:
         """Let tracebacks show the module's lines where its file does not exist."""

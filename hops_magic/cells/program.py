@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.analysis import FLAGS
+from hops_magic.cells.module_state import ModuleVariables, is_variable
 from hops_magic.cells.modules import ShippedFinder, ShippedModule
 from hops_magic.cells.shell import RankShell
 from hops_magic.cells.syntax import SHELL_NAME
@@ -112,13 +113,15 @@ class Mapped:
 class Taken:
     """What a program took along, as it arrived: its names, the namespace they live in, and their large buffers.
 
-    ``things`` are all that came and may change, by the numbers that they have in the notebook too.
+    ``things`` are all that came and may change, by the numbers that they have in the notebook too; ``variables`` are those
+    of the user's own modules.
     """
 
     names: Mapping[str, Any]
     namespace: dict[str, Any]
     mapped: tuple[Mapped, ...] = ()
     things: Mapping[int, Any] = field(default_factory=dict)
+    variables: ModuleVariables = field(default_factory=ModuleVariables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,10 +159,11 @@ def execute(
     main = types.ModuleType("__main__")
     namespace = main.__dict__
     sys.modules["__main__"] = main
-    _make_modules_importable(program)
+    variables = ModuleVariables()
+    _make_modules_importable(program, variables)
     _show_lines(program)
     namespace["__builtins__"] = __builtins__
-    taken = _arrive(program, namespace, open_buffer)
+    taken = _arrive(program, namespace, open_buffer, variables)
     namespace.update({name: value for name, value in extra.items() if name not in taken.names})
     shell = RankShell(namespace)
     namespace[SHELL_NAME] = lambda: shell
@@ -175,9 +179,9 @@ def execute(
     return Outcome(namespace=namespace, taken=taken, initial=initial, value=value, has_value=value is not None)
 
 
-def _make_modules_importable(program: Program) -> None:
+def _make_modules_importable(program: Program, variables: ModuleVariables) -> None:
     if program.modules:
-        sys.meta_path.insert(0, ShippedFinder(program.modules))
+        sys.meta_path.insert(0, ShippedFinder(program.modules, variables.give))
     if program.folder and program.folder not in sys.path and Path(program.folder).is_dir():
         # behind the shipped modules: for what could not be foreseen, such as an import by a computed name
         sys.path.insert(0, program.folder)
@@ -192,7 +196,9 @@ def _show_lines(program: Program) -> None:
         linecache.cache[file] = (size, None, text, file)  # type: ignore[assignment]  # None: there is no file to check
 
 
-def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[str], memoryview]) -> Taken:
+def _arrive(
+    program: Program, namespace: dict[str, Any], open_buffer: Callable[[str], memoryview], variables: ModuleVariables
+) -> Taken:
     names: dict[str, Any] = {}
     things: dict[int, Any] = {}
     mapped: list[Mapped] = []
@@ -215,8 +221,13 @@ def _arrive(program: Program, namespace: dict[str, Any], open_buffer: Callable[[
         names.update(arrived)
         things.update((bundle.first + number, thing) for number, thing in inside.items())
         # at once: the making of later values may call functions that read these
-        namespace.update(arrived)
-    return Taken(names=names, namespace=namespace, mapped=tuple(mapped), things=things)
+        for name, value in arrived.items():
+            if is_variable(name):
+                variables.arrive(name, value)
+            else:
+                namespace[name] = value
+    variables.give_all()
+    return Taken(names=names, namespace=namespace, mapped=tuple(mapped), things=things, variables=variables)
 
 
 def _unmade(names: tuple[str, ...], error: Exception) -> CaptureError:

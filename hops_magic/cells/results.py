@@ -15,6 +15,7 @@ from hops_magic.cells.arrays import arrays_in
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
 from hops_magic.cells.homecoming import Homecoming, HomeUnpickler, ReturnPickler, view_layout
+from hops_magic.cells.module_state import is_variable, set_variable
 from hops_magic.cells.parcel import PackedBundle, Parcel, Parts, write_parcel
 from hops_magic.cells.program import Outcome, Program
 from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, dumps, failure_of, loads
@@ -91,10 +92,11 @@ def pack(
 
 @dataclass(frozen=True, kw_only=True)
 class _TakenAlong:
-    """What came from the notebook: numbers by id, ids of what may have changed, and arrays that are the same there."""
+    """What came from the notebook: numbers by id, ids of what may have changed and of what has a name, arrays that stay."""
 
     numbers: Mapping[int, int]
     changed: frozenset[int]
+    named: frozenset[int]
     arrays: Mapping[int, Any]
 
     @classmethod
@@ -108,13 +110,14 @@ class _TakenAlong:
         stale = changes.edited_arrays if changes is not None else frozenset()
         arrays = {numbers[id(array)]: array for array in arrays_in(things.values())}
         kept = {number: array for number, array in arrays.items() if id(array) in coming or id(array) not in stale}
-        return cls(numbers=numbers, changed=frozenset(changed), arrays=kept)
+        named = frozenset(map(id, outcome.taken.names.values()))
+        return cls(numbers=numbers, changed=frozenset(changed), named=named, arrays=kept)
 
     def by_name(self, names: Mapping[str, Any]) -> dict[str, int]:
         return {name: self.numbers[id(value)] for name, value in names.items() if id(value) in self.numbers}
 
     def pickle(self, value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Pickled:
-        pickler = functools.partial(ReturnPickler, numbers=self.numbers, changed=self.changed)
+        pickler = functools.partial(ReturnPickler, numbers=self.numbers, changed=self.changed, named=self.named)
         return dumps(value, namespace, reducers, pickler=pickler, lay_out=functools.partial(view_layout, self.arrays))
 
 
@@ -170,6 +173,7 @@ def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[
         left_behind = {name: f"its data was changed in place; bring it back with --out {name}" for name in large}
         names += [name for name in changes.names if _is_as_taken(name, outcome) and name not in large]
     values = {name: namespace[name] for name in names if name in namespace}
+    values |= outcome.taken.variables.set_since() if program.out is None else {}
     # what the cell changed before it gave its name to something else, or to nothing: the notebook may have other ways to it
     values |= {name + _BEFORE: outcome.taken.names[name] for name in changes.names if not _is_as_taken(name, outcome)}
     return values, left_behind
@@ -265,6 +269,9 @@ def unpack(
     has_value = _VALUE in values
     value = values.pop(_VALUE, None)
     values = {name: each for name, each in values.items() if name.isidentifier()}
+    for name, each in arriving.values.items():
+        if is_variable(name) and not arriving.is_own(name):
+            set_variable(name, each)
     # a name that means something else since the cell began keeps its meaning: the cell changed the object, not the name
     namespace.update({name: each for name, each in values.items() if name not in namespace or not arriving.is_own(name)})
     for name in arriving.parcel.index.deleted:
@@ -331,6 +338,10 @@ class _Arriving:
         """Let the notebook's objects take over what they are to become; return the values, with these objects in place."""
         for home in dict.fromkeys(self._homes.values()):
             replaced = home.settle(updates)
+            for original, error in home.failures:
+                name = next((name for name, value in self._namespace.items() if value is original), "")
+                reason = f"it keeps its old state, {type(error).__name__}: {first_sentence(error)}"
+                self.left_behind[name or f"an object of type {type(original).__qualname__}"] = reason
             for found in (self.values, self.helpers, self.companions):
                 found.update({name: replaced[id(value)] for name, value in found.items() if id(value) in replaced})
         return dict(self.values)

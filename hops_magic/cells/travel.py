@@ -143,6 +143,17 @@ def is_of_module(function: types.FunctionType) -> bool:
     )
 
 
+def _objects_in(made: Any, depth: int = 4) -> Iterator[Any]:
+    """What lies in the lists, tuples and dictionaries of something that was reduced."""
+    if isinstance(made, dict):
+        made = made.values()
+    elif not isinstance(made, list | tuple):
+        yield made
+        return
+    for part in made if depth else ():
+        yield from _objects_in(part, depth - 1)
+
+
 def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
@@ -164,6 +175,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.writes: set[str] = set()
         self.modules: set[str] = set()
         self.files: set[str] = set()
+        self.inner: set[int] = set()
+        """Ids of a framework's objects that are parts of others: a model's optimizer."""
 
     def reducer_override(self, obj: Any) -> Any:
         if obj is sys.stdout or obj is sys.stderr:
@@ -174,7 +187,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         for applies, reduce in self._reducers:
             if applies(obj):
                 self.modules.add(type(obj).__module__)
-                return reduce(obj)
+                made = reduce(obj)
+                self.inner |= {id(part) for part in _objects_in(made) if any(of(part) for of, _ in self._reducers)}
+                return made
         if id(obj) in self._layout:
             return self._layout[id(obj)](obj)
         if isinstance(obj, _CachedFunction) and obj.__module__ == self._namespace.get("__name__"):

@@ -106,3 +106,63 @@ def test_a_module_with_a_syntax_error_is_named(notebook, folder):
     write(folder, helper_seven="x = (\n")
     with pytest.raises(CaptureError, match=r"helper_seven has a syntax error in line 1"):
         notebook.capture("import helper_seven")
+
+
+STATEFUL = """
+log, rate, sizes = [], 1, (1, 2)
+class Config:
+    layers = [3]
+    depth = 1
+class Counter:
+    def __init__(self): self.n = 0
+counter = Counter()
+def note(x):
+    global rate
+    log.append(x); rate += 1; counter.n += x; Config.depth = x
+def make():
+    def inner(x): log.append((rate, x))
+    return inner
+"""
+
+
+def test_what_a_module_holds_is_the_same_here_and_on_the_ranks(notebook, folder, away):
+    write(folder, stateful_one=STATEFUL)
+    notebook.cell("import stateful_one as m\nlog, inner = m.log, m.make()\nm.rate = 5\nm.Config.layers.append(4)\nm.note(1)")
+    ran = away(
+        "import stateful_one\nm.note(2)\ninner(3)\nlog.append(9)\nm.new = 'x'\nm.Config.layers.append(5)\n(m.rate, m.sizes)"
+    )
+    assert ran.value == (7, (1, 2))
+    module = notebook["m"]
+    assert (module.rate, module.new, module.Config.layers, module.Config.depth) == (7, "x", [3, 4, 5], 2)
+    assert notebook["log"] is module.log
+    assert module.log == [1, 2, (7, 3), 9]
+    assert module.counter.n == 3
+    notebook.cell("inner(0)")
+    assert module.log[-1] == (7, 0)
+    assert ran.unpacked.left_behind == {}
+
+
+def test_a_module_that_was_edited_since_counts_as_it_is_now_and_the_report_says_so(notebook, folder):
+    write(folder, stateful_two="rate = 1\ndef f():\n    return rate\n")
+    notebook.cell("import stateful_two\nstateful_two.rate = 3")
+    assert notebook.rank("stateful_two.f()").value == 3
+    write(folder, stateful_two="rate = 2\ndef f():\n    return 10 * rate\n")
+    ran = notebook.rank("stateful_two.f()")
+    assert ran.value == 20
+    assert ran.captured.report.notes[0].startswith("the file of stateful_two was edited since the notebook imported it")
+
+
+def test_what_a_module_holds_and_cannot_travel_it_makes_anew(notebook, folder):
+    write(
+        folder,
+        stateful_three="import threading\nlock = threading.Lock()\nready = []\ndef f():\n    with lock: ready.append(1)\n",
+    )
+    notebook.cell("import stateful_three as s")
+    assert notebook.rank("s.f()").left_behind == {}
+    assert notebook["s"].ready == [1]
+
+
+def test_a_module_that_the_cell_imports_first_has_here_what_the_cell_set(notebook, folder):
+    write(folder, stateful_four="rate = 1\n")
+    notebook.rank("import stateful_four\nstateful_four.rate = 8")
+    assert notebook["stateful_four"].rate == 8

@@ -114,3 +114,17 @@ def test_what_is_shared_stays_shared(notebook, kind):
     assert ran.unpacked.left_behind == {}
     kept = {name for name in before if name in notebook.namespace and notebook[name] is not before[name]}
     assert kept <= {"x"}  # whose name was given to something else
+
+
+def test_an_object_that_cannot_take_over_its_state_is_named_and_the_rest_is_as_it_was(notebook):
+    notebook.cell("""
+class Meta(type):
+    def __setattr__(cls, name, value):
+        if name == 'size' and value == 2: raise AttributeError('fixed here')
+        super().__setattr__(name, value)
+class A(metaclass=Meta):
+    size = 1
+log = []""")
+    ran = notebook.rank("type.__setattr__(A, 'size', 2)\nlog.append(A.size)")
+    assert ran.unpacked.left_behind == {"A": "it keeps its old state, AttributeError: fixed here"}
+    assert notebook["log"] == [2]
