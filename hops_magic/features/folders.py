@@ -20,6 +20,8 @@ _AGAIN = "-again-"
 # what the lake's library fails at, or takes as another path
 _UNUSABLE = re.compile(r"[\[\]|^\\?#\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+# the same in escapes of a URI, where the last is what is no letter
+_UNUSABLE_ESCAPED = re.compile(r"[/\\?#\x00-\x1f\x7f\ufffd]")
 _STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _OF_URIS = "%/:@!$&'()*+,;=~-._"
 
@@ -55,8 +57,8 @@ def _check_uri(lake: str) -> None:
             f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a '%' in a URI begins an escape such as "
             "%20: write %25 for the letter itself"
         )
-    parts = lake.split("://", 1)[1].split("/")[1:]
-    found = next((part for part in map(unquote, parts) if part in ("", ".", "..") or "/" in part), None)
+    parts = [unquote(part) for part in lake.split("://", 1)[1].split("/")[1:]]
+    found = next((part for part in parts if part in ("", ".", "..") or _UNUSABLE_ESCAPED.search(part)), None)
     if found is not None:
         raise UsageError(
             f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a URI cannot have a folder named {found!r}: "

@@ -34,7 +34,7 @@ def whole(bits: int) -> st.SearchStrategy[int]:
 
 def decimals(digits: int, places: int, *, least: int | None = None) -> st.SearchStrategy[decimal.Decimal]:
     most = 10**digits - 1
-    return st.integers(-most if least is None else least, most).map(lambda n: decimal.Decimal(n).scaleb(-places))
+    return st.integers(-most if least is None else least, most).map(lambda n: decimal.Decimal(f"{n}e{-places}"))
 
 
 KEYS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {

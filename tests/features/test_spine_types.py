@@ -166,34 +166,45 @@ def test_keys_of_all_types_meet_what_equals_them(keyed, group, library, index, d
     assert looked["place"].to_pylist() == wanted
 
 
-EVENTS = [datetime.datetime(1969, 12, 31, 23, 59, 59, 999_998, UTC), *sorted(MOMENTS)]
+EVENTS: dict[str, list[datetime.date]] = {
+    "seen": [datetime.datetime(1969, 12, 31, 23, 59, 59, 999_998, UTC), *sorted(MOMENTS)],
+    "dated": [datetime.date(1969, 12, 31), datetime.date(2024, 1, 1), datetime.date(2024, 1, 3)],
+}
 
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory) -> FeatureStore:
     store = FeatureStore(FeatureSettings.from_environment({"HOPS_HOME": str(tmp_path_factory.mktemp("events"))}))
-    rows = {"id": [1] * len(EVENTS), "at": EVENTS, "place": list(range(len(EVENTS)))}
-    store.save(rows, "seen", key="id", event_time="at", statistics=False)
+    for name, moments in EVENTS.items():
+        rows = {"id": [1] * len(moments), "at": moments, "place": list(range(len(moments)))}
+        store.save(rows, name, key="id", event_time="at", statistics=False)
     return store
 
 
 @given(
+    group=st.sampled_from(sorted(EVENTS)),
     kind=st.sampled_from(range(len(TIMES))),
-    drawn=st.lists(st.none() | st.tuples(st.sampled_from(EVENTS), st.integers(-2, 2)), min_size=1, max_size=6),
+    drawn=st.lists(
+        st.none() | st.tuples(st.sampled_from([*EVENTS["seen"], *EVENTS["dated"]]).map(moment), st.integers(-2, 2)),
+        min_size=1,
+        max_size=6,
+    ),
     library=st.sampled_from(["arrow", "pandas", "polars"]),
     index=st.integers(0, 4),
 )
-@profile(quick, max_examples=60)
-def test_moments_of_all_types_see_what_was_known(events, kind, drawn, library, index):
+@profile(quick, max_examples=70)
+def test_moments_of_all_types_see_what_was_known(events, group, kind, drawn, library, index):
     arrow, given_as = TIMES[kind]
     asked = [None if each is None else given_as(each[0] + each[1] * US) for each in drawn]
     known = [
-        None if at is None else max((n for n, event in enumerate(EVENTS) if event <= moment(_read(at))), default=None)
+        None
+        if at is None
+        else max((n for n, event in enumerate(EVENTS[group]) if moment(event) <= moment(_read(at))), default=None)
         for at in asked
     ]
     spine = brought(pa.table({"id": [1] * len(asked), "ts": pa.array(asked, arrow)}), library, index)
     form = {"arrow": "arrow", "pandas": "df", "polars": "polars"}[library]
-    answer = events.get("seen.place", spine=spine, event_time="ts", form=form)
+    answer = events.get(f"{group}.place", spine=spine, event_time="ts", form=form)
     assert plain(list(answer["place"].to_pylist() if form == "arrow" else answer["place"])) == known
     assert is_same(answer, spine)
 
