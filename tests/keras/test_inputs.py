@@ -113,3 +113,18 @@ def test_a_random_map_in_parallel_trains():
 
     first, second = ranks(body)
     assert distance(first.result, second.result) == 0.0
+
+
+def test_a_generator_is_drawn_from_by_one_fit_after_the_other():
+    def batches():
+        while True:
+            for _ in range(40):  # long enough to be met in the middle
+                np.linalg.svd(X)
+            yield X[:20], Y[:20]
+
+    def body():
+        data = batches()
+        return {str(number): fitted(data, steps_per_epoch=2)["h.loss"] for number in range(3)}
+
+    first, second = ranks(body)
+    assert distance(first.result, second.result) == 0.0

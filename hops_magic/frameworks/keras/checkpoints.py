@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hops_magic.frameworks.context import RankContext
-from hops_magic.frameworks.keras.metrics import metric_variables
+from hops_magic.frameworks.keras.metrics import lasting_metrics, metric_variables
 from hops_magic.frameworks.keras.pickling import plain
 from hops_magic.runs.events import Checkpointed, Warned
 
@@ -37,6 +37,22 @@ class Position:
     is_finished: bool = False
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What metrics had counted, of the rows of all ranks, in the middle of an epoch."""
+
+    values: list[Any]
+    """Of all their variables, in order."""
+    lasting: dict[str, list[Any]]
+    """Of those metrics that are there before the first step, by name."""
+
+    @classmethod
+    def of(cls, model: Any) -> Counted:
+        """Return what a model's metrics have counted."""
+        lasting = {name: [_array(each) for each in metric.variables] for name, metric in lasting_metrics(model).items()}
+        return cls([_array(variable) for variable in metric_variables(model)], lasting)
+
+
 class CheckpointStore:
     """Writes and reads the checkpoints of a run."""
 
@@ -45,15 +61,15 @@ class CheckpointStore:
         self._jobs: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1)
         self._writer: threading.Thread | None = None
 
-    def save(self, model: Any, position: Position, callbacks: list[Any], metrics: Any = None) -> None:
-        """Take the state now and write it in the background; a no-op on all ranks but the chief."""
+    def save(self, model: Any, position: Position, callbacks: list[Any], *, counts_too: bool = False) -> None:
+        """Take the state now, with that of the metrics if asked, and write it in the background; only the chief does."""
         if self._context.rank != 0:
             return
         state = {
             "position": position,
             "variables": [_array(variable) for variable in model.variables],
             "optimizers": [[_array(v) for v in optimizer.variables] for optimizer in optimizers_of(model)],
-            "metrics": metrics,
+            "metrics": Counted.of(model) if counts_too else None,
             "callbacks": [_callback_state(callback) for callback in callbacks],
             "history": (list(model.history.epoch), {k: list(v) for k, v in model.history.history.items()}),
             "random": (random.getstate(), np.random.get_state()),
@@ -67,12 +83,10 @@ class CheckpointStore:
         values = [_array(variable) for variable in variables]
         if session.metric_sync is not None:
             session.metric_sync.merge(model)
-            merged = [_array(variable) for variable in variables]
-            if session.is_chief:
-                self.save(model, position, callbacks, metrics=merged)
+            self.save(model, position, callbacks, counts_too=True)
             session.metric_sync.unmerge(variables, values)
         else:
-            self.save(model, position, callbacks, metrics=values)
+            self.save(model, position, callbacks, counts_too=True)
 
     def flush(self) -> None:
         """Wait until all that was saved is on disk."""
@@ -130,11 +144,27 @@ class CheckpointStore:
                 callback.__dict__.update(found.pop(0))
         model.history.epoch, model.history.history = list(state["history"][0]), dict(state["history"][1])
 
-    def add_metrics(self, session: FitSession, model: Any, saved: list[Any]) -> None:
-        """Add what all ranks had counted in the epoch to what the chief counts; the metrics exist by now."""
+    def begin_metrics(self, session: FitSession, model: Any, saved: Counted) -> set[int]:
+        """Give metrics what all ranks had counted in the epoch, before the first step; return their variables."""
+        begun: set[int] = set()
+        for name, metric in lasting_metrics(model).items():
+            values = saved.lasting.get(name, [])
+            if [tuple(each.shape) for each in metric.variables] != [value.shape for value in values]:
+                continue  # makes them in the first step
+            for variable, value in zip(metric.variables, values, strict=True):
+                if session.metric_sync is None:
+                    variable.assign(value)
+                else:
+                    session.metric_sync.begin_at(variable, value)
+                begun.add(id(variable))
+        return begun
+
+    def add_metrics(self, session: FitSession, model: Any, saved: Counted, begun: set[int]) -> None:
+        """Add what all ranks had counted to what the chief counts, of variables that were made in the first step."""
         if session.is_chief:
-            for variable, value in zip(metric_variables(model), saved, strict=True):
-                variable.assign(_array(variable) + value)
+            for variable, value in zip(metric_variables(model), saved.values, strict=True):
+                if id(variable) not in begun:
+                    variable.assign(_array(variable) + value)
 
     def finished(self, state: Mapping[str, Any], model: Any, epochs: int) -> Any:
         """Put a model where a finished fit of an earlier attempt left it; return that fit's history."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.keras.agreement import differing_variables
-from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Position
+from hops_magic.frameworks.keras.checkpoints import CheckpointStore, Counted, Position
 from hops_magic.frameworks.keras.logs import StepLogs
 from hops_magic.frameworks.keras.metrics import replaced_states, single_metrics
 from hops_magic.frameworks.keras.throughput import Throughput
@@ -54,7 +54,8 @@ class FitSession:
         self.throughput = Throughput(context.world_size)
         self.last_model: Any = None
         self._checkpoint_due_at = float("inf")
-        self._counted_before: list[Any] | None = None
+        self._counted_before: Counted | None = None
+        self._begun: set[int] | None = None
 
     # -- votes, carried by the all-reduce of the gradients ---------------------------------------------------------
 
@@ -163,6 +164,7 @@ class FitSession:
                         next(batches)
         self.skip_steps = position.step
         self._counted_before = (self.resume or {}).get("metrics") if position.step else None
+        self._begun = None
 
     def skip(self, iterator: Any, steps: int) -> dict[str, Any]:
         """Draw the data of a step that is done."""
@@ -171,6 +173,11 @@ class FitSession:
             self.skip_steps -= 1
         self.has_skipped = True
         return {}
+
+    def before_step(self, model: Any) -> None:
+        """Give metrics back what they had counted in an epoch that a restart goes on with."""
+        if self._counted_before is not None and self._begun is None:
+            self._begun = self.store.begin_metrics(self, model, self._counted_before)
 
     def after_step(self, model: Any) -> None:
         """Look at what the first step has made: at the weights, and at metrics whose counts a restart brings back."""
@@ -187,7 +194,7 @@ class FitSession:
                 )
         if self._counted_before is not None:
             counted, self._counted_before = self._counted_before, None
-            self.store.add_metrics(self, model, counted)
+            self.store.add_metrics(self, model, counted, self._begun or set())
 
     # -- what ranks must share ---------------------------------------------------------------------------------------
 

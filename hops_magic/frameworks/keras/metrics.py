@@ -30,6 +30,16 @@ def single_metrics(model: Any) -> list[Any]:
     return found
 
 
+def lasting_metrics(model: Any) -> dict[str, Any]:
+    """Return the metrics that are there before the first step, by what they are called: the same in each start of a run."""
+    found: dict[str, Any] = {}
+    for each in model.metrics:
+        for metric in _given_metrics(each) if hasattr(each, "_user_metrics") else [each]:
+            name = f"{type(metric).__name__} {metric.name}"
+            found[f"{name} #{sum(1 for key in found if key.startswith(f'{name} #'))}"] = metric
+    return found
+
+
 def _given_metrics(compiled: Any) -> list[Any]:
     """Return the metrics that were given as objects: Keras does not tell them, or their states, before the first update."""
     import keras
@@ -61,6 +71,11 @@ class MetricSync:
     def initial(self, variable: Any) -> Any:
         """Return the value that a state had after the last reset; states that were made since began at zero."""
         return self._initial.get(id(variable), np.zeros(variable.shape, variable.dtype))
+
+    def begin_at(self, variable: Any, value: Any) -> None:
+        """Give a state a value that all ranks have counted together: what is added up is only what comes from now on."""
+        variable.assign(value)
+        self._initial[id(variable)] = value
 
     def merge(self, model: Any) -> None:
         """Give every rank the state that one process would have."""

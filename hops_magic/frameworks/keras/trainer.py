@@ -176,6 +176,7 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
         def skipping(iterator: Any) -> Any:
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
+            session.before_step(self)
             if whole_step is not None:
                 iterator = _checked(self, whole_step, step_function, iterator, session)
             try:

@@ -105,6 +105,8 @@ class Feed:
         if self._thread.ident is not None:
             # before what it draws with is compared; data that keeps the user's code waiting must not keep the cell
             self._thread.join(CLOSE_S)
+        # an iterator that TensorFlow still holds goes on to draw, while the next fit may draw from the same generator
+        self._begun = None
 
     # -- the dataset's end ----------------------------------------------------------------------------------------------
 
