@@ -319,9 +319,8 @@ class Session:
         from hops_magic.engine.submit import live_runs
 
         cluster = self.clusters.in_use
-        live = (
-            {run.run_id for run in live_runs(cluster.client) if not run.is_final} if cluster and cluster.is_usable else set()
-        )
+        runs = live_runs(cluster.client) if cluster and cluster.is_usable else []
+        live = {run.run_id for run in runs if not (run.is_final and run.is_recorded)}
         lost = []
         for info in unfinished:
             if info.parent:

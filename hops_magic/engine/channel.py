@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -25,6 +26,7 @@ from hops_magic.engine.placement import TOPIC_PREFIX
 from hops_magic.errors import ClusterError, NotFoundError, in_a_sentence
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
+from hops_magic.runs.run import Run
 from hops_magic.runs.summary import Summary, fold
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,14 @@ logger = logging.getLogger(__name__)
 PUBLISH_EVERY_S = 0.1
 SNAPSHOT_EVERY_S = 2.0
 RECORD_WITHIN_S = 30.0
+COMPLETE_WITHIN_S = 6 * 3600.0
+"""How long what a full disk kept from the log and the record of a run is tried again after its end."""
+MANY_EVENTS = 10_000
+"""A record of so many events may take long to write; the end of a run does not wait for it."""
+RECORD_OF_MANY_WITHIN_S = 0.5
+COMPLETE_EVERY_S = 2.0
+COMPLETE_AT_LEAST_EVERY_S = 60.0
+_NOT_COMPLETE = "the record of the run is not complete"
 LOOK_WHEN_QUIET_S = 2.0
 LOOK_AT_LEAST_EVERY_S = 30.0
 
@@ -75,6 +85,8 @@ class Publisher(Generic[Summary]):
         self._snapshot_due = True
         self._snapshot_at = 0.0
         self._recorder: Recorder | None = None
+        self._is_record_behind = False
+        self._finishing: asyncio.Task[None] | None = None
         self._journal = Journal(run_folder(self._run_id))
         self._closing = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
@@ -94,11 +106,14 @@ class Publisher(Generic[Summary]):
             isinstance(event, ev.StateChanged | ev.Restarted | ev.ResultReady) for event in events
         )
         wires = [ev.to_wire(event) for event in events]
+        was_behind = self._journal.is_behind
         problem = self._journal.write(wires)
         self._pending.extend(wires)
         self._unrecorded.extend(events)
         if problem:
             self._warn(f"the log of the run is not complete: {problem}")
+        elif was_behind and not self._journal.is_behind:
+            self.say_all([ev.Noted(at=time.time(), message="the log of the run is complete again: there was room")])
 
     def _warn(self, message: str) -> None:
         self.say_all([ev.Warned(at=time.time(), message=message)])
@@ -123,6 +138,33 @@ class Publisher(Generic[Summary]):
         await self._flush(result)
         self._journal.close()
 
+    async def complete(self) -> None:
+        """Write what could not be written of the log and the record of a run that is over, when there is room again.
+
+        The end of a run does not wait for that: its values are handed out before.
+        """
+        until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, COMPLETE_EVERY_S
+        while not self._is_abandoned and (self._journal.is_behind or self._is_record_behind) and time.monotonic() < until:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, COMPLETE_AT_LEAST_EVERY_S)
+            self._journal.close()
+            # the record holds the log
+            if self._is_record_behind and not self._journal.is_behind:
+                await self._finish_late()
+
+    async def _finish_late(self) -> None:
+        if self._finishing is None or (self._finishing.done() and self._finishing.exception() is not None):
+            # what it lacked is no more missing
+            told = tuple(text for text in self.summary.warnings if not text.startswith(_NOT_COMPLETE))
+            self._begin_to_finish(replace(self.summary, warnings=told))
+        if self._finishing is None:
+            return  # the registry does not even open
+        await asyncio.wait({self._finishing})
+        if self._finishing.exception() is None:
+            self._is_record_behind = False
+            with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
+                await self._worker.scheduler.hops_recorded(run_id=self._run_id)
+
     def abandon(self) -> None:
         """Say and write nothing more: another supervisor does, or is about to."""
         self._is_abandoned = True
@@ -140,18 +182,39 @@ class Publisher(Generic[Summary]):
 
     async def _record_rest(self) -> None:
         assert self._opening is not None
-        try:
-            async with asyncio.timeout(self._record_within_s):
-                await self._opening
-                if self._recorder is not None:
-                    self._recorder.events(self._take_unrecorded())
-                    await asyncio.to_thread(self._recorder.finish, self.summary)
-        except TimeoutError as error:
-            text = str(error) or f"the registry did not answer within {self._record_within_s:.0f} s"
-            self._warn(f"the record of the run is not complete: {text}")
-        except Exception as error:  # whatever a store's library raises, the run's values must be handed out
-            logger.warning("the record of run %s is not complete", self._run_id, exc_info=error)
-            self._warn(f"the record of the run is not complete: {in_a_sentence(error)}")
+        within_s = RECORD_OF_MANY_WITHIN_S if self._is_long else self._record_within_s
+        until = time.monotonic() + within_s
+        await asyncio.wait({self._opening}, timeout=within_s)
+        if self._recorder is not None:
+            self._begin_to_finish(self.summary)
+            assert self._finishing is not None
+            await asyncio.wait({self._finishing}, timeout=max(0.0, until - time.monotonic()))
+            if self._finishing.done():
+                # whatever a store's library raises, the run's values must be handed out
+                if isinstance(error := self._finishing.exception(), Exception):
+                    logger.warning("the record of run %s is not complete", self._run_id, exc_info=error)
+                    self._record_failed(in_a_sentence(error))
+                return
+        if self._is_long:
+            # its values wait for nothing; the record says that it goes on until it is whole
+            self._is_record_behind = True
+        elif self._recorder is not None or not self._opening.done():
+            self._record_failed(f"the registry did not answer within {within_s:.0f} s")
+
+    @property
+    def _is_long(self) -> bool:
+        return isinstance(self.summary, Run) and self._sequence > MANY_EVENTS
+
+    def _begin_to_finish(self, summary: Summary) -> None:
+        if self._recorder is not None:
+            self._recorder.events(self._take_unrecorded())
+            self._finishing = asyncio.create_task(asyncio.to_thread(self._recorder.finish, summary))
+            # looked at later, or by nobody if the worker ends before
+            self._finishing.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _record_failed(self, why: str) -> None:
+        self._is_record_behind = True
+        self._warn(f"{_NOT_COMPLETE}: {why}")
 
     def _take_unrecorded(self) -> list[Event]:
         events, self._unrecorded = self._unrecorded, []
@@ -183,6 +246,7 @@ class Publisher(Generic[Summary]):
                 events=batch,
                 snapshot=snapshot,
                 result=result,
+                is_recorded=not self._is_record_behind,
                 term=self.term,
             )
         except OSError:

@@ -5,33 +5,40 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 from hops_magic.runs.events import Event, Wire, from_wire
 
 JOURNAL_NAME = "events.jsonl"
+MOST_WAITING = 64 << 20
+"""Bytes of events that wait in memory at most for a disk that is full."""
 
 
 class Journal:
     """Appends a run's events to its journal; a supervisor that takes over goes on in the same file.
 
-    A full disk ends the journal, not the run.
+    What a full disk does not take waits in memory until there is room again: neither the run nor its log ends.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file: TextIO | None = None
-        self._problem = ""
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / JOURNAL_NAME
-            is_torn = path.exists() and _ends_in_the_middle(path)
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            self._give_up(error)
-            return
-        if is_torn:
-            self._file.write("\n")
+        self._path = folder / JOURNAL_NAME
+        self._file: FileIO | None = None
+        self._waiting = bytearray()
+        self._is_telling = False
+        self._lost = 0
+        with contextlib.suppress(OSError):  # told with the first events
+            self._write_waiting()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events wait for room."""
+        return bool(self._waiting)
+
+    @property
+    def lost(self) -> int:
+        """Bytes that could not wait, because too much did."""
+        return self._lost
 
     def write(self, wires: Sequence[Wire]) -> str:
         """Append events and hand them to the operating system, so that a killed process loses none.
@@ -39,28 +46,43 @@ class Journal:
         Returns
         -------
         str
-            Why nothing more can be written, told once; empty while all is well.
+            Why nothing can be written now, told once until it can be again; empty while all is well.
         """
-        if self._file is not None:
-            try:
-                self._file.write("".join(json.dumps(wire) + "\n" for wire in wires))
-                self._file.flush()
-            except OSError as error:
-                self._give_up(error)
-        problem, self._problem = self._problem, ""
-        return problem
+        text = "".join(json.dumps(wire) + "\n" for wire in wires).encode()
+        if self._waiting and len(self._waiting) + len(text) > MOST_WAITING:
+            self._lost += len(text)
+        else:
+            self._waiting += text
+        try:
+            self._write_waiting()
+        except OSError as error:
+            was_telling, self._is_telling = self._is_telling, True
+            return "" if was_telling else error.strerror or str(error)
+        self._is_telling = False
+        return ""
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, with what it takes of what waits."""
+        with contextlib.suppress(OSError):  # the disk is still full
+            self._write_waiting()
         if self._file is not None:
-            # what could not be written is tried once more, and in vain
-            with contextlib.suppress(OSError):
-                self._file.close()
+            self._file.close()
+            self._file = None
 
-    def _give_up(self, error: OSError) -> None:
-        self._problem = error.strerror or str(error)
-        self.close()
-        self._file = None
+    def _write_waiting(self) -> None:
+        if self._file is None:
+            self._file = self._opened()
+        while self._waiting:
+            # a line that is torn by a full disk is gone on with
+            del self._waiting[: self._file.write(self._waiting)]
+
+    def _opened(self) -> FileIO:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_torn = self._path.exists() and _ends_in_the_middle(self._path)
+        file = self._path.open("ab", buffering=0)
+        if is_torn:
+            self._waiting[:0] = b"\n"
+        return file
 
 
 def read_journal(folder: Path) -> Iterator[Event]:
