@@ -16,6 +16,7 @@ from hops_magic.engine.rank_host import rank_host
 from hops_magic.errors import ClusterError
 
 _LOOK_FOR_WORKER_S = 2.0
+_REPLY_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,17 @@ def _read(path: str, offset: int) -> bytes:
 
 
 def cluster_state(client: Client) -> dict[str, Any]:
-    """Return placement's view of the cluster: slots, gangs, queue, runs."""
-    state: dict[str, Any] = client.sync(client.scheduler.hops_state)
+    """Return placement's view of the cluster: slots, gangs, queue, runs.
+
+    Raises
+    ------
+    ClusterError
+        If it does not answer.
+    """
+    try:
+        state: dict[str, Any] = client.sync(client.scheduler.hops_state, callback_timeout=_REPLY_WITHIN_S)
+    except (OSError, TimeoutError) as error:
+        raise ClusterError(f"the cluster does not answer: {error or type(error).__name__}") from error
     return state
 
 

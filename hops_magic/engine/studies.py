@@ -20,9 +20,9 @@ from typing import Any
 from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
-from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
+from hops_magic.engine.publisher import Publisher
 from hops_magic.engine.rank_host import CALL_WITHIN_S, RankHost, ask, everywhere
 from hops_magic.engine.supervising import Leaving, conduct, is_leaving
 from hops_magic.errors import ClusterError, HopsError
