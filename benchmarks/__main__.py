@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks import (
     collectives,
     events,
-    feature_drift,
     failing_regions,
+    feature_drift,
     feature_joins,
     feature_statistics,
     feature_store,

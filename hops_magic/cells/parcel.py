@@ -5,6 +5,7 @@ A parcel is a magic word, the blobs, the pickled index, and a tail that says whe
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import pickle
@@ -77,46 +78,62 @@ class Index:
 
 
 def write_parcel(
-    path: Path,
+    path: Path | BinaryIO,
     bundles: Sequence[Parts],
     display: Mapping[str, Any],
     deleted: Sequence[str] = (),
     numbers: Mapping[str, int] = MappingProxyType({}),
 ) -> int:
-    """Write a parcel, whole or not at all; return its size in bytes.
+    """Write a parcel, whole or not at all, or into an open file; return its size in bytes.
 
     Raises
     ------
     ClusterError
         If the file cannot be written, for want of room say.
     """
+    if not isinstance(path, Path):
+        try:
+            return _write_all(path, bundles, display, deleted, numbers)
+        except OSError as error:
+            raise ClusterError(f"the cell's values cannot be kept in memory: {error.strerror}") from error
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with draft.open("wb") as file:
-            file.write(_MAGIC)
-            packed = tuple(
-                PackedBundle(
-                    names=(*parts.names, *parts.companions),
-                    taken=parts.taken,
-                    helpers=parts.helpers,
-                    companions=frozenset(parts.companions),
-                    stream=_write(file, parts.pickled.stream),
-                    buffers=tuple(_write(file, raw) for raw in parts.pickled.buffers),
-                )
-                for parts in bundles
-            )
-            index = Index(bundles=packed, display=dict(display), deleted=tuple(deleted), numbers=dict(numbers))
-            place = _write(file, pickle.dumps(index))
-            file.write(_TAIL.pack(*place))
-            size = file.tell()
+            size = _write_all(file, bundles, display, deleted, numbers)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
         raise ClusterError(f"the cell's values cannot be written to {path.parent}: {error.strerror}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be gone
+            draft.unlink(missing_ok=True)
     return size
+
+
+def _write_all(
+    file: BinaryIO,
+    bundles: Sequence[Parts],
+    display: Mapping[str, Any],
+    deleted: Sequence[str],
+    numbers: Mapping[str, int],
+) -> int:
+    file.write(_MAGIC)
+    packed = tuple(
+        PackedBundle(
+            names=(*parts.names, *parts.companions),
+            taken=parts.taken,
+            helpers=parts.helpers,
+            companions=frozenset(parts.companions),
+            stream=_write(file, parts.pickled.stream),
+            buffers=tuple(_write(file, raw) for raw in parts.pickled.buffers),
+        )
+        for parts in bundles
+    )
+    index = Index(bundles=packed, display=dict(display), deleted=tuple(deleted), numbers=dict(numbers))
+    place = _write(file, pickle.dumps(index))
+    file.write(_TAIL.pack(*place))
+    return file.tell()
 
 
 def _write(file: BinaryIO, data: bytes | memoryview) -> Place:

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hops_magic.cells.adopting import Update
 from hops_magic.cells.arrays import arrays_in
@@ -55,9 +55,14 @@ class Unpacked:
 
 
 def pack(
-    program: Program, outcome: Outcome, path: Path, *, reducers: Sequence[Reducer] = (), watch: Watch | None = None
+    program: Program,
+    outcome: Outcome,
+    path: Path | BinaryIO,
+    *,
+    reducers: Sequence[Reducer] = (),
+    watch: Watch | None = None,
 ) -> Packed:
-    """Write what comes back to a file, whole or not at all.
+    """Write what comes back to a file, whole or not at all, or into an open one.
 
     That is the names which the cell bound and the objects it changed, or those which the user asked for, and the last value.
     A value that cannot be pickled is left behind, the others come. Values that share objects share them again here.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -14,11 +16,13 @@ from distributed.comm import parse_host_port
 from distributed.security import Security
 
 from hops_magic.engine import versions
-from hops_magic.engine.security import Credentials
+from hops_magic.engine.security import Credentials, has_expired
 from hops_magic.errors import ClusterError
 
 _CONNECT_WITHIN_S = 5.0
 _PROBE_WITHIN_S = 2.0
+_GREETED_WITHIN_S = 0.5
+_LOOK_EVERY_S = 1.0
 
 
 def address_of(place: str, credentials: Credentials | None) -> str:
@@ -44,6 +48,36 @@ def address_of(place: str, credentials: Credentials | None) -> str:
     raise ClusterError(f"{place} is neither an address such as tcp://host:8786 nor a scheduler file that exists")
 
 
+class SteadyClient(Client):
+    """A client that looks for its scheduler until it answers again, and then hears what it had subscribed to.
+
+    Attributes
+    ----------
+    has_new_scheduler : bool
+        Whether another scheduler has come in the place of the one it knew: it knows nothing of what ran.
+    """
+
+    has_new_scheduler = False
+
+    async def _reconnect(self) -> None:
+        known = self._scheduler_identity.get("id")
+        self.scheduler_comm = None
+        for state in self.futures.values():
+            state.cancel(reason="scheduler-connection-lost", msg="the connection to the cluster was lost")
+        self.futures.clear()
+        while self.status == "connecting":
+            try:
+                await self._ensure_connected(timeout=_CONNECT_WITHIN_S)
+            except ImportError:
+                await self._close()  # it runs other versions now
+            except OSError:
+                await asyncio.sleep(_LOOK_EVERY_S)
+        if self.status == "running":
+            self.has_new_scheduler = self._scheduler_identity.get("id") != known
+            for topic in self._event_handlers:
+                self._send_to_scheduler({"op": "subscribe-topic", "topic": topic, "client": self.id})
+
+
 class EmbeddedClient(Client):
     """A client which does not look for a scheduler that has ended, and so does not complain of it in some later cell."""
 
@@ -54,15 +88,22 @@ class EmbeddedClient(Client):
         await self._close()
 
 
-def connect(address: str, credentials: Credentials | None, kind: type[Client] = Client) -> Client:
+def connect(
+    address: str, credentials: Credentials | None, kind: type[Client] = SteadyClient, security: Security | None = None
+) -> Client:
     """Return a client of the scheduler at ``address``.
+
+    Parameters
+    ----------
+    security
+        What another client of the scheduler used; ``credentials`` come first.
 
     Raises
     ------
     ClusterError
         If there is none, or it cannot be used.
     """
-    security = credentials.security() if credentials else None
+    security = credentials.security() if credentials else security
     try:
         return kind(address, security=security, timeout=_CONNECT_WITHIN_S, set_as_default=False, name="hops-kernel")
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError, ImportError) as error:
@@ -157,12 +198,17 @@ def _speaks_tls(host: str, port: int) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # asks only which protocol is spoken; nothing is sent
-    with socket.create_connection((host, port), timeout=_PROBE_WITHIN_S) as plain:
+    with socket.create_connection((host, port), timeout=_GREETED_WITHIN_S) as plain:
+        # a plain scheduler greets by itself; what is silent may be asked in TLS, for which a plain one would write an error
+        # into its log
+        with contextlib.suppress(TimeoutError):
+            return not plain.recv(1)
+        plain.settimeout(_PROBE_WITHIN_S)
         try:
             with context.wrap_socket(plain):
                 return True
         except ssl.SSLError as error:
-            # a plain scheduler greets in its own protocol; one that speaks TLS may refuse, but in TLS
+            # one that speaks TLS may refuse, but in TLS
             return error.reason not in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
         except (TimeoutError, ConnectionError):
             return False
@@ -185,5 +231,26 @@ def _check_accepted(address: str, host: str, port: int, credentials: Credentials
     except (ssl.SSLError, ConnectionError) as error:
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
         raise ClusterError(
-            f"the scheduler at {address} does not go with the TLS credentials ({reason}): check --tls-ca and --tls-cert"
+            f"the scheduler at {address} does not go with the TLS credentials ({reason}): {_meaning(reason, credentials)}"
+            "check --tls-ca and --tls-cert"
         ) from error
+
+
+_EXPIRED = "certificate has expired"
+_MEANINGS = {
+    _EXPIRED: "the scheduler's certificate has expired: have it renewed there; ",
+    "ALERT_CERTIFICATE_EXPIRED": "the scheduler refuses the certificate of --tls-cert, which has expired: renew it; ",
+    "UNKNOWN_CA": "the scheduler does not trust the authority that signed --tls-cert; ",
+    "certificate signature failure": "its certificate is signed by another authority than --tls-ca; ",
+    "unable to get local issuer certificate": "its certificate is signed by another authority than --tls-ca; ",
+    "self-signed certificate": "its certificate is signed by another authority than --tls-ca; ",
+    "mismatch": "its certificate is for another host; ",
+}
+"""What TLS says of a connection that is refused, and what it means here."""
+
+
+def _meaning(reason: str, credentials: Credentials | None) -> str:
+    for name, path in (("--tls-ca", credentials.ca), ("--tls-cert", credentials.cert)) if credentials else ():
+        if has_expired(Path(path)):
+            return f"the certificate of {name} has expired: renew it; "
+    return next((words for part, words in _MEANINGS.items() if part in reason), "")

@@ -64,7 +64,7 @@ class Commander(Protocol):
         """Take an event of the attempt's own."""
         ...
 
-    def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
+    def keep_result(self, rank: dict[str, Any], ready: ev.ResultReady) -> dict[str, str]:
         """Describe where the rank at a place left its values."""
         ...
 
@@ -107,7 +107,7 @@ class Attempt:
         elif isinstance(event, ev.RankError):
             self._errors.append(event)
         elif isinstance(event, ev.ResultReady):
-            self.result = self.supervisor.keep_result(self.gang[0])
+            self.result = self.supervisor.keep_result(self.gang[0], event)
         elif isinstance(event, ev.RankExited):
             self._alive.discard(event.rank)
             explained = any(error.rank == event.rank for error in self._errors)

@@ -6,205 +6,25 @@ viewer takes the summary, then every batch after its number, and folds the same 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Generic
 
-from distributed import Client, Worker
+from distributed import Client
 
-from hops_magic.engine.job import Recorder, run_folder
-from hops_magic.engine.journal import Journal
+from hops_magic.engine.attach import EmbeddedClient, SteadyClient
 from hops_magic.engine.placement import TOPIC_PREFIX
-from hops_magic.errors import ClusterError, NotFoundError, in_a_sentence
+from hops_magic.errors import ClusterError, NotFoundError
 from hops_magic.runs import events as ev
-from hops_magic.runs.events import Event, Wire
+from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary, fold
 
-logger = logging.getLogger(__name__)
-
-PUBLISH_EVERY_S = 0.1
-SNAPSHOT_EVERY_S = 2.0
-RECORD_WITHIN_S = 30.0
 LOOK_WHEN_QUIET_S = 2.0
 LOOK_AT_LEAST_EVERY_S = 30.0
-
-
-class Publisher(Generic[Summary]):
-    """A supervisor's way out; belongs to the worker's event loop.
-
-    Parameters
-    ----------
-    summary
-        The run or study as it is before its first event.
-    worker
-        The supervisor's.
-    open_recorder
-        Opens the record, given the run's folder; None for no record.
-    record_within_s
-        How long the end may wait for the record to be whole.
-    on_superseded
-        Called when another supervisor has taken the run over.
-    """
-
-    def __init__(
-        self,
-        summary: Summary,
-        worker: Worker,
-        open_recorder: Callable[[Path], Recorder] | None,
-        record_within_s: float = RECORD_WITHIN_S,
-        on_superseded: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.summary: Summary = summary
-        self._worker, self._record_with = worker, open_recorder
-        self._record_within_s = record_within_s
-        self._on_superseded = on_superseded
-        self.term = 0
-        """The supervisor's number among those of the run, given by the scheduler."""
-        self._is_abandoned = False
-        self._run_id = summary.run_id
-        self._sequence = 0
-        self._pending: list[Wire] = []
-        self._unrecorded: list[Event] = []
-        self._told_before: Sequence[Event] = ()
-        self._snapshot_due = True
-        self._snapshot_at = 0.0
-        self._recorder: Recorder | None = None
-        self._journal = Journal(run_folder(self._run_id))
-        self._closing = asyncio.Event()
-        self._loop_task: asyncio.Task[None] | None = None
-        self._opening: asyncio.Task[None] | None = None
-
-    def resume(self, summary: Summary, sequence: int, told: Sequence[Event] = ()) -> None:
-        """Go on where an earlier supervisor was; viewers count a few numbers that it took along as lost.
-
-        ``told`` is what it had said, of which its record may lack the last moments.
-        """
-        self.summary = summary
-        self._told_before = told
-        self._sequence = sequence + 1_000
-
-    def say_all(self, events: Sequence[Event]) -> None:
-        """Fold events and queue them for everyone."""
-        if self._is_abandoned:
-            return
-        self.summary = fold(self.summary, events)
-        self._snapshot_due = self._snapshot_due or any(
-            isinstance(event, ev.StateChanged | ev.Restarted | ev.ResultReady) for event in events
-        )
-        wires = [ev.to_wire(event) for event in events]
-        problem = self._journal.write(wires)
-        self._pending.extend(wires)
-        self._unrecorded.extend(events)
-        if problem:
-            self._warn(f"the log of the run is not complete: {problem}")
-
-    def _warn(self, message: str) -> None:
-        self.say_all([ev.Warned(at=time.time(), message=message)])
-
-    async def open(self) -> None:
-        """Start to publish; the record opens beside it, since its library takes a second to import."""
-        self._loop_task = asyncio.create_task(self._publish_often())
-        self._opening = asyncio.create_task(self._open_recorder())
-
-    async def close(self, last: Event, result: dict[str, str]) -> None:
-        """Publish and record all that is left.
-
-        Viewers learn of the ``last`` event, the final state, together with where the result lies, and when the record is
-        whole: what they look for then is there.
-        """
-        self._closing.set()
-        if self._loop_task is not None:
-            await asyncio.wait([self._loop_task])
-        self.say_all([last])
-        if problem := self._journal.settle():
-            self._warn(f"the log of the run is not complete: {problem}")
-        if self._opening is not None:
-            await self._record_rest()
-        await self._flush(result)
-        self._journal.close()
-
-    def abandon(self) -> None:
-        """Say and write nothing more: another supervisor does, or is about to."""
-        self._is_abandoned = True
-        self._closing.set()
-        self._journal.close()
-
-    async def _open_recorder(self) -> None:
-        if self._record_with is None:
-            return
-        try:
-            recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
-            if self._told_before:
-                recorder.recall(self._told_before)
-                self._told_before = ()
-            # at once: a run that says nothing for hours must not be behind in its record for so long
-            recorder.events(self._take_unrecorded())
-            self._recorder = recorder
-        except Exception as error:  # whatever a store's library raises, the run goes on without its record
-            logger.warning("run %s is not recorded", self._run_id, exc_info=error)
-            self._warn(f"the run is not recorded: {in_a_sentence(error)}")
-
-    async def _record_rest(self) -> None:
-        assert self._opening is not None
-        try:
-            async with asyncio.timeout(self._record_within_s):
-                await self._opening
-                if self._recorder is not None:
-                    self._recorder.events(self._take_unrecorded())
-                    await asyncio.to_thread(self._recorder.finish, self.summary)
-        except TimeoutError as error:
-            text = str(error) or f"the registry did not answer within {self._record_within_s:.0f} s"
-            self._warn(f"the record of the run is not complete: {text}")
-        except Exception as error:  # whatever a store's library raises, the run's values must be handed out
-            logger.warning("the record of run %s is not complete", self._run_id, exc_info=error)
-            self._warn(f"the record of the run is not complete: {in_a_sentence(error)}")
-
-    def _take_unrecorded(self) -> list[Event]:
-        events, self._unrecorded = self._unrecorded, []
-        return events
-
-    async def _publish_often(self) -> None:
-        while not self._closing.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
-            if (self._pending or self._snapshot_due) and not self._is_abandoned:
-                try:
-                    await self._flush()
-                except OSError as error:
-                    logger.warning("the scheduler cannot be reached from run %s: %s; trying again", self._run_id, error)
-
-    async def _flush(self, result: dict[str, str] | None = None) -> None:
-        batch, self._pending = self._pending, []
-        self._sequence += len(batch)
-        if self._recorder is not None:
-            self._recorder.events(self._take_unrecorded())
-        now = time.monotonic()
-        snapshot = b""
-        if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
-            snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.summary), False, now
-        try:
-            answer = await self._worker.scheduler.hops_publish(
-                run_id=self._run_id,
-                sequence=self._sequence,
-                events=batch,
-                snapshot=snapshot,
-                result=result,
-                term=self.term,
-            )
-        except OSError:
-            # said again under the same numbers, so that whoever did hear it does not count it twice
-            self._pending, self._snapshot_due = batch + self._pending, True
-            self._sequence -= len(batch)
-            raise
-        if answer == "superseded":
-            self._on_superseded()
 
 
 class _Fanout:
@@ -308,9 +128,27 @@ class Follower(Generic[Summary]):
                     with contextlib.suppress(OSError):
                         self._catch_up()
                 self._fold(batch)
-            if self._client.status not in ("running", "connecting"):
-                raise ClusterError(f"the connection to the cluster was lost: %attach {self.run_id} follows the run again")
+            self._check_connection()
             yield self.run
+
+    def _check_connection(self) -> None:
+        if isinstance(self._client, SteadyClient) and self._client.has_new_scheduler:
+            raise ClusterError(
+                f"the scheduler was started anew, and knows run {self.run_id} no more: "
+                f"%experiments show {self.run_id} has its record{self._way_on()}"
+            )
+        if self._client.status in ("running", "connecting"):
+            return
+        if isinstance(self._client, EmbeddedClient):
+            raise ClusterError(
+                f"the embedded cluster has ended, and with it run {self.run_id}: %experiments show {self.run_id} has its "
+                f"record{self._way_on()}"
+            )
+        raise ClusterError(f"the connection to the cluster was lost: %attach {self.run_id} follows the run again")
+
+    def _way_on(self) -> str:
+        name = self.run.name or self.run_id
+        return f", --resume {name} goes on with its trials" if isinstance(self.run, Study) else ", run the cell again"
 
     def _subscribe(self) -> None:
         fanout = self._client._event_handlers.get(self._topic)

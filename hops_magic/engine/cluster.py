@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _SCALE_WITHIN_S = 120.0
 _REPLY_WITHIN_S = 10.0
+_REGAIN_WITHIN_S = 2.0
 _LOCAL_HOSTS = ("127.", "localhost", "[::1]")
 
 
@@ -159,11 +160,14 @@ class Clusters:
         NotFoundError
             If none is in use or running, and none shall be started.
         ClusterError, VersionMismatchError
-            If it cannot be started or used, or the chosen one has gone away.
+            If it cannot be started or used, or the chosen one does not answer.
         """
-        if self._current is not None and self._current.is_usable:
-            return self._current
-        self._forget_lost()
+        if self._current is not None:
+            if self._current.is_usable:
+                return self._with_plugins(self._current)
+            if not self._current.kind.is_ours:
+                return self._regain(self._current)
+            self.close()
         if not start and self.file.live() is None:
             raise NotFoundError("no cluster is running: start one with %cluster start, or connect with %cluster connect")
         return self._embedded(None, None)
@@ -312,16 +316,34 @@ class Clusters:
             self._current.close()
         self._current = cluster
 
-    def _forget_lost(self) -> None:
-        lost, self._current = self._current, None
-        if lost is None:
-            return
-        lost.close()
-        if not lost.kind.is_ours:
+    def _with_plugins(self, cluster: Cluster) -> Cluster:
+        client = cluster.client
+        if isinstance(client, attach.SteadyClient) and client.has_new_scheduler:
+            # it was started anew in the meantime
+            plugins.install(client)
+            client.has_new_scheduler = False
+        return cluster
+
+    def _regain(self, lost: Cluster) -> Cluster:
+        """Return the cluster whose connection was lost, if it answers again: a job must not go to another by itself."""
+        client = lost.client
+        ends = time.monotonic() + _REGAIN_WITHIN_S
+        while client.status == "connecting" and time.monotonic() < ends:
+            time.sleep(0.05)
+        if lost.is_usable:
+            return self._with_plugins(lost)
+        try:
+            if client.status == "connecting" or not lost.address.startswith(("tcp://", "tls://")):
+                raise ClusterError("it does not answer yet")
+            if lost.address.startswith("tcp://"):
+                attach.check_reachable(lost.address, None)
+            new = attach.connect(lost.address, None, security=client.security)
+        except ClusterError as error:
             raise ClusterError(
-                f"the connection to the cluster at {lost.address} is lost: connect again, or do without; "
-                "the next job uses the embedded cluster"
-            )
+                f"the connection to the cluster at {lost.address} is lost: connect again with %cluster connect "
+                f"{lost.address} when it answers, or leave it with %cluster stop, and jobs use the embedded cluster"
+            ) from error
+        return self._adopt(new, ClusterKind.CONNECTED, lost.address, lost.owner)
 
 
 def _check_embedded(connection: Connection) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import AsyncIterator, Callable
 
+_PART = 1 << 16
 _LENGTH = struct.Struct("<I")
 
 
@@ -30,10 +32,22 @@ def _receive_exactly(sock: socket.socket, count: int) -> bytes | None:
     return bytes(parts)
 
 
-async def read(reader: asyncio.StreamReader) -> bytes | None:
-    """Read one message; None at the end of the stream, whole or torn."""
-    try:
-        head = await reader.readexactly(_LENGTH.size)
-        return await reader.readexactly(_LENGTH.unpack(head)[0])
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
+async def messages(reader: asyncio.StreamReader, on_data: Callable[[], None]) -> AsyncIterator[bytes]:
+    """Yield messages to the end of the stream, whole or torn; ``on_data`` is called with whatever part of one comes."""
+    left = bytearray()
+    while True:
+        try:
+            part = await reader.read(_PART)
+        except ConnectionError:
+            return
+        if not part:
+            return
+        on_data()
+        left += part
+        while len(left) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(left)[0]
+            if len(left) < end:
+                break
+            message = bytes(left[_LENGTH.size : end])
+            del left[:end]
+            yield message

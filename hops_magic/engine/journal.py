@@ -6,37 +6,41 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 
 from hops_magic.runs.events import Event, StateChanged, Wire, from_wire
 
 JOURNAL_NAME = "events.jsonl"
-MOST_WAITING_BYTES = 64 << 20
-"""Events that wait in memory for room on the disk; what comes after them is not logged."""
+MOST_WAITING = 64 << 20
+"""Bytes of events that wait in memory at most for a disk that is full."""
 TAIL_BYTES = 1 << 20
 
 
 class Journal:
     """Appends a run's events to its journal; a supervisor that takes over goes on in the same file.
 
-    What a full disk does not take waits until there is room again. A disk that stays full ends the journal, not the run.
+    What a full disk does not take waits in memory until there is room again: neither the run nor its log ends.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file: int | None = None
+        self._path = folder / JOURNAL_NAME
+        self._file: FileIO | None = None
         self._waiting = bytearray()
-        self._problem = ""
-        self._is_cut = False
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / JOURNAL_NAME
-            is_torn = path.exists() and _ends_in_the_middle(path)
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            self._problem, self._is_cut = error.strerror or str(error), True
-            return
-        if is_torn:
-            self._waiting += b"\n"
+        self._is_telling = False
+        self._lost = 0
+        with contextlib.suppress(OSError):  # told with the first events
+            self._write_waiting()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events wait for room."""
+        return bool(self._waiting)
+
+    @property
+    def lost(self) -> int:
+        """Bytes that could not wait, because too much did."""
+        return self._lost
 
     def write(self, wires: Sequence[Wire]) -> str:
         """Append events and hand them to the operating system, so that a killed process loses none.
@@ -44,42 +48,47 @@ class Journal:
         Returns
         -------
         str
-            Why nothing more is written, told once; empty while all is well, or may become well again.
+            Why nothing can be written now, told once until it can be again; empty while all is well.
         """
-        if not self._is_cut:
-            self._waiting += b"".join(json.dumps(wire).encode() + b"\n" for wire in wires)
+        text = "".join(json.dumps(wire) + "\n" for wire in wires).encode()
+        if self._waiting and len(self._waiting) + len(text) > MOST_WAITING:
+            self._lost += len(text)
+        else:
+            self._waiting += text
+        try:
             self._write_waiting()
-            self._is_cut = len(self._waiting) > MOST_WAITING_BYTES
-        return self._told() if self._is_cut else ""
+        except OSError as error:
+            was_telling, self._is_telling = self._is_telling, True
+            return "" if was_telling else error.strerror or str(error)
+        self._is_telling = False
+        return ""
 
     def settle(self) -> str:
-        """Write what still waits, at the end of the run.
-
-        Returns
-        -------
-        str
-            Why the journal is not complete, if that was not told; empty if it is.
-        """
-        self._write_waiting()
-        return self._told() if self._waiting or self._is_cut else ""
+        """Write what still waits; return why it cannot be written, if that was not told."""
+        return self.write(())
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
+        """Close the file, with what it takes of what waits."""
+        with contextlib.suppress(OSError):  # the disk is still full
             self._write_waiting()
-            os.close(self._file)
+        if self._file is not None:
+            self._file.close()
             self._file = None
 
     def _write_waiting(self) -> None:
-        try:
-            while self._waiting and self._file is not None:
-                del self._waiting[: os.write(self._file, self._waiting)]
-        except OSError as error:
-            self._problem = error.strerror or str(error)
+        if self._file is None:
+            self._file = self._opened()
+        while self._waiting:
+            # a line that is torn by a full disk is gone on with
+            del self._waiting[: self._file.write(self._waiting)]
 
-    def _told(self) -> str:
-        problem, self._problem = self._problem, ""
-        return problem
+    def _opened(self) -> FileIO:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_torn = self._path.exists() and _ends_in_the_middle(self._path)
+        file = self._path.open("ab", buffering=0)
+        if is_torn:
+            self._waiting[:0] = b"\n"
+        return file
 
 
 def read_journal(folder: Path) -> Iterator[Event]:

@@ -52,6 +52,8 @@ class _Entry:
     state: RunState = RunState.SUBMITTED
     is_final: bool = False
     is_collected: bool = False
+    is_recorded: bool = True
+    """Whether nobody writes the record of a final run any more."""
     stop_reason: str = ""
     """Why it is to stop, once that has been asked for."""
     changed_at: float = 0.0
@@ -84,6 +86,7 @@ class Placement(SchedulerPlugin):
             "last",
             "submitted",
             "collected",
+            "recorded",
             "forget",
         ):
             scheduler.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
@@ -165,11 +168,12 @@ class Placement(SchedulerPlugin):
         events: list[Any],
         snapshot: bytes,
         result: dict[str, str] | None = None,
+        is_recorded: bool = True,
         term: int | None = None,
     ) -> str:
         """Pass numbered events on to viewers, and keep the newest summary for those that come later.
 
-        A ``result``, even an empty one, says that the run is final.
+        A ``result``, even an empty one, says that the run is final; its record may go on being written.
         """
         entry = self.runs.get(run_id)
         if entry is None:
@@ -183,7 +187,7 @@ class Placement(SchedulerPlugin):
         entry.last = max(entry.last, sequence)
         entry.changed_at = time.time()
         if result is not None:
-            entry.is_final, entry.result = True, result
+            entry.is_final, entry.result, entry.is_recorded = True, result, is_recorded
         if snapshot:
             entry.sequence, entry.snapshot = sequence, snapshot
         return "OK"
@@ -247,12 +251,19 @@ class Placement(SchedulerPlugin):
                     **entry.info,
                     "state": entry.state.value,
                     "is_final": entry.is_final,
+                    "is_recorded": entry.is_recorded,
                     "has_values": bool(entry.result) and not entry.is_collected,
                     "changed_at": entry.changed_at,
                 }
                 for run_id, entry in self.runs.items()
             },
         }
+
+    def on_recorded(self, run_id: str) -> str:
+        """Take note that the record of a run that had ended is whole."""
+        if entry := self.runs.get(run_id):
+            entry.is_recorded = True
+        return "OK"
 
     def on_collected(self, run_id: str) -> str:
         """Take note that a run's values have been brought back."""

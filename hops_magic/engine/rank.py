@@ -17,14 +17,15 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hops_magic.cells.program import Outcome, Program, Taken, execute
-from hops_magic.cells.results import Watch, pack
+from hops_magic.cells.results import Packed, Watch, pack
 from hops_magic.cells.tracebacks import describe_error
 from hops_magic.engine import frames
 from hops_magic.engine.buffers import map_buffer
-from hops_magic.engine.job import RESULT_NAME, RankSpec
+from hops_magic.engine.handing_back import Hander
+from hops_magic.engine.job import RankSpec
 from hops_magic.engine.journal import JOURNAL_NAME
 from hops_magic.errors import PeerLostError, first_sentence
 from hops_magic.frameworks import fingerprint, framework, reducers
@@ -81,8 +82,12 @@ class Line:
         """Queue an event; waits only while more has been said than can be carried away."""
         if not event.at:
             event = replace(event, at=time.time())
+        self.say(ev.to_wire(event))
+
+    def say(self, wire: Wire) -> None:
+        """Queue a message for the host, as :meth:`emit` does."""
         with self._news:
-            self._queue.append(ev.to_wire(event))
+            self._queue.append(wire)
             if len(self._queue) == 1:
                 self._news.notify_all()
             self._news.wait_for(lambda: len(self._queue) < MOST_UNSENT or self._closing)
@@ -177,7 +182,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
                     # first the error: peers need not wait until all is packed to be told
                     line.emit(_describe(raised, spec))
                     told.append(raised)
-                _hand_back_after_error(spec, outcome, watch, line.emit)
+                _hand_back_after_error(spec, outcome, watch, line)
 
             outcome = execute(
                 spec.job.program, open_buffer=_opener(spec), extra=extra, before=before, after_error=after_error
@@ -185,7 +190,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             if trial and spec.rank == 0:
                 line.emit(_returned(outcome, tuple(ablation.reached) if ablation else ()))
             if hands_back:
-                _hand_back(spec, outcome, watch, line.emit)
+                _hand_back(spec, outcome, watch, line)
         # peers that still wait for this rank learn that it finished; after an error the closed connection tells them
         collective.close()
         return EXIT_OK
@@ -265,18 +270,21 @@ def _work_folder(spec: RankSpec) -> Path:
     return Path(spec.run_dir)
 
 
-def _hand_back(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Callable[[Event], None]) -> None:
-    path = Path(spec.run_dir) / RESULT_NAME
-    packed = pack(spec.job.program, outcome, path, reducers=reducers(), watch=watch)
-    emit(ev.ResultReady(names=packed.names, size_bytes=packed.size_bytes, left_behind=packed.left_behind))
+def _hand_back(spec: RankSpec, outcome: Outcome, watch: Watch | None, line: Line) -> None:
+    def packed(target: Path | BinaryIO) -> Packed:
+        return pack(spec.job.program, outcome, target, reducers=reducers(), watch=watch)
+
+    Hander(spec, packed, line.say, line.emit, line.stop_requested.is_set).hand_back()
 
 
-def _hand_back_after_error(spec: RankSpec, outcome: Outcome, watch: Watch | None, emit: Callable[[Event], None]) -> None:
+def _hand_back_after_error(spec: RankSpec, outcome: Outcome, watch: Watch | None, line: Line) -> None:
     """Hand back the names that a cell had bound when it raised; the cell's own error stays the one that is raised."""
     try:
-        _hand_back(spec, outcome, watch, emit)
+        _hand_back(spec, outcome, watch, line)
     except Exception as problem:  # noqa: BLE001 (a full disk, say, must not take the place of the cell's error)
-        emit(ev.Warned(message=f"what the cell had bound before its error does not come back: {first_sentence(problem)}"))
+        line.emit(
+            ev.Warned(message=f"what the cell had bound before its error does not come back: {first_sentence(problem)}")
+        )
 
 
 def _is_plain_exit(error: BaseException) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import pickle
 import socket
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,7 @@ from distributed import Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from hops_magic.engine.buffers import BufferStore, node_folder, node_identity
+from hops_magic.engine.handing_back import kept_name
 from hops_magic.engine.job import Job, RankSpec
 from hops_magic.engine.machine import gpus_of_worker
 from hops_magic.engine.nursery import Nursery
@@ -32,6 +35,7 @@ from hops_magic.runs.events import RankExited, Wire
 
 logger = logging.getLogger(__name__)
 
+_OPERATIONS = ("prepare", "spawn", "tell", "end", "clean", "drop", "events", "notice", "buffer")
 CALL_WITHIN_S = 3.0
 """How long rank hosts are waited for where something is to be cleaned up: they go on with it by themselves."""
 _ORPHANED_AFTER_S = 10.0
@@ -125,6 +129,8 @@ class RankHost(WorkerPlugin):
         """Take note of the worker, register the handlers and start importing frameworks."""
         self.worker = worker
         self.supervisors: dict[str, Supervising] = {}
+        self.parcels: dict[str, bytearray] = {}
+        """Values of runs for which there was room on no disk."""
         self._outboxes: dict[tuple[str, int], _Outbox] = {}
         self._listeners: dict[tuple[str, int, int], socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,7 +149,7 @@ class RankHost(WorkerPlugin):
         self.nursery = Nursery((*_ALWAYS, *preload_modules()), self._env)
         self._light: dict[tuple[str, ...], Nursery] = {}
         self._standing_by: dict[str, Nursery] = {}
-        for op in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
+        for op in _OPERATIONS:
             worker.handlers[f"hops_{op}"] = getattr(self, f"on_{op}")
         self.nursery.start()
         await worker.scheduler.hops_worker(
@@ -166,7 +172,7 @@ class RankHost(WorkerPlugin):
             task.cancel()
         for listener in self._listeners.values():
             listener.close()
-        for name in ("prepare", "spawn", "tell", "end", "clean", "events", "notice", "buffer"):
+        for name in _OPERATIONS:
             worker.handlers.pop(f"hops_{name}", None)
         self.buffers.close()
 
@@ -188,13 +194,12 @@ class RankHost(WorkerPlugin):
         if key not in self._outboxes:
             self._outboxes[key] = _Outbox(self, *key, supervisor)
         outbox = self._outboxes[key]
-        rank = RankProcess(described, self.worker.address, socket.gethostname(), outbox.say, outbox.is_crowded)
+        keep = functools.partial(self._keep_part, job.run_id)
+        rank = RankProcess(described, self.worker.address, socket.gethostname(), outbox.say, outbox.is_crowded, keep)
         outbox.ranks[described.rank] = rank
         listener = self._listeners.pop((*key, described.rank), None)
         nursery = self._nursery_for(job)
-        task = asyncio.create_task(rank.run(nursery, listener))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.in_background(rank.run(nursery, listener))
         return "OK"
 
     async def on_tell(self, run_id: str, command: dict[str, Any]) -> str:
@@ -228,6 +233,15 @@ class RankHost(WorkerPlugin):
         await asyncio.to_thread(self.buffers.drop, run_id)
         if sweep:
             await asyncio.to_thread(end_leftovers, run_id)
+        return "OK"
+
+    async def on_drop(self, run_id: str) -> str:
+        """Forget the values of a run, or of a study's trials, that are kept here since the disk of their folder was full."""
+        for kept in [kept for kept in self.parcels if kept == run_id or kept.startswith(f"{run_id}-")]:
+            del self.parcels[kept]
+        for name in (kept_name(run_id), kept_name(f"{run_id}-*")):
+            for file in self.buffers.root.glob(name):
+                file.unlink(missing_ok=True)
         return "OK"
 
     # -- called by the scheduler and other rank hosts ----------------------------------------------------------------
@@ -291,6 +305,17 @@ class RankHost(WorkerPlugin):
             # a warm process of a study's own goes with it
             self._light = {modules: other for modules, other in self._light.items() if other is not nursery}
             nursery.close()
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside all else, as long as the worker lives."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _keep_part(self, run_id: str, offset: int, part: bytes) -> None:
+        parcel = self.parcels.setdefault(run_id, bytearray())
+        # a later attempt begins anew
+        parcel[offset:] = part
 
     def _ranks(self, run_id: str) -> list[RankProcess]:
         return [rank for (other, _), box in self._outboxes.items() if other == run_id for rank in box.ranks.values()]

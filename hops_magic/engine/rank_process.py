@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import base64
 import codecs
 import contextlib
+import fcntl
 import json
 import logging
 import os
 import signal
 import socket
+import termios
 import time
 from collections.abc import Callable
 from typing import Any
 
 from hops_magic.engine import frames
+from hops_magic.engine.handing_back import PARCEL
 from hops_magic.engine.job import RankSpec
 from hops_magic.engine.nursery import Child, Newborn, Nursery
 from hops_magic.engine.processes import end_group
@@ -40,6 +45,8 @@ class RankProcess:
         Takes what the rank says.
     is_crowded
         Whether so much has been said that the rank should wait before it says more.
+    keep
+        Takes the rank's values by parts, each with its offset, where no disk has room for them.
     """
 
     def __init__(
@@ -49,7 +56,9 @@ class RankProcess:
         host: str,
         say: Callable[[Wire], None],
         is_crowded: Callable[[], bool] = lambda: False,
+        keep: Callable[[int, bytes], None] = lambda offset, part: None,
     ) -> None:
+        self._keep = keep
         self.spec, self._worker, self._host, self._say, self._is_crowded = spec, worker, host, say, is_crowded
         self._child: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -107,7 +116,7 @@ class RankProcess:
             asyncio.create_task(self._read_output(born.err, "stderr")),
             asyncio.create_task(self._talk(born.control, listener)),
         ]
-        watch = asyncio.create_task(self._watch(self._child))
+        watch = asyncio.create_task(self._watch(self._child, born.control))
         await self._child.exited
         watch.cancel()
         end_group(self._child.pid, self.spec.job.run_id)
@@ -147,13 +156,25 @@ class RankProcess:
             del spec
             for command in self._untold:
                 self.tell(command)
-            while (message := await frames.read(reader)) is not None:
-                self._heard_at = time.monotonic()
+            async for message in frames.messages(reader, self._hear):
                 for wire in json.loads(message):
-                    self._say(wire)
+                    if wire["kind"] == PARCEL:
+                        self._keep(int(wire["offset"]), base64.b64decode(wire["data"]))
+                    else:
+                        self._say(wire)
                 await self._room()
         finally:
             self._writer.close()
+
+    def _hear(self) -> None:
+        self._heard_at = time.monotonic()
+
+    def _has_spoken(self, control: socket.socket) -> bool:
+        """Whether the rank has said something that nobody here has found the time to read."""
+        unread = array.array("i", [0])
+        with contextlib.suppress(OSError, ValueError):  # closed, since the rank has hung up
+            fcntl.ioctl(control.fileno(), termios.FIONREAD, unread)
+        return unread[0] > 0
 
     async def _room(self) -> None:
         """Leave what the rank says in its socket and pipes, where it waits with it, while too much is on its way."""
@@ -175,13 +196,19 @@ class RankProcess:
         finally:
             transport.close()
 
-    async def _watch(self, child: Child) -> None:
-        """Sample what the rank uses, and end it when it neither speaks nor computes."""
+    async def _watch(self, child: Child, control: socket.socket) -> None:
+        """Sample what the rank uses, and end it when it neither speaks nor computes.
+
+        A rank is silent only if there is nothing of it to hear: what waits in its connection, while this process is too busy
+        to read, is a sign of life.
+        """
         sampler, liveness = ResourceSampler(child.pid, self.spec.gpus), Liveness(child.pid, hung_after_s=HUNG_AFTER_S)
         sampled_at = time.monotonic()
         while True:
             await asyncio.sleep(0.5)
             now = time.monotonic()
+            if self._has_spoken(control):
+                self._heard_at = now
             if liveness.is_hung(now - self._heard_at):
                 self.kill(f"hung: no sign of life for {now - self._heard_at:.0f} s and no CPU time used")
                 return

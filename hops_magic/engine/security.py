@@ -113,6 +113,11 @@ def given(ca: str | None, cert: str | None, key: str | None) -> Credentials | No
     return Credentials(ca=_expand(ca), cert=_expand(cert), key=_expand(key) if key else "")
 
 
+def has_expired(path: Path) -> bool:
+    """Whether a certificate's time is over, by this machine's clock."""
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc < datetime.datetime.now(datetime.UTC)
+
+
 def _expand(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 

@@ -20,9 +20,9 @@ from typing import Any
 from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
-from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
+from hops_magic.engine.publisher import Publisher
 from hops_magic.engine.rank_host import CALL_WITHIN_S, RankHost, ask, everywhere
 from hops_magic.engine.supervising import Leaving, conduct, is_leaving
 from hops_magic.errors import ClusterError, HopsError
@@ -82,6 +82,8 @@ class StudyServices:
         self._held: dict[str, _Held] = {}
         self._commands: dict[str, TrialCommand] = {}
         self._result: dict[str, str] = {}
+        self.kept_elsewhere: set[str] = set()
+        """Trials whose values lie outside their folders."""
 
     @property
     def study(self) -> Study:
@@ -156,6 +158,7 @@ class StudyServices:
         running = [trial.number for trial in self.study.trials.values() if not trial.state.is_final]
         self.say(*(_cut_off(number) for number in running))
         await self.publisher.close(final, self._result)
+        self.host.in_background(self.publisher.complete())
         self.host.supervisors.pop(self.run_id, None)
 
     async def _take_over(self) -> bool:
@@ -256,6 +259,14 @@ class StudyServices:
     def keep_result(self, result: dict[str, str]) -> None:
         """Offer a trial's values as the study's result."""
         self._result = result
+
+    async def drop_files(self, trial: int, *, keep_model: bool) -> None:
+        """Delete what a trial that is over leaves beside its journal: checkpoints; values and model if another is better."""
+        folder, run_id = trial_folder(self.run_id, trial), f"{self.run_id}-{trial}"
+        await asyncio.to_thread(_drop_files, folder, keep_model=keep_model)
+        if run_id in self.kept_elsewhere and not keep_model:
+            self.kept_elsewhere.discard(run_id)
+            await self.everywhere("drop", run_id=run_id)
 
     async def find_result(self, trial: Trial) -> None:
         """Offer the values that a trial has left under an earlier supervisor, where they can still be had."""
@@ -372,13 +383,15 @@ class TrialCommand:
             # the same sentence for all of them, so that it is read once
             self._services.say(ev.Warned(at=time.time(), message=f"the logs of trials are not complete: {problem}"))
 
-    def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
+    def keep_result(self, rank: dict[str, Any], ready: ev.ResultReady) -> dict[str, str]:
         """Describe where rank 0 left its values."""
-        return {"worker": rank["worker"], "host": rank["host"], "path": str(self.job.home / RESULT_NAME)}
+        if ready.place:
+            self._services.kept_elsewhere.add(self.job.run_id)
+        path = ready.place or str(self.job.home / RESULT_NAME)
+        return {"worker": rank["worker"], "host": rank["host"], "path": path}
 
 
-def drop_trial_files(folder: Path, *, keep_model: bool) -> None:
-    """Delete what a trial that is over leaves beside its journal: checkpoints, and values and model if another is better."""
+def _drop_files(folder: Path, *, keep_model: bool) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not keep_model:
         shutil.rmtree(folder / "model", ignore_errors=True)

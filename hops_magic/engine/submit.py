@@ -16,7 +16,7 @@ from distributed import Client, get_worker
 
 from hops_magic.engine.buffers import PART_BYTES, write_buffer
 from hops_magic.engine.channel import Follower
-from hops_magic.engine.job import Job, StudyJob, described, trial_folder
+from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, trial_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.placement import TASK_PREFIX
 from hops_magic.engine.rank_host import rank_host
@@ -46,6 +46,8 @@ class LiveRun:
     state: RunState = RunState.DONE
     has_values: bool = True
     """Whether a final run's values wait to be brought back."""
+    is_recorded: bool = True
+    """Whether the record of a final run is not being written any more."""
 
 
 class Handle(Generic[Summary]):
@@ -88,6 +90,11 @@ class Handle(Generic[Summary]):
     def forget(self) -> None:
         """Release the run's outcome on the cluster, when nobody will ask for it again."""
         self.follower.close()
+        left = self.client.sync(self.client.scheduler.hops_snapshot, run_id=self.run_id)
+        if left is not None and Path(left["result"].get("path", RESULT_NAME)).name != RESULT_NAME:
+            # the run's folder goes when the user deletes the run; what is kept elsewhere goes now
+            message = {"op": "hops_drop", "run_id": self.run_id}
+            self.client.sync(self.client.scheduler.broadcast, msg=message, on_error="ignore")
         self.client.sync(self.client.scheduler.hops_collected, run_id=self.run_id)
         if self.run_id in _published(self.client):
             self.client.unpublish_dataset(_dataset(self.run_id))
@@ -250,6 +257,7 @@ def live_runs(client: Client) -> list[LiveRun]:
             is_study=info.get("kind") == "study",
             state=RunState(info["state"]),
             has_values=info["has_values"],
+            is_recorded=info.get("is_recorded", True),
         )
         for run_id, info in cluster_state(client)["runs"].items()
     ]

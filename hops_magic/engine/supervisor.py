@@ -12,14 +12,15 @@ import pickle
 import secrets
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
-from hops_magic.engine.channel import Publisher
 from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
 from hops_magic.engine.journal import read_journal
+from hops_magic.engine.publisher import Publisher
 from hops_magic.engine.rank_host import RankHost, everywhere
 from hops_magic.engine.supervising import Leaving, conduct, is_leaving
 from hops_magic.errors import ClusterError, counted
@@ -121,6 +122,7 @@ class Supervisor:
             await asyncio.to_thread(_drop_checkpoints, self.job.run_id)
         final = ev.StateChanged(at=time.time(), state=end.verdict.state, reason=end.reason)
         await self.publisher.close(final, self._result)
+        self.host.in_background(self.publisher.complete())
         self.host.supervisors.pop(self.job.run_id, None)
 
     async def _take_over(self) -> int | None:
@@ -239,16 +241,16 @@ class Supervisor:
         """Record an event of the supervisor's own and tell viewers."""
         self.publisher.say_all([event])
 
-    def keep_result(self, rank: dict[str, Any]) -> dict[str, str]:
+    def keep_result(self, rank: dict[str, Any], ready: ev.ResultReady) -> dict[str, str]:
         """Describe where rank 0 left its values."""
-        path = self.job.home / RESULT_NAME
-        return {"worker": rank["worker"], "host": rank["host"], "path": str(path)}
+        path = ready.place or str(self.job.home / RESULT_NAME)
+        return {"worker": rank["worker"], "host": rank["host"], "path": path}
 
     def _kept_result(self, before: Run) -> dict[str, str] | None:
         """Describe where the values of a run that had come to its end can still be had; None if they are gone."""
         if before.result is None:
             return {}
-        path = self.job.home / RESULT_NAME
+        path = Path(before.result.place or self.job.home / RESULT_NAME)
         return {"worker": self.worker.address, "host": self.host.host, "path": str(path)} if path.is_file() else None
 
     async def _clean(self) -> None:

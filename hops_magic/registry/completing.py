@@ -134,8 +134,7 @@ def _with_log(folder: Path, story: Story) -> Story:
     if not isinstance(story.summary, Study) or not (missing := _untold(story.summary, story.events)):
         return story
     journal = Journal(folder)
-    journal.write([ev.to_wire(event) for event in missing])
-    problem = journal.settle()
+    problem = journal.write([ev.to_wire(event) for event in missing])
     journal.close()
     if problem:
         raise RegistryError(f"the log of study {story.summary.name} in {folder} cannot be completed: {problem}")

@@ -204,12 +204,16 @@ class RankError(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultReady(Event):
-    """Rank 0's values can be fetched; ``left_behind`` says why a name could not come back."""
+    """Rank 0's values can be fetched; ``left_behind`` says why a name could not come back.
+
+    ``place`` says where they lie if that is not the run's folder, whose disk was full.
+    """
 
     kind: ClassVar[str] = "result"
     names: tuple[str, ...]
     size_bytes: int
     left_behind: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import RunState
@@ -141,8 +142,12 @@ def advance(run: Run, event: ev.Event) -> Run:
 
 def advance_all(run: Run, events: Iterable[ev.Event]) -> Run:
     """Fold many events in order."""
-    for event in events:
-        run = advance(run, event)
+    for is_metrics, some in groupby(events, key=lambda event: isinstance(event, ev.Metrics)):
+        if is_metrics:
+            run = _measured(run, cast("Iterable[ev.Metrics]", some))
+            continue
+        for event in some:
+            run = advance(run, event)
     return run
 
 
@@ -208,11 +213,20 @@ def _(event: ev.Progress, run: Run) -> Run:
 
 @_advance.register
 def _(event: ev.Metrics, run: Run) -> Run:
-    curves = dict(run.curves)
-    for name, value in event.values.items():
-        key = (name, event.scope, event.series, event.rank)
-        curves[key] = curves.get(key, Curve()).add(event.step, float(value))
-    return replace(run, curves=curves, latest={**run.latest, **event.values})
+    return _measured(run, [event])
+
+
+def _measured(run: Run, events: Iterable[ev.Metrics]) -> Run:
+    """Return a run after metrics: many at once, since a run may have thousands of names, all of which are copied."""
+    if run.state.is_final:
+        return run
+    curves, latest = dict(run.curves), dict(run.latest)
+    for event in events:
+        for name, value in event.values.items():
+            key = (name, event.scope, event.series, event.rank)
+            curves[key] = curves.get(key, Curve()).add(event.step, float(value))
+        latest.update(event.values)
+    return replace(run, curves=curves, latest=latest)
 
 
 @_advance.register

@@ -13,7 +13,7 @@ from pathlib import Path
 from hops_magic.engine.attempt import AttemptEnd, Verdict
 from hops_magic.engine.job import Job, TrialJob, run_folder, trial_folder
 from hops_magic.engine.journal import read_journal
-from hops_magic.engine.studies import Gang, StudyServices, TrialCommand, drop_trial_files
+from hops_magic.engine.studies import Gang, StudyServices, TrialCommand
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import STOPPED_BY_USER, RunState, TrialState
 from hops_magic.runs.study import Study, Trial
@@ -321,9 +321,8 @@ class Conductor:
         if is_best and self.options.keeps:
             self._offer(live, command)
             if before is not None:
-                await asyncio.to_thread(drop_trial_files, self._folder(before[1]), keep_model=False)
-        keep_model = is_best and self.options.keeps
-        await asyncio.to_thread(drop_trial_files, self._folder(live.number), keep_model=keep_model)
+                await self.services.drop_files(before[1], keep_model=False)
+        await self.services.drop_files(live.number, keep_model=is_best and self.options.keeps)
         self._check_limits(live, ended)
 
     def _check_limits(self, live: Live, ended: ev.TrialEnded) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from typing import TypeVar
 
 from hops_magic.errors import counted
 from hops_magic.runs.run import RankView, Run
@@ -19,6 +20,9 @@ MAX_OUTPUT_CHARS = 20_000
 MAX_EPOCHS = 100
 _NOW = ("examples/s", "CPU", "memory", "GPU")
 _OVERALL = ("examples/s, mean", "CPU, mean", "memory, most", "GPU, mean")
+MAX_METRICS = 20
+
+Shown = TypeVar("Shown")
 
 
 def static_text(run: Run) -> str:
@@ -26,7 +30,8 @@ def static_text(run: Run) -> str:
     parts = [f"{one_line(words.title(run))}: {words.queue(run) or run.state.value}", words.progress(run)]
     if run.elapsed_s is not None:
         parts.append(words.duration(run.elapsed_s))
-    parts += [f"{one_line(name, 40)} {words.figure(value)}" for name, value in words.latest_metrics(run).items()]
+    shown, more = _few(list(words.latest_metrics(run).items()))
+    parts += [f"{one_line(name, 40)} {words.figure(value)}" for name, value in shown] + more
     lines = ["  ".join(filter(None, parts))]
     lines += [f"{group.ranks}: {one_line(group.headline, 400)}" for group in words.errors(run)]
     return "\n".join(lines)
@@ -66,12 +71,22 @@ def _header(run: Run) -> str:
     if run.checkpoint is not None and run.state is not RunState.DONE:
         facts.append(f"checkpoint of epoch {run.checkpoint.epoch}")
     facts += [one_line(run.reason)] if run.reason else []
+    shown, more = _few(list(words.latest_metrics(run).items()))
     metrics = " &nbsp; ".join(
-        f'<span style="{markup.FAINT}">{markup.text(one_line(name, 40))}</span> <b>{words.figure(value)}</b>'
-        for name, value in words.latest_metrics(run).items()
+        [
+            f'<span style="{markup.FAINT}">{markup.text(one_line(name, 40))}</span> <b>{words.figure(value)}</b>'
+            for name, value in shown
+        ]
+        + more
     )
     first = markup.headline(run.state, words.title(run), facts)
     return f'<div>{first}</div><div style="margin:2px 0 6px">{metrics}</div>'
+
+
+def _few(items: list[Shown]) -> tuple[list[Shown], list[str]]:
+    """Return the first of many items, and in words how many more there are: a cell may report thousands of metrics."""
+    left = len(items) - MAX_METRICS
+    return items[:MAX_METRICS], [f"and {left:,} more"] if left > 0 else []
 
 
 def _charts(run: Run) -> str:
@@ -91,13 +106,13 @@ def _told(title: str, run: Run) -> str:
 def _epochs(run: Run) -> str:
     tables = []
     for series, epochs in sorted(words.epoch_table(run).items()):
-        names = list(dict.fromkeys(name for values in epochs.values() for name in values))
+        names, more = _few(list(dict.fromkeys(name for values in epochs.values() for name in values)))
         rows = [
-            [str(epoch), *(words.figure(values[name]) if name in values else "" for name in names)]
+            [str(epoch), *(words.figure(values[name]) if name in values else "" for name in names), *("…" for _ in more)]
             for epoch, values in sorted(epochs.items())[-MAX_EPOCHS:]
         ]
         first = "epoch" if len(words.epoch_table(run)) == 1 else f"fit {series}, epoch"
-        tables.append(_table([first, *(one_line(name, 40) for name in names)], rows))
+        tables.append(_table([first, *(one_line(name, 40) for name in names), *more], rows))
     return "".join(tables)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dask
@@ -107,6 +108,15 @@ def test_without_credentials_nobody_comes_in(
         clusters.connect(connection.address, tls["tls_ca"], stranger.cert, stranger.key)
 
 
+def test_certificates_that_have_expired_are_named(
+    clusters: Clusters, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "_VALID_FOR", timedelta(minutes=-1))
+    expired = security.generate(tmp_path)
+    with pytest.raises(ClusterError, match="the certificate of --tls-ca has expired: renew it; check --tls-ca"):
+        clusters.connect(connection.address, expired.ca, expired.cert, expired.key)
+
+
 def test_tls_to_a_plain_scheduler_is_named(clusters: Clusters, local_cluster: LocalCluster, tls: dict[str, str]) -> None:
     address = local_cluster.scheduler_address
     with pytest.raises(ClusterError, match="does not speak TLS: connect to tcp://"):
@@ -161,13 +171,15 @@ def test_other_versions_there_are_named(
     assert clusters.in_use is None
 
 
-def test_a_lost_connection_is_said_once(clusters: Clusters, tmp_path: Path) -> None:
+def test_no_job_goes_to_another_cluster_by_itself(clusters: Clusters, tmp_path: Path) -> None:
     with (
         dask.config.set({"temporary-directory": str(tmp_path)}),
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as going,
     ):
         address = going.scheduler_address
         clusters.connect(address)
-    with pytest.raises(ClusterError, match=f"connection to the cluster at {address} is lost: connect again"):
-        clusters.current()
+    for _ in range(2):
+        with pytest.raises(ClusterError, match=f"connection to the cluster at {address} is lost: connect again"):
+            clusters.current()
+    assert clusters.stop()
     assert clusters.current().kind is ClusterKind.EMBEDDED

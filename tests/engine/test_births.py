@@ -5,6 +5,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -124,6 +127,54 @@ def test_a_stop_asked_for_before_the_birth_follows_the_spec(spec):
     described, command = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
     assert len(described) > 100
     assert json.loads(command) == {"stop": True}
+
+
+BEATS = """
+import socket, time
+line = socket.socket(fileno=0)
+while True:
+    line.sendall(bytes([2, 0, 0, 0]) + b"[]")
+    time.sleep(0.1)
+"""
+
+
+def test_a_host_that_is_too_busy_to_listen_does_not_take_its_ranks_for_hung(spec, monkeypatch):
+    monkeypatch.setattr("hops_magic.engine.rank_process.HUNG_AFTER_S", 0.3)
+
+    async def story():
+        said = Said()
+        ours, theirs = socket.socketpair()
+        out, err = os.pipe(), os.pipe()
+        process = subprocess.Popen([sys.executable, "-c", BEATS], stdin=theirs.fileno(), start_new_session=True)
+        exited = asyncio.get_running_loop().create_future()
+        child = Child(process.pid, exited)
+
+        async def bear():
+            return Newborn(child, ours, out[0], err[0])
+
+        gate = Gate(bear)
+        gate.opened.set()
+        rank = RankProcess(spec, "tcp://w", "here", said.append)
+        running = asyncio.create_task(rank.run(gate, None))
+        await said.hear("rank-started")
+        for _ in range(3):
+            # the whole loop stands still for longer than a rank may be silent, again and again
+            blocked = threading.Event()
+            asyncio.get_running_loop().call_later(0.05, blocked.wait, 1.0)
+            await asyncio.sleep(0.1)
+        is_alive = process.poll() is None
+        os.kill(process.pid, signal.SIGSTOP)  # now it is silent
+        code = await asyncio.to_thread(process.wait)
+        for end in (theirs.fileno(), out[1], err[1]):
+            os.close(end)
+        theirs.detach()
+        exited.set_result(code)
+        await running
+        return is_alive, await said.hear("rank-exited")
+
+    is_alive, exit_said = in_a_loop(asyncio.wait_for(story(), WITHIN_S))
+    assert is_alive
+    assert exit_said["reason"].startswith("hung: no sign of life")
 
 
 def test_a_rank_that_waits_for_a_warm_process_that_dies_is_born_of_the_next(spec):

@@ -1,14 +1,17 @@
 """What a run loses when its record or its disk fails: the record, never its values; and what is said of it."""
 
 import resource
+from pathlib import Path
 
 import pytest
-from waiting import in_a_loop
+from waiting import in_a_loop, wait_until
 
 from hops_magic.engine.buffers import BufferStore
 from hops_magic.engine.job import run_folder
-from hops_magic.engine.journal import JOURNAL_NAME
+from hops_magic.engine.journal import JOURNAL_NAME, Journal, read_journal
+from hops_magic.engine.submit import live_runs
 from hops_magic.errors import ClusterError, OptionError, UsageError
+from hops_magic.runs.events import Metrics, to_wire
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.states import RunState
 from hops_magic.training import collect, follow
@@ -50,6 +53,120 @@ def test_a_full_disk_ends_the_log_and_not_the_run(launch, home):
 
     warnings = ends_well(launch("answer = 42", workers=1, before=full))
     assert warnings == ("the log of the run is not complete: No space left on device",)
+
+
+def test_a_log_goes_on_in_the_middle_of_a_line_when_there_is_room_again(tmp_path):
+    told = [Metrics(rank=0, step=step, scope="user", values={"loss": 0.5}) for step in range(100)]
+    journal = Journal(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        problems = [journal.write([to_wire(event)]) for event in told[:50]]
+        assert [problem for problem in problems if problem] == ["File too large"]  # said once
+        assert journal.is_behind
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert journal.write([to_wire(event) for event in told[50:]]) == ""
+    assert not journal.is_behind
+    journal.close()
+    assert list(read_journal(tmp_path)) == told
+
+
+class FailsOnce:
+    """A record whose end cannot be written the first time."""
+
+    tries = 0
+
+    def events(self, events):
+        pass
+
+    def finish(self, run):
+        self.tries += 1
+        if self.tries == 1:
+            raise LookupError("no room")
+        (run_folder(run.run_id) / "late").write_text(repr(run.warnings))
+
+
+def test_a_record_that_could_not_be_finished_is_finished_later(launch):
+    handle = launch("answer = 42", workers=1, recorder=lambda folder: FailsOnce())
+    follow(handle)
+
+    def recorded():
+        (known,) = (run for run in live_runs(handle.client) if run.run_id == handle.run_id)
+        return known.is_recorded
+
+    assert not recorded()  # so nobody else takes it for lost
+    assert ends_well(handle) == ("the record of the run is not complete: LookupError: no room",)
+    wait_until(recorded, "the record's end")
+    assert (run_folder(handle.run_id) / "late").read_text() == "()"  # nothing is missing any more
+
+
+# no process may write files any more, as if all disks were full
+FULL = """
+import resource
+from pathlib import Path
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+answer = 42
+"""
+
+
+def test_values_for_which_no_disk_has_room_come_through_memory(launch):
+    handle = launch(FULL, workers=1)
+    run = follow(handle)
+    assert run.result.place.startswith("memory:")
+    assert handle.result().path == run.result.place
+    assert ends_well(handle) == ()
+    with pytest.raises(ClusterError, match="have been fetched before"):
+        collect(handle, {}, run)
+
+
+# nothing can be written to the run's folder any more
+MOVED = """
+import os, pathlib
+folder = pathlib.Path(os.environ['HOPS_HOME'], 'runs', os.environ['HOPS_RUN_ID'])
+folder.rename(f'{folder}-moved')
+folder.write_text('')
+answer = 42
+"""
+
+
+def test_the_next_best_place_is_the_disk_where_workers_keep_data(launch):
+    handle = launch(MOVED, workers=1)
+    run = follow(handle)
+    assert run.result.place.endswith(f"kept-{run.run_id}.parcel")
+    assert ends_well(handle) == ()
+    assert not Path(run.result.place).exists()
+
+
+WAITING = (
+    FULL
+    + """
+import pathlib, threading
+large = bytes(70 << 20)
+def make_room():
+    while not pathlib.Path(sign).exists(): pass
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    pathlib.Path(ballast).unlink()
+threading.Thread(target=make_room, daemon=True).start()
+"""
+)
+
+
+def test_values_that_fit_nowhere_wait_for_room(launch, tmp_path, home):
+    ballast = home / "ballast"
+    ballast.write_bytes(bytes(64 << 20))
+    handle = launch(WAITING, {"sign": str(tmp_path / "sign"), "ballast": str(ballast)}, workers=1)
+    for run in handle.follower.updates():
+        if run.warnings:
+            break
+    assert "cannot be written to" in run.warnings[0]
+    assert "they wait until there is room, or the run is stopped" in run.warnings[0]
+    (tmp_path / "sign").touch()
+    namespace = {}
+    collect(handle, namespace, follow(handle))
+    assert len(namespace["large"]) == 70 << 20
+    assert namespace["answer"] == 42
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "x" * 201, "-n"])
