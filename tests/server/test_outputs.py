@@ -17,6 +17,8 @@ from hops_magic.api.context import Context
 from hops_magic.api.leading import leading_of
 from hops_magic.api.routing import answer
 from hops_magic.engine.journal import Journal
+from hops_magic.registry import STUDY_FILE
+from hops_magic.registry.records import RunKind
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
@@ -118,6 +120,17 @@ def test_of_a_run_that_only_the_record_tells_the_last_news_are_those_of_its_jour
     written = (settings.runs / "cccc00000001" / "events.jsonl").stat().st_mtime
     assert (live["is_heard"], live["news_at"]) == (False, written)
     assert ask(context, "/outputs/cccc00000001")["is_heard"] is False
+
+
+@pytest.mark.parametrize("written", [None, '{"name": "sea'])
+def test_a_study_whose_record_is_being_written_is_one_all_the_same(context: Context, written: str | None) -> None:
+    opened(context.session.settings, "eeee00000001", name="search", kind=RunKind.STUDY)
+    if written is not None:
+        with context.registry.artifact(context.registry.run("search"), "") as folder:
+            assert folder is not None
+            (folder / STUDY_FILE).write_text(written)
+    assert ask(context, "/outputs/eeee00000001")["kind"] == "study"
+    assert ask(context, "/runs/search/live")["kind"] == "study"
 
 
 def test_a_run_is_listed_before_it_has_a_record(context: Context) -> None:
