@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.api.context import Context
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.registry import STUDY_FILE
+from hops_magic.registry.records import RunKind
 from hops_magic.runs.run import MAX_POINTS, Curve, CurveKey, Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
@@ -207,14 +208,17 @@ def _replay(context: Context, info: RunInfo) -> Run | Study:
     from hops_magic.tuning.continuing import study_of
 
     registry = context.registry
-    told = registry.text(info, STUDY_FILE, default="")
+    description = _described(registry.text(info, STUDY_FILE, default=""))
     try:
         events = registry.journal(info)
     except NotFoundError:
         events = []
     summary: Run | Study
-    if told:
-        summary = study_of(info.run_id, json.loads(told), events)
+    if description is not None:
+        summary = study_of(info.run_id, description, events)
+    elif info.kind is RunKind.STUDY:
+        known = Study(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
+        summary = fold(known, events)
     else:
         beginning = Run(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
         summary = fold(beginning, events)
@@ -222,9 +226,18 @@ def _replay(context: Context, info: RunInfo) -> Run | Study:
         if not events:
             summary = replace(summary, curves=_curves_of_record(context, info), latest=dict(info.metrics))
     # a study's journal is read for its trials, not for the states that it was in
-    if not events or (not summary.state.is_final and (told or info.state.is_final)):
+    if not events or (not summary.state.is_final and (isinstance(summary, Study) or info.state.is_final)):
         summary = replace(summary, state=info.state, reason=info.reason, started_at=info.started_at, ended_at=info.ended_at)
     return summary
+
+
+def _described(text: str) -> dict[str, Any] | None:
+    """Return what a study's record says of it at its beginning; None before it is there, or while it is being written."""
+    try:
+        described: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None
+    return described
 
 
 def _curves_of_record(context: Context, info: RunInfo) -> dict[CurveKey, Curve]:
