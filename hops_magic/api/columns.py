@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.routing import Payload
 from hops_magic.features.model import Column, Group
@@ -19,7 +21,7 @@ class Sketch(Payload):
 
     labels: list[str]
     counts: list[int]
-    ends: list[str] = []
+    ends: list[str] = Field(default_factory=list)
 
 
 class Feature(Payload):
