@@ -246,7 +246,8 @@ def _curves_of_record(context: Context, info: RunInfo) -> dict[CurveKey, Curve]:
     for name, points in context.registry.metrics(info, list(info.metrics)[:MOST_CURVES]).items():
         kept = points[:: -(-len(points) // MAX_POINTS) or 1]
         steps, values = tuple(step for step, _, _ in kept), tuple(value for _, value, _ in kept)
-        curves[name, "user", 1, 0] = Curve(steps=steps, values=values, count=len(kept))
+        times = tuple(at for _, _, at in kept)
+        curves[name, "user", 1, 0] = Curve(steps=steps, values=values, times=times, count=len(kept))
     return curves
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from hops_magic.engine.journal import read_journal
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
-from hops_magic.registry.beginning import begin, find_run
+from hops_magic.registry.beginning import begin, find_run, params_of
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
 from hops_magic.registry.lineage import input_of, write_inputs
@@ -22,7 +22,7 @@ from hops_magic.registry.store import Store
 from hops_magic.registry.writing import BATCH, EventWriter
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
-from hops_magic.runs.run import Run
+from hops_magic.runs.run import Run, named_parameters
 from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
 
@@ -68,6 +68,9 @@ class Recorder(EventWriter):
         self._state: tuple[RunState, str] | None = None
         self._errors: list[ev.RankError] = []
         self._read: list[FeatureInput] = []
+        self._params: dict[str, str] = {}
+        self._taken_params: set[str] = set()
+        self._written_params: set[str] = set()
         self._summary_at = 0.0
         self._metrics = MetricRows(time.time())
 
@@ -83,6 +86,11 @@ class Recorder(EventWriter):
         with self._store.failures(f"recording run {record.name}"):
             existing = find_run(self._client, record.run_id)
         self.record_id = existing or begin(self._store, record, environment_facts())
+        self._taken_params = set(params_of(record))
+        if existing:
+            # MLflow refuses another value: what was written for an earlier supervisor stays as it is
+            with self._store.failures(f"reading the parameters of run {record.name}"):
+                self._written_params = set(self._client.get_run(existing).data.params) - self._taken_params
         self._begin_writing()
 
     def begun(self, created_at: float, register_as: str | None) -> None:
@@ -159,7 +167,18 @@ class Recorder(EventWriter):
                 self._errors.append(event)
             elif isinstance(event, ev.FeaturesRead):
                 self._read.append(input_of(event))
+            elif isinstance(event, ev.Parameters):
+                self._note_parameters(event)
         self._keep_output(outputs)
+
+    def _note_parameters(self, event: ev.Parameters) -> None:
+        for name, value in named_parameters(event).items():
+            key = layout.key_of(name)
+            if key in self._taken_params:  # an option or hyperparameter of that name
+                key = layout.key_of(f"fit.{name}")
+            if key not in self._written_params:
+                self._written_params.add(key)
+                self._params[key] = layout.shortened(layout.param_text(value), layout.MAX_PARAM, layout.JOURNAL)
 
     def _keep_output(self, outputs: dict[int, list[str]]) -> None:
         try:
@@ -172,7 +191,7 @@ class Recorder(EventWriter):
             self.problem = RegistryError(f"output of the run cannot be kept in {self.folder}: {error.strerror}")
 
     def _write(self) -> None:
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric, Param, RunTag
 
         while self._rows:
             batch = self._rows[:BATCH]
@@ -181,6 +200,10 @@ class Recorder(EventWriter):
                     self.record_id, metrics=[Metric(row.key, row.value, row.at_ms, row.step) for row in batch]
                 )
             del self._rows[: len(batch)]
+        if self._params:
+            with self._store.failures("recording parameters"):
+                self._client.log_batch(self.record_id, params=[Param(*item) for item in self._params.items()])
+            self._params = {}
         tags: dict[str, str] = {}
         state, self._state = self._state, None
         if state is not None and not state[0].is_final:

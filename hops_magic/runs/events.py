@@ -310,6 +310,15 @@ class InputShared(Event):
     phase: str = "fit"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Event):
+    """What a fit was called with, and its model compiled with; ``series`` is the number of the fit, as in Metrics."""
+
+    kind: ClassVar[str] = "parameters"
+    values: Mapping[str, int | float | str]
+    series: int = 1
+
+
 _KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
 _STATES: dict[str, type[RunState] | type[TrialState]] = {"state": RunState, "trial-ended": TrialState}
 _TUPLES: dict[str, frozenset[str]] = {

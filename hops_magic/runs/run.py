@@ -15,6 +15,7 @@ from hops_magic.runs.states import RunState
 MAX_POINTS = 1_000
 MAX_OUTPUT_CHARS = 65_536
 MAX_DISPLAYS = 20
+MAX_FITS_TOLD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,22 +27,24 @@ class Curve:
 
     steps: tuple[int, ...] = ()
     values: tuple[float, ...] = ()
+    times: tuple[float, ...] = ()
+    """When each was said, seconds since the epoch."""
     count: int = 0
     stride: int = 1
 
-    def add(self, step: int, value: float) -> Curve:
+    def add(self, step: int, value: float, at: float = 0.0) -> Curve:
         """Return the curve with a point more; a step that goes back (a restart) drops what it repeats."""
-        steps, values, count, stride = self.steps, self.values, self.count, self.stride
+        steps, values, times, count, stride = self.steps, self.values, self.times, self.count, self.stride
         if steps and step <= steps[-1]:
             kept = bisect_left(steps, step)
-            steps, values, count = steps[:kept], values[:kept], kept * stride
+            steps, values, times, count = steps[:kept], values[:kept], times[:kept], kept * stride
         elif count and (count - 1) % stride:
             # the last point is provisional until its turn in the stride comes
-            steps, values = steps[:-1], values[:-1]
-        steps, values = (*steps, step), (*values, value)
+            steps, values, times = steps[:-1], values[:-1], times[:-1]
+        steps, values, times = (*steps, step), (*values, value), (*times, at)
         if len(steps) > MAX_POINTS:
-            steps, values, stride = steps[::2], values[::2], stride * 2
-        return Curve(steps=steps, values=values, count=count + 1, stride=stride)
+            steps, values, times, stride = steps[::2], values[::2], times[::2], stride * 2
+        return Curve(steps=steps, values=values, times=times, count=count + 1, stride=stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,8 @@ class Run:
     notes: tuple[str, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
     """``(phase, way)``: how the ranks came by their rows, each pair once."""
+    parameters: Mapping[str, int | float | str] = field(default_factory=dict)
+    """What its fits were called with, by name; those of the second fit have ``fit2/`` before their names."""
     errors: tuple[ev.RankError, ...] = ()
     checkpoint: ev.Checkpointed | None = None
     result: ev.ResultReady | None = None
@@ -224,7 +229,7 @@ def _measured(run: Run, events: Iterable[ev.Metrics]) -> Run:
     for event in events:
         for name, value in event.values.items():
             key = (name, event.scope, event.series, event.rank)
-            curves[key] = curves.get(key, Curve()).add(event.step, float(value))
+            curves[key] = curves.get(key, Curve()).add(event.step, float(value), event.at)
         latest.update(event.values)
     return replace(run, curves=curves, latest=latest)
 
@@ -321,6 +326,19 @@ def _(event: ev.Noted, run: Run) -> Run:
 def _(event: ev.InputShared, run: Run) -> Run:
     said = (event.phase, event.way)
     return run if said in run.inputs else replace(run, inputs=(*run.inputs, said))
+
+
+@_advance.register
+def _(event: ev.Parameters, run: Run) -> Run:
+    return replace(run, parameters={**run.parameters, **named_parameters(event)})
+
+
+def named_parameters(event: ev.Parameters) -> dict[str, int | float | str]:
+    """Return the parameters of a fit under the names that the run has them by; of very many fits the first ones."""
+    if event.series > MAX_FITS_TOLD:
+        return {}
+    before = f"fit{event.series}/" if event.series > 1 else ""
+    return {f"{before}{name}": value for name, value in event.values.items()}
 
 
 @_advance.register

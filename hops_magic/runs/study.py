@@ -340,3 +340,8 @@ def table_of(study: Study) -> list[dict[str, Any]]:
 @_advance.register
 def _(event: ev.InputShared, study: Study) -> Study:  # noqa: ARG001 (how a trial's ranks came by their rows concerns it alone)
     return study
+
+
+@_advance.register
+def _(event: ev.Parameters, study: Study) -> Study:  # noqa: ARG001 (what a trial's fits were called with concerns it alone)
+    return study

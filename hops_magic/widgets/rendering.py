@@ -55,6 +55,7 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
         markup.folded(counted(run.world_size, "rank").capitalize(), _ranks(run)) if run.ranks else "",
         *_displays(run),
         *_outputs(run),
+        markup.folded("Parameters", _parameters(run)) if run.parameters else "",
         markup.folded("How it was carried out", "<br>".join(map(markup.text, words.notes(run)))) if words.notes(run) else "",
         markup.folded("What travelled to the cluster", sanitize(report_html)) if report_html else "",
         markup.note(
@@ -140,6 +141,11 @@ def _rank_row(view: RankView, *, is_over: bool) -> list[str]:
         words.amount(memory),
         "" if gpu is None else f"{gpu:.0f} %, {words.amount(gpu_memory)}",
     ]
+
+
+def _parameters(run: Run) -> str:
+    rows = [[one_line(name, 60), one_line(str(value), 200)] for name, value in run.parameters.items()]
+    return _table(["parameter", "value"], rows)
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:

@@ -142,7 +142,12 @@ def opened_trial(number: int, study: Study, run: Run | None) -> dict[str, Any]:
     output: list[list[str]] = []
     if run is not None:
         curves = [
-            {"metric": key[0], "steps": list(curve.steps), "values": [_number(value) for value in curve.values]}
+            {
+                "metric": key[0],
+                "unit": "epoch" if key[1] == "epoch" else "step",
+                "steps": list(curve.steps),
+                "values": [_number(value) for value in curve.values],
+            }
             for key, curve in run.curves.items()
             if key[1] != "batch" and key[3] == 0
         ]

@@ -32,6 +32,7 @@ class CurveUpdate(TypedDict):
     at: int
     steps: Sequence[int]
     values: Sequence[float | None]
+    times: Sequence[float]
 
 
 class OutputUpdate(TypedDict):
@@ -140,6 +141,7 @@ def head_of(run: Run) -> dict[str, Any]:
         "restarts": [one_line(reason, 500) for reason in run.restarts],
         "latest": {one_line(name, 100): _number(value) for name, value in words.latest_metrics(run).items()},
         "warnings": [one_line(message, 1_000) for message in run.warnings],
+        "parameters": {one_line(name, 100): one_line(str(value), 200) for name, value in run.parameters.items()},
         "notes": [one_line(message, 1_000) for message in words.notes(run)],
         "errors": [
             {
@@ -174,8 +176,16 @@ def curve_update(key: CurveKey, before: Curve | None, curve: Curve) -> CurveUpda
         return None
     metric, scope, series, rank = one_line(key[0], 100), *key[1:]
     values = [_number(value) for value in curve.values[at:]]
+    times = [round(time, 2) for time in curve.times[at:]]
     return CurveUpdate(
-        metric=metric, scope=scope, series=series, rank=rank, at=at, steps=list(curve.steps[at:]), values=values
+        metric=metric,
+        scope=scope,
+        series=series,
+        rank=rank,
+        at=at,
+        steps=list(curve.steps[at:]),
+        values=values,
+        times=times,
     )
 
 

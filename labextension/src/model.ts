@@ -32,6 +32,8 @@ export interface Head {
   restarts: string[];
   latest: Record<string, number | null>;
   warnings: string[];
+  /** What its fits were called with. */
+  parameters: Record<string, string>;
   /** How it was carried out: what was checked, how ranks came by their rows. */
   notes: string[];
   errors: ErrorGroup[];
@@ -74,6 +76,8 @@ export interface Curve {
   rank: number;
   steps: number[];
   values: (number | null)[];
+  /** When each was said. */
+  times: number[];
 }
 
 export type OutputPart = [stream: string, text: string];
@@ -146,13 +150,14 @@ export function skew(known: number | null, told_s: number, now_s: number): numbe
 
 function withCurves(curves: RunModel['curves'], updates: (Curve & { at: number })[]): RunModel['curves'] {
   const changed = { ...curves };
-  for (const { at, steps, values, ...names } of updates) {
+  for (const { at, steps, values, times, ...names } of updates) {
     const key = JSON.stringify([names.metric, names.scope, names.series, names.rank]);
     const before = changed[key];
     changed[key] = {
       ...names,
       steps: [...(before?.steps.slice(0, at) ?? []), ...steps],
-      values: [...(before?.values.slice(0, at) ?? []), ...values]
+      values: [...(before?.values.slice(0, at) ?? []), ...values],
+      times: [...(before?.times.slice(0, at) ?? []), ...times]
     };
   }
   return changed;

@@ -67,7 +67,7 @@ export interface TrialCurve {
 export interface OpenedTrial {
   type: 'trial';
   trial: number;
-  curves: (TrialCurve & { metric: string })[];
+  curves: (TrialCurve & { metric: string; unit?: 'epoch' | 'step' })[];
   output: [ranks: string, text: string][];
   error: string;
 }

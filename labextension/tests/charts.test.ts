@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { align, charts } from '../src/charts';
+import { align, charts, smoothed } from '../src/charts';
 import { curve } from './samples';
 
 test('training and validation share a chart, losses come first', () => {
@@ -45,4 +45,26 @@ test('lines with other steps are put on common ones', () => {
     [1, undefined, 2],
     [undefined, 5, undefined]
   ]);
+});
+
+test('steps are drawn where a user asks for them, and time has both', () => {
+  const all = [curve('loss', 'epoch', [3, 2]), curve('loss', 'batch', [4, 3, 2]), curve('val_loss', 'epoch', [3, 2])];
+  assert.deepEqual([charts(all)[0]?.unit, charts(all)[0]?.lines.length], ['epoch', 2]);
+  assert.deepEqual([charts(all, 1, 'step')[0]?.unit, charts(all, 1, 'step')[0]?.lines.length], ['step', 1]);
+  const [timed] = charts(all, 1, 'time');
+  assert.equal(timed?.unit, 'time');
+  assert.deepEqual(
+    timed.lines.map(line => [line.label, line.curve.steps]),
+    [
+      ['loss', [0, 1, 2]],
+      ['val_loss', [0, 1]]
+    ]
+  );
+});
+
+test('a smooth line begins at its first point and keeps gaps', () => {
+  assert.deepEqual(smoothed([4, null, 4], 0.5), [4, null, 4]);
+  const [first, second] = smoothed([0, 3], 0.5);
+  assert.equal(first, 0);
+  assert.ok(Math.abs((second ?? 0) - 2) < 1e-9);
 });

@@ -23,6 +23,7 @@ export function head(changes: Partial<Head> = {}): Head {
     restarts: [],
     latest: {},
     warnings: [],
+    parameters: {},
     notes: [],
     errors: [],
     checkpoint: null,
@@ -37,5 +38,14 @@ export function update(seq: number, changes: Partial<Update> = {}): Update {
 }
 
 export function curve(metric: string, scope: string, values: (number | null)[], changes: Partial<Curve> = {}): Curve {
-  return { metric, scope, series: 1, rank: 0, steps: values.map((_, index) => index + 1), values, ...changes };
+  return {
+    metric,
+    scope,
+    series: 1,
+    rank: 0,
+    steps: values.map((_, index) => index + 1),
+    values,
+    times: values.map((_, index) => 100 + index),
+    ...changes
+  };
 }

@@ -281,3 +281,18 @@ except Exception as error:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=shared)
     assert done.stdout.startswith("RegistryError recording"), done.stdout + done.stderr
     assert done.stdout.count("\n") == 1
+
+
+def test_parameters_of_fits_are_recorded_beside_options(recorded, registry):
+    story = [
+        ev.Parameters(at=START, values={"epochs": 3, "optimizer": "Adam", "batch": "mine"}),
+        ev.Parameters(at=START, values={"epochs": 5}, series=2),
+        # a restart says them again, with the state that it went on from
+        ev.Parameters(at=START, values={"epochs": 3, "optimizer": "SGD"}),
+    ]
+    recorded("aaaa00000001", story, name="fits", options={"workers": 2, "batch": "global"})
+    recorded("aaaa00000001", story[2:], name="fits", options={"workers": 2, "batch": "global"})
+    params = registry.run("aaaa00000001").params
+    assert params.items() >= {"epochs": "3", "optimizer": "Adam", "batch": "global", "fit.batch": "mine"}.items()
+    assert params["fit2/epochs"] == "5"
+    assert not {"fit.epochs", "fit.optimizer"} & set(params)

@@ -25,6 +25,7 @@ SAMPLES = [
     ev.Warned(at=1.0, message="careful"),
     ev.Noted(at=1.0, message="checked"),
     ev.InputShared(at=1.0, way="deal", phase="fit"),
+    ev.Parameters(at=1.0, values={"optimizer": "Adam", "epochs": 3}, series=2),
     ev.RankError(at=1.0, rank=0, name="ValueError", message="no", traceback="tb"),
     ev.ResultReady(at=1.0, names=("model",), size_bytes=10, left_behind={"f": "open file"}),
     ev.Returned(at=1.0, rank=0, values={"value": 0.5}),

@@ -52,6 +52,7 @@ class FitSession:
         self.skip_steps = 0
         self.has_skipped = False
         self.throughput = Throughput(context.world_size)
+        self.fit_arguments: dict[str, Any] = {}
         self.last_model: Any = None
         self._checkpoint_due_at = float("inf")
         self._counted_before: Counted | None = None

@@ -7,8 +7,9 @@ from typing import Any
 
 from hops_magic.frameworks.keras.checkpoints import Position, optimizers_of
 from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession
+from hops_magic.frameworks.keras.recording import parameters_of
 from hops_magic.frameworks.keras.writing_callbacks import hook_steers, on_chief_only
-from hops_magic.runs.events import Metrics, Progress, is_number
+from hops_magic.runs.events import Metrics, Parameters, Progress, is_number
 
 SPEAK_EVERY_S = 0.2
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
@@ -56,6 +57,9 @@ def make_last(session: FitSession) -> Any:
             self._epoch, self._finished = 0, False
             self._watches_stops = session.world_size > 1 and some_watch_batches(session.fit_callbacks)
             self._restores = session.resume is not None
+            if session.is_chief:
+                values = parameters_of(self.model, session.fit_arguments, session.throughput.batch)
+                session.context.emit(Parameters(values=values, series=session.number))
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             session.throughput.begin_epoch()

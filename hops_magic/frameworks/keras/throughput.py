@@ -56,6 +56,11 @@ class Throughput:
         self._epoch_examples = self._epoch_s = 0.0
 
     @property
+    def batch(self) -> int | None:
+        """Rows of a batch of all ranks; None where the data do not tell."""
+        return self._batch
+
+    @property
     def examples_per_s(self) -> float | None:
         """Rows of this rank per second of training in this epoch so far; None where batches say no size."""
         return self._epoch_examples / self._epoch_s if self._batch and self._epoch_s > 0 else None

@@ -108,6 +108,7 @@ def _fit(original: Any, session: FitSession) -> Any:
                 f"--batch per-rank: the batches of a {type(kwargs.get('x')).__name__} are its own; "
                 f"make them {session.batch_factor} times as large and leave --batch out"
             )
+        session.fit_arguments = dict(kwargs)
         kwargs["callbacks"] = session.callbacks(kwargs.get("callbacks"))
         kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         session.initial_epoch = int(kwargs.get("initial_epoch", 0))

@@ -2,6 +2,7 @@ import { type ReactNode, useMemo, useState } from 'react';
 import { charts, fits } from '../charts';
 import type { Curve } from '../model';
 import { useTranslator } from '../translate';
+import { ChartControls, PLAIN } from './ChartControls';
 import { ChartView } from './ChartView';
 
 interface Props {
@@ -12,15 +13,17 @@ interface Props {
 export function Charts({ curves }: Props): ReactNode {
   const trans = useTranslator();
   const [fit, setFit] = useState<number | null>(null);
+  const [options, setOptions] = useState(PLAIN);
   const all = useMemo(() => Object.values(curves), [curves]);
   const numbers = useMemo(() => fits(all), [all]);
-  const shown = useMemo(() => charts(all, fit ?? Infinity), [all, fit]);
+  const shown = useMemo(() => charts(all, fit ?? Infinity, options.axis), [all, fit, options.axis]);
   const last = numbers.at(-1);
   if (last === undefined) {
     return null;
   }
   return (
     <section className="hops-curves" aria-label={trans.__('Curves')}>
+      <ChartControls options={options} onChange={setOptions} axes={['', 'step', 'time']} />
       {numbers.length > 1 && (
         <label className="hops-faint">
           {trans.__('fit')}{' '}
@@ -39,7 +42,7 @@ export function Charts({ curves }: Props): ReactNode {
       )}
       <div className="hops-charts">
         {shown.map(chart => (
-          <ChartView key={chart.title} chart={chart} />
+          <ChartView key={chart.title} chart={chart} options={options} />
         ))}
       </div>
     </section>

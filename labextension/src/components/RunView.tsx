@@ -44,6 +44,25 @@ function Footer({ run: { head } }: { run: RunModel }): ReactNode {
   return (
     <footer className="hops-footer">
       <bdi>{facts.join(' · ')}</bdi>
+      {Object.keys(head.parameters).length > 0 && (
+        <details>
+          <summary>{trans.__('Parameters')}</summary>
+          <table className="hops-parameters">
+            <tbody>
+              {Object.entries(head.parameters).map(([name, value]) => (
+                <tr key={name}>
+                  <th scope="row">
+                    <bdi>{name}</bdi>
+                  </th>
+                  <td>
+                    <bdi>{value}</bdi>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </details>
+      )}
       {head.notes.length > 0 && (
         <details>
           <summary>{trans.__('How it was carried out')}</summary>

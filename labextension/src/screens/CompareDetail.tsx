@@ -1,11 +1,12 @@
 /** How runs differ: tables of what is not the same, curves over each other, parallel coordinates. */
-import { useMemo, type ReactNode } from 'react';
+import { useMemo, useState, type ReactNode } from 'react';
 import { useApp, useAsked } from '../app';
 import { path } from '../api/client';
 import type { Comparison, Course, RunRow } from '../api/types';
 import { ChartView } from '../components/ChartView';
 import { figure } from '../format';
-import { baseName, type Chart } from '../charts';
+import { alongAxis, baseName, type Chart } from '../charts';
+import { ChartControls, PLAIN } from '../components/ChartControls';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
 import { Line, plain } from '../parts/text';
 import { OfMetric, colourOf, titleOf } from './experiments/compared';
@@ -123,6 +124,7 @@ function Curves({ runs }: { runs: RunRow[] }): ReactNode {
 
 function Overlaid({ runs, metric }: { runs: RunRow[]; metric: string }): ReactNode {
   const { trans } = useApp();
+  const [options, setOptions] = useState(PLAIN);
   const asked = useAsked(
     `curves ${metric} ${runs.map(run => run.run_id).join()}`,
     api =>
@@ -139,7 +141,10 @@ function Overlaid({ runs, metric }: { runs: RunRow[]; metric: string }): ReactNo
       {courses => {
         const chart = overlaid(metric, runs, courses);
         return chart.lines.length ? (
-          <ChartView chart={chart} />
+          <>
+            <ChartControls options={options} onChange={setOptions} axes={['', 'time']} />
+            <ChartView chart={alongAxis(chart, options.axis)} options={options} />
+          </>
         ) : (
           <Empty title={trans.__('No run has a course of %1', metric)} />
         );
@@ -163,7 +168,15 @@ export function overlaid(metric: string, runs: RunRow[], courses: (Course | null
       if (!course?.steps.length) {
         return [];
       }
-      const curve = { metric, scope: 'run', series: 0, rank: 0, steps: course.steps, values: course.values };
+      const curve = {
+        metric,
+        scope: 'run',
+        series: 0,
+        rank: 0,
+        steps: course.steps,
+        values: course.values,
+        times: course.at
+      };
       return [{ label: titleOf(run), curve, colour: index }];
     })
   };

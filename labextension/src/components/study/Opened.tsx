@@ -68,10 +68,10 @@ function Told({ told }: { told: OpenedTrial }): ReactNode {
 
 function chartsOf(told: OpenedTrial): Chart[] {
   const groups = new Map<string, Chart>();
-  for (const { metric, steps, values } of told.curves) {
+  for (const { metric, unit, steps, values } of told.curves) {
     const base = metric.replace(/^val_/, '');
-    const chart = groups.get(base) ?? { title: base, unit: 'step', lines: [] };
-    chart.lines.push({ label: metric, curve: { metric, scope: 'user', series: 1, rank: 0, steps, values } });
+    const chart = groups.get(base) ?? { title: base, unit: unit ?? 'step', lines: [] };
+    chart.lines.push({ label: metric, curve: { metric, scope: 'user', series: 1, rank: 0, steps, values, times: [] } });
     groups.set(base, chart);
   }
   return [...groups.values()];

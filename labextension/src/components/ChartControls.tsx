@@ -1,0 +1,75 @@
+import type { ReactNode } from 'react';
+import type { Axis } from '../charts';
+import { type Translator, useTranslator } from '../translate';
+
+/** How curves are drawn; chosen by the user for all charts of a view. */
+export interface ChartOptions {
+  axis: Axis;
+  isLog: boolean;
+  /** Weight of earlier points, from 0 (none) to below 1. */
+  smoothing: number;
+}
+
+export const PLAIN: ChartOptions = { axis: '', isLog: false, smoothing: 0 };
+
+interface Props {
+  options: ChartOptions;
+  onChange: (options: ChartOptions) => void;
+  /** Those that make sense here. */
+  axes: Axis[];
+}
+
+/** The choices above charts: axis, scale, smoothing. */
+export function ChartControls({ options, onChange, axes }: Props): ReactNode {
+  const trans = useTranslator();
+  return (
+    <div className="hops-chart-controls hops-faint" role="group" aria-label={trans.__('How curves are drawn')}>
+      <label>
+        {trans.__('axis')}{' '}
+        <select
+          value={options.axis}
+          onChange={event => {
+            onChange({ ...options, axis: event.target.value as Axis });
+          }}
+        >
+          {axes.map(axis => (
+            <option key={axis} value={axis}>
+              {axisName(axis, axes, trans)}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <input
+          type="checkbox"
+          checked={options.isLog}
+          onChange={event => {
+            onChange({ ...options, isLog: event.target.checked });
+          }}
+        />{' '}
+        {trans.__('log')}
+      </label>
+      <label>
+        {trans.__('smooth')}{' '}
+        <input
+          type="range"
+          min={0}
+          max={0.98}
+          step={0.02}
+          value={options.smoothing}
+          aria-valuetext={String(options.smoothing)}
+          onChange={event => {
+            onChange({ ...options, smoothing: Number(event.target.value) });
+          }}
+        />
+      </label>
+    </div>
+  );
+}
+
+function axisName(axis: Axis, axes: Axis[], trans: Translator): string {
+  if (axis === 'time') {
+    return trans.__('time');
+  }
+  return axis === '' && axes.includes('step') ? trans.__('epoch') : trans.__('step');
+}
