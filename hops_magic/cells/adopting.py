@@ -78,7 +78,15 @@ def adopt(original: Any, returned: Any, updates: Iterable[Update] = ()) -> bool:
         return True
     if not can_adopt(original, returned):
         return False
-    if _is_array(original):
+    take_over(original, returned)
+    return True
+
+
+def take_over(original: Any, returned: Any) -> None:
+    """Make the notebook's object what the returned one is, which it can take over."""
+    if type(original) is list:  # the most frequent by far
+        original[:] = returned
+    elif _is_array(original):
         original[...] = returned
     elif isinstance(original, types.FunctionType):
         _adopt_function(original, returned)
@@ -90,7 +98,6 @@ def adopt(original: Any, returned: Any, updates: Iterable[Update] = ()) -> bool:
         _adopt_parts(original, returned)
     else:
         original.__setstate__(_state_of(returned))
-    return True
 
 
 def adopt_class(original: type, attributes: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from hops_magic.cells.staying import CannotTravelError, Why
 Layout = Mapping[int, Callable[[Any], Any]]
 """By an array's id, how it is reduced."""
 
+_CONTAINERS = frozenset({list, dict, set, bytearray})
 _EXACT_FROM = 64
 """More arrays than these in one stretch of memory are taken to overlap: to compare them all takes too long."""
 _MAX_WORK = 100_000
@@ -32,6 +33,8 @@ def arrays_in(parts: Iterable[object]) -> tuple[Any, ...]:
         return ()
     found, inside = [], set()
     for part in parts:
+        if type(part) in _CONTAINERS:
+            continue
         if isinstance(part, numpy.ndarray):
             if part.nbytes:
                 found.append(part)

@@ -7,6 +7,7 @@ is: in a list, behind a closure, in a tuple. Only when all is there does each ta
 
 from __future__ import annotations
 
+import bisect
 import functools
 import io
 import pickle
@@ -16,11 +17,13 @@ from typing import Any
 
 import cloudpickle
 
-from hops_magic.cells.adopting import Update, adopt, adopt_class, can_adopt, is_fixed, redirect
+from hops_magic.cells.adopting import Update, adopt, adopt_class, can_adopt, is_fixed, redirect, take_over
 from hops_magic.cells.arrays import Layout, address_of_data, extent, layout_of, memory_at, view
 from hops_magic.cells.travel import Pickler, Reducer
 
 _BUILTIN = (list, dict, set, bytearray)
+_CODES: dict[type, int] = {kind: 2 * code for code, kind in enumerate(_BUILTIN)}
+_STEP = 2 * len(_BUILTIN)
 
 _home: ContextVar[Homecoming] = ContextVar("hops_home")
 
@@ -55,14 +58,18 @@ class ReturnPickler(Pickler):
         self._said: set[int] = set()
 
     def persistent_id(self, obj: Any) -> Any:
-        """Return number, kind and, once, content of a list, dictionary or set that came from the notebook."""
-        if type(obj) not in _BUILTIN or id(obj) not in self._numbers:
+        """Return number and, once, content of a list, dictionary or set that came from the notebook.
+
+        Called for each object there is: so number, kind and whether it may have changed are one integer.
+        """
+        code = _CODES.get(type(obj))
+        if code is None or (number := self._numbers.get(id(obj))) is None:
             return None
-        number = self._numbers[id(obj)]
+        place = number * _STEP + code + (id(obj) in self._changed)
         if number in self._said:
-            return number, type(obj)
+            return place
         self._said.add(number)
-        return number, type(obj), id(obj) in self._changed, type(obj)(obj)
+        return place, type(obj)(obj)
 
     def reducer_override(self, obj: Any) -> Any:
         made = super().reducer_override(obj)
@@ -88,8 +95,9 @@ class HomeUnpickler(pickle.Unpickler):
     """Unpickles in the notebook what :class:`ReturnPickler` made."""
 
     def persistent_load(self, named: Any) -> Any:
-        number, kind, *rest = named
-        return _home.get().container(number, kind, *rest)
+        place, content = named if type(named) is tuple else (named, None)
+        number, code = divmod(place, _STEP)
+        return _home.get().container(number, _BUILTIN[code // 2], bool(code % 2), content)
 
 
 class Homecoming:
@@ -122,7 +130,7 @@ class Homecoming:
         """Return the notebook's own object of this number; None if it is not here any more."""
         return self._originals.get(number)
 
-    def container(self, number: int, kind: type, is_changed: bool = False, content: Any = None) -> Any:
+    def container(self, number: int, kind: type, is_changed: bool, content: Any) -> Any:
         """Return a list, dictionary or set by its number; ``content`` comes with one of its mentions."""
         original = self._originals.get(number)
         if type(original) is kind:
@@ -185,7 +193,7 @@ class Homecoming:
         for original, draft in self._drafts.values():
             if draft is not None:
                 try:
-                    draft.give(original) if isinstance(draft, _ClassContent) else adopt(original, draft)
+                    draft.give(original) if isinstance(draft, _ClassContent) else take_over(original, draft)
                 except Exception as error:  # noqa: BLE001 (setting attributes runs code of any library; the other objects go on)
                     self.failures.append((original, error))
         pairs = [
@@ -249,20 +257,30 @@ def view_layout(lies: Mapping[int, Any], arrays: Sequence[Any]) -> dict[int, Cal
     lies
         By number, the arrays that came from the notebook and are there as they are here, or will be.
     """
+    if not arrays:
+        return {}
     import numpy as np
 
-    own = [(*extent(array), number, array) for number, array in lies.items() if not array.dtype.hasobject]
     known = {id(array) for array in lies.values()}
+    made = [one for one in arrays if id(one) not in known and type(one) is np.ndarray and not one.dtype.hasobject]
+    own = _outermost(lies) if made else []
     views: dict[int, Callable[[Any], Any]] = {}
-    for array in arrays:
-        if id(array) in known or type(array) is not np.ndarray or array.dtype.hasobject:
-            continue
+    for array in made:
         low, high = extent(array)
-        inside = [base for base in own if base[0] <= low and high <= base[1]]
-        if inside:
-            *_, number, base = max(inside, key=lambda found: found[1] - found[0])
-            views[id(array)] = functools.partial(_reduce_view, number, base)
+        place = bisect.bisect_right(own, low, key=lambda base: base[0]) - 1
+        if place >= 0 and high <= own[place][1]:
+            views[id(array)] = functools.partial(_reduce_view, *own[place][2:])
     return {**layout_of([array for array in arrays if id(array) not in views]), **views}
+
+
+def _outermost(arrays: Mapping[int, Any]) -> list[tuple[int, int, int, Any]]:
+    """Extent, number and array of those that do not lie inside others, in the order in which they lie and end."""
+    spans = [(*extent(array), number, array) for number, array in arrays.items() if not array.dtype.hasobject]
+    found: list[tuple[int, int, int, Any]] = []
+    for span in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not found or span[1] > found[-1][1]:
+            found.append(span)
+    return found
 
 
 def _reduce_view(number: int, base: Any, array: Any) -> Any:

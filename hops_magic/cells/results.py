@@ -121,9 +121,12 @@ class _TakenAlong:
     def by_name(self, names: Mapping[str, Any]) -> dict[str, int]:
         return {name: self.numbers[id(value)] for name, value in names.items() if id(value) in self.numbers}
 
-    def pickle(self, value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Pickled:
+    def pickle(
+        self, value: Any, arrays: Sequence[Any], namespace: Mapping[str, Any], reducers: Sequence[Reducer]
+    ) -> Pickled:
+        """Pickle a value in which these arrays are."""
         pickler = functools.partial(ReturnPickler, numbers=self.numbers, changed=self.changed, named=self.named)
-        return dumps(value, namespace, reducers, pickler=pickler, lay_out=functools.partial(view_layout, self.arrays))
+        return dumps(value, namespace, reducers, pickler=pickler, layout=view_layout(self.arrays, arrays))
 
 
 def _helpers(pickles: dict[str, Pickled], outcome: Outcome, reducers: Sequence[Reducer]) -> frozenset[str]:
@@ -155,7 +158,9 @@ def _parts(
 ) -> Parts:
     companions = _companions(group, pickles, outcome)
     values = (*group.values(), *companions.values())
-    together = taken_along.pickle(values if len(values) > 1 else values[0], outcome.namespace, reducers)
+    # companions are inside the others, and so are their arrays
+    arrays = list({id(array): array for name in group for array in pickles[name].arrays}.values())
+    together = taken_along.pickle(values if len(values) > 1 else values[0], arrays, outcome.namespace, reducers)
     return Parts(
         names=tuple(group),
         taken=frozenset(name for name in group if _is_as_taken(name, outcome)),

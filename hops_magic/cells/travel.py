@@ -233,28 +233,36 @@ def dumps(
     reducers: Sequence[Reducer] = (),
     *,
     pickler: Callable[..., Pickler] = Pickler,
-    lay_out: Callable[[Sequence[Any]], Layout] = layout_of,
+    layout: Layout | None = None,
 ) -> Pickled:
     """Pickle a value; buffers from :data:`LARGE_BYTES` on stay where they are.
 
     Parameters
     ----------
-    lay_out
-        Tells how arrays travel that share memory with others.
+    layout
+        How arrays travel that share memory with others; None to find that out. What is inside the value is told only then.
 
     Raises
     ------
     Exception
         Whatever the value's own code raises; :class:`CannotTravelError` for kinds that are known to stay.
     """
+    if layout is not None:
+        return _dumped(value, namespace, reducers, pickler, layout, looks_inside=False)
     pickled = _dumped(value, namespace, reducers, pickler, {})
     # which arrays share memory is known when all have been seen
-    layout = lay_out(pickled.arrays)
+    layout = layout_of(pickled.arrays)
     return _dumped(value, namespace, reducers, pickler, layout) if layout else pickled
 
 
 def _dumped(
-    value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer], make: Callable[..., Pickler], layout: Layout
+    value: Any,
+    namespace: Mapping[str, Any],
+    reducers: Sequence[Reducer],
+    make: Callable[..., Pickler],
+    layout: Layout,
+    *,
+    looks_inside: bool = True,
 ) -> Pickled:
     aside: list[memoryview] = []
 
@@ -270,8 +278,9 @@ def _dumped(
 
     file = io.BytesIO()
     pickler = make(file, namespace, reducers, on_buffer, layout)
-    pickler.dump(_HERE if value is namespace else value)
-    numbered = _numbered(pickler)
+    with _without_collector():
+        pickler.dump(_HERE if value is namespace else value)
+    numbered = _numbered(pickler) if looks_inside else {}
     return Pickled(
         stream=file.getvalue(),
         buffers=tuple(aside),
@@ -288,7 +297,8 @@ def _dumped(
 
 def _numbered(pickler: Pickler) -> dict[int, object]:
     with _without_collector():
-        return {number: part for number, part in pickler.memo.copy().values() if _may_change(part)}
+        memo = pickler.memo.copy().values()
+        return {number: part for number, part in memo if type(part) in _CONTAINERS or _may_change(part)}
 
 
 @contextlib.contextmanager
@@ -304,10 +314,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def _may_change(part: object) -> bool:
-    kind = type(part)
-    if kind in _CONTAINERS:
-        return True
-    if kind in _PLAIN or part is _HERE:
+    if type(part) in _PLAIN or part is _HERE:
         return False
     if isinstance(part, types.FunctionType | type):
         return not _should_pickle_by_reference(part)
@@ -341,13 +348,15 @@ def loads(
     token = _arriving.set(namespace)
     try:
         loading = unpickler(_Stream(data) if isinstance(data, memoryview) else io.BytesIO(data), buffers=buffers)
-        value = loading.load()
+        with _without_collector():
+            value = loading.load()
     finally:
         _arriving.reset(token)
     if numbered is not None:
         with _without_collector():
             memo: Mapping[int, Any] = loading.memo.copy()  # type: ignore[attr-defined]  # as that of picklers
-            numbered.update((number, part) for number, part in memo.items() if _may_change(part))
+            parts = memo.items()
+            numbered.update({n: part for n, part in parts if type(part) in _CONTAINERS or _may_change(part)})
     return value
 
 
