@@ -61,6 +61,11 @@ lab: .venv/.ready front  ## JupyterLab on the examples
 bench: .venv/.ready .venv-bench/.ready .venv-feast/.ready  ## measure, and write docs/benchmarks.md
 	$(PY) -m benchmarks
 
+SEED ?= 1
+KILLS ?= 100
+chaos: .venv/.ready  ## kill ranks, workers, kernels and clusters at random and count what is lost: SEED=1 KILLS=100
+	$(PY) -m benchmarks.chaos --seed $(SEED) --kills $(KILLS)
+
 wheel: front  ## the wheel, which holds the bundle
 	.venv/bin/uv build -q --wheel
 
@@ -84,10 +89,9 @@ test-cells: check
 test-keras: .venv/.ready
 	.venv/bin/pytest tests/keras
 
-SEED ?= 1
 N ?= 1000
 JOBS ?= 1
 fuzz: .venv/.ready  ## random Keras programs, ranks against one process: SEED=1 N=1000 JOBS=1; goes on where it stopped
 	cd tests/keras && PYTHONPATH=$(CURDIR) $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
 
-.PHONY: help demo lab bench lock front front-check wheel check test test-cells test-keras fuzz
+.PHONY: help demo lab bench chaos lock front front-check wheel check test test-cells test-keras fuzz
