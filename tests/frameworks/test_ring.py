@@ -13,6 +13,8 @@ from ringing import DEADLINE_S, on_ring
 
 from hops_magic.engine.security import generate
 from hops_magic.errors import CollectiveError, PeerLostError
+from hops_magic.frameworks.keras.inputs.frames import END, Abandoned, Frame, Incoming, Of, send
+from hops_magic.frameworks.links import open_links
 from hops_magic.frameworks.rendezvous import connect_ring, listen
 from hops_magic.frameworks.ring import Alone
 
@@ -224,6 +226,39 @@ def test_over_tcp_with_mutual_tls(tmp_path):
         return float(ring.all_reduce(np.ones(2_000_000, "float32")).sum())
 
     assert on_ring(2, body, "127.0.0.1", contexts=contexts) == [4_000_000.0] * 2
+
+
+def test_parts_of_batches_travel_between_machines_with_mutual_tls(tmp_path):
+    """As rank 0 deals them: what is left of a pass that was given up is dropped, and a frame of the next one kept."""
+    credentials = generate(tmp_path).security()
+
+    def contexts():
+        client = credentials.get_connection_args("worker")["ssl_context"]
+        return client, credentials.get_listen_args("worker")["ssl_context"]
+
+    def body(ring):
+        links = open_links(ring, "input 1", lambda sender, _: sender == 0)
+        if ring.rank == 0:
+            for round_, number in ((1, 0), (1, 1), (2, 0), (2, 1)):
+                send(
+                    links.to[1],
+                    round_,
+                    Frame(Of.BATCH, number, arrays=[np.full((300, 300), number), np.array(["é"], object)]),
+                )
+            send(links.to[1], 2, END)
+            ring.barrier()
+            links.close()
+            return type(links.to[1]).__name__
+        incoming = Incoming(links.come_from[0])
+        incoming.of(1)
+        second = incoming.of(2)
+        with pytest.raises(Abandoned):
+            incoming.of(1)
+        third, end = incoming.of(2), incoming.of(2)
+        ring.barrier()
+        return second.total, third.total, float(third.arrays[0].sum()), third.arrays[1][0], end.of is Of.END
+
+    assert on_ring(2, body, "127.0.0.1", contexts=contexts) == ["SSLSocket", (0, 1, 90_000.0, "é", True)]
 
 
 def test_alone_answers_like_a_ring_of_one():

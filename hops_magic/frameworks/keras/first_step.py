@@ -21,6 +21,7 @@ from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.custom_code import has_own_parts
 from hops_magic.frameworks.keras.gradients import inlined_always, taken_by
 from hops_magic.frameworks.keras.inputs.element import Part
+from hops_magic.frameworks.keras.inputs.specs import part_spec
 from hops_magic.frameworks.keras.metrics import metric_variables
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.stand_in import Recorder, still_numbers
@@ -294,8 +295,10 @@ def _few_rows(batch: Any, collective: Collective) -> Any:
     most = min(int(batch.count), ROWS_PER_RANK + (collective.rank == collective.world_size - 1))
     mine = tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch.rows)
     arrays = [np.asarray(leaf) for leaf in tf.nest.flatten(mine, expand_composites=True)]
+    # ranks give different numbers of rows, which sparse rows would have to have in common
+    kind = part_spec(tf.nest.map_structure(tf.type_spec_from_value, mine))
     parts = [
-        tf.nest.pack_sequence_as(mine, [tf.convert_to_tensor(array) for array in theirs], expand_composites=True)
+        tf.nest.pack_sequence_as(kind, [tf.convert_to_tensor(array) for array in theirs], expand_composites=True)
         for count, theirs in collective.all_gather_objects((most, arrays))
         if count
     ]
@@ -314,7 +317,7 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     import tensorflow as tf
 
     if isinstance(parts[0], tf.SparseTensor):
-        return tf.sparse.concat(0, parts)
+        return tf.sparse.concat(0, list(parts))
     return tf.concat(parts, 0) if has_length(parts[0]) else parts[0]
 
 

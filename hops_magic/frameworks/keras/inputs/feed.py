@@ -92,7 +92,7 @@ class Feed:
         # what the thread does ahead is enough: an iterator that works ahead could not be ended while it waits
         options.experimental_optimization.inject_prefetch = False
         options.autotune.enabled = False
-        self._empty = [_empty(component) for component in components]
+        self._empty = [array for leaf in tf.nest.flatten(self._spec) for array in _empty(leaf)]
         parts = tf.data.Dataset.range(_FOREVER).map(take, num_parallel_calls=None)
         return parts.take_while(lambda has, _: has).map(lambda _, part: part).with_options(options)
 
@@ -167,8 +167,15 @@ class Feed:
             return
 
 
-def _empty(component: Any) -> Any:
+def _empty(leaf: Any) -> list[Any]:
+    """Return the components of no rows of a spec."""
     import numpy as np
+    import tensorflow as tf
 
-    shape = [size or 0 for size in component.shape] if component.shape.rank is not None else [0]
-    return np.zeros(shape, component.dtype.as_numpy_dtype)
+    arrays = []
+    for component in tf.nest.flatten(leaf, expand_composites=True):
+        shape = [size or 0 for size in component.shape] if component.shape.rank is not None else [0]
+        arrays.append(np.zeros(shape, component.dtype.as_numpy_dtype))
+    if isinstance(leaf, tf.RaggedTensorSpec):  # where rows begin and end, of none: one number
+        arrays[1:] = [np.zeros(1, array.dtype) for array in arrays[1:]]
+    return arrays

@@ -27,7 +27,7 @@ def can_travel(spec: Any) -> bool:
 def _of_any_rows(leaf: Any) -> Any:
     import tensorflow as tf
 
-    if leaf.shape.rank is None:
+    if not leaf.shape.rank:
         return leaf
     shape = [None, *leaf.shape[1:]]
     if isinstance(leaf, tf.RaggedTensorSpec):
