@@ -24,7 +24,7 @@ from hops_magic.interrupts import is_shutting_down
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
-from hops_magic.runs.states import RunState
+from hops_magic.runs.states import INTERRUPTED, RunState
 from hops_magic.runs.summary import Summary
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
             if interrupted_at or _spares_the_run():
                 raise
             interrupted_at = time.monotonic()
-            handle.stop("interrupted")
+            handle.stop(INTERRUPTED)
             updates = handle.follower.updates()
 
 

@@ -24,7 +24,7 @@ from hops_magic.engine.studies import supervise_study
 from hops_magic.engine.supervisor import supervise
 from hops_magic.errors import ClusterError, NotFoundError, OptionError, UsageError
 from hops_magic.runs.run import Run, advance_all
-from hops_magic.runs.states import RunState
+from hops_magic.runs.states import STOPPED_BY_USER, RunState
 from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
 
@@ -65,7 +65,7 @@ class Handle(Generic[Summary]):
         self.client, self.run_id = client, run_id
         self.follower: Follower[Summary] = Follower(client, run_id, unknown)
 
-    def stop(self, reason: str = "stopped by the user") -> None:
+    def stop(self, reason: str = STOPPED_BY_USER) -> None:
         """Ask the run to stop; returns at once, the run's state tells when it has."""
         # callable from any thread: a Stop button's handler must not wait
         self.client.loop.add_callback(self.client.scheduler.hops_stop, run_id=self.run_id, reason=reason)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 
+STOPPED_BY_USER = "stopped by the user"
+"""Why a run, study or trial ended whose user said so, in a view or by the API."""
+INTERRUPTED = "interrupted"
+"""Why one ended whose user interrupted the cell that follows it."""
+
 
 class RunState(Enum):
     """Where a run stands.

@@ -13,7 +13,7 @@ from typing import Any
 
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Curve
-from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.states import INTERRUPTED, STOPPED_BY_USER, RunState, TrialState
 
 MAX_ERROR_CHARS = 8_192
 
@@ -91,6 +91,11 @@ class Trial:
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     @property
+    def is_stopped_by_hand(self) -> bool:
+        """Whether a user stopped it, or its study, rather than a rule."""
+        return self.state is TrialState.STOPPED and self.reason in (STOPPED_BY_USER, INTERRUPTED)
+
+    @property
     def has_value(self) -> bool:
         """Whether it counts for the best: it ended with a number, or was stopped after one."""
         return self.state in (TrialState.DONE, TrialState.STOPPED) and self.value is not None and math.isfinite(self.value)
@@ -137,6 +142,11 @@ class Study:
         """How many trials are in each state."""
         found = Counter(trial.state for trial in self.trials.values())
         return {state: found.get(state, 0) for state in TrialState}
+
+    @functools.cached_property
+    def stopped_by_hand(self) -> int:
+        """How many of the stopped trials a user stopped."""
+        return sum(trial.is_stopped_by_hand for trial in self.trials.values())
 
     @functools.cached_property
     def best(self) -> Trial | None:

@@ -15,7 +15,7 @@ from hops_magic.engine.job import Job, TrialJob, run_folder, trial_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.studies import Gang, StudyServices, TrialCommand, drop_trial_files
 from hops_magic.runs import events as ev
-from hops_magic.runs.states import RunState, TrialState
+from hops_magic.runs.states import STOPPED_BY_USER, RunState, TrialState
 from hops_magic.runs.study import Study, Trial
 from hops_magic.tuning.live import Live, is_silence
 from hops_magic.tuning.plan import StudyPlan, plain
@@ -309,7 +309,7 @@ class Conductor:
 
     def _stop_trial(self, number: int) -> None:
         if number in self._live:
-            self._stop_live(self._live[number][0], "stopped by the user")
+            self._stop_live(self._live[number][0], STOPPED_BY_USER)
 
     # -- the end of a trial --------------------------------------------------------------------------------------------
 

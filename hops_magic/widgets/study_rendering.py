@@ -106,10 +106,16 @@ def _leaders(study: Study) -> str:
     return markup.folded(title, _table(head, rows), is_open=True)
 
 
+def _state(trial: Trial) -> str:
+    if trial.state is not TrialState.STOPPED:
+        return str(trial.state.value)
+    return "stopped by hand" if trial.is_stopped_by_hand else "stopped early"
+
+
 def _row(trial: Trial, names: list[str]) -> list[str]:
     return [
         str(trial.number),
-        "stopped early" if trial.state is TrialState.STOPPED else trial.state.value,
+        _state(trial),
         "" if trial.value is None else words.figure(trial.value),
         *(study_words.value(trial.values[name]) if name in trial.values else "" for name in names),
         str(trial.step or ""),

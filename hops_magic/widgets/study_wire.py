@@ -100,6 +100,7 @@ def _head(study: Study, now: float) -> dict[str, Any]:
         "queue": study_words.queue(study),
         "wanted": study.trials_wanted,
         "counts": {state.value: number for state, number in study.counts.items()},
+        "stopped_by_hand": study.stopped_by_hand,
         "places": study.places,
         "places_wanted": study.places_wanted,
         "names": list(study.names),

@@ -10,8 +10,6 @@ from hops_magic.runs.study import Study, Trial
 from hops_magic.widgets import words
 from hops_magic.widgets.plain import one_line
 
-_TOLD = (TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED)
-
 
 def title(study: Study) -> str:
     """The name that a user knows the study by."""
@@ -19,13 +17,18 @@ def title(study: Study) -> str:
 
 
 def counts(study: Study) -> str:
-    """``12 of 50 trials done, 2 running, 3 stopped early, 1 failed``."""
+    """``12 of 50 trials, 2 running, 3 stopped early, 1 stopped by hand, 1 failed``."""
     number = study.counts
     ended = sum(number[state] for state in TrialState if state.is_final)
     of = f" of {study.trials_wanted}" if study.trials_wanted else ""
-    told = {TrialState.RUNNING: "running", TrialState.STOPPED: "stopped early", TrialState.FAILED: "failed"}
-    parts = [f"{ended}{of} trials", *(f"{number[state]} {told[state]}" for state in _TOLD if number[state])]
-    return ", ".join(parts)
+    by_hand = study.stopped_by_hand
+    told = {
+        "running": number[TrialState.RUNNING],
+        "stopped early": number[TrialState.STOPPED] - by_hand,
+        "stopped by hand": by_hand,
+        "failed": number[TrialState.FAILED],
+    }
+    return ", ".join([f"{ended}{of} trials", *(f"{count} {word}" for word, count in told.items() if count)])
 
 
 def best(study: Study) -> str:

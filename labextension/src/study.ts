@@ -25,6 +25,8 @@ export interface StudyHead {
   /** 0 where the number of trials is not known beforehand. */
   wanted: number;
   counts: Record<TrialState, number>;
+  /** How many of the stopped trials a user stopped. */
+  stopped_by_hand: number;
   places: number;
   places_wanted: number;
   names: string[];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderToStaticMarkup } from 'react-dom/server';
+import { beyond, numeric } from '../src/components/study/Parallel';
 import { StudyView } from '../src/components/study/StudyView';
 import {
   advanceStudy,
@@ -31,6 +32,7 @@ const HEAD: StudyHead = {
   queue: '',
   wanted: 10,
   counts: { running: 0, done: 2, stopped: 1, failed: 1 },
+  stopped_by_hand: 0,
   places: 2,
   places_wanted: 2,
   names: ['lr'],
@@ -146,4 +148,38 @@ test('names and messages are text', () => {
   };
   const markup = renderToStaticMarkup(<StudyView study={shown} opened={new Map()} onOpen={() => undefined} />);
   assert.doesNotMatch(markup, /<img/);
+});
+
+test('a trial that was stopped by hand was not stopped early', () => {
+  const model = study();
+  const told = (stopped: number, by_hand: number) =>
+    renderToStaticMarkup(
+      <StudyView
+        study={{
+          ...model,
+          head: { ...model.head, counts: { ...model.head.counts, stopped }, stopped_by_hand: by_hand }
+        }}
+        opened={new Map()}
+        onOpen={() => undefined}
+      />
+    );
+  assert.match(told(3, 1), /2 stopped early · 1 stopped by hand/);
+  assert.doesNotMatch(told(1, 1), /stopped early/);
+  assert.doesNotMatch(told(1, 0), /by hand/);
+});
+
+test('values beyond an axis are drawn and counted beyond its end, not on it', () => {
+  const axis = numeric('loss', 0.1, 0.5, false);
+  const lines = [0.1, 0.5, 0.51, 9, 0.05].map(metric => ({
+    values: {},
+    metric,
+    colour: '',
+    opacity: 1,
+    width: 1
+  }));
+  assert.deepEqual(
+    lines.slice(0, 2).map(line => axis.place(line.metric)),
+    [0, 1]
+  );
+  assert.deepEqual(beyond(axis, true, lines), [2, 1]);
 });

@@ -69,7 +69,9 @@ export function AllCurves({ study }: Props): ReactNode {
       const shown = [...curves].filter(([, curve]) => curve.steps.length > 0);
       const ends: number[] = [];
       let last = 1;
+      let first = 1;
       for (const [, curve] of shown) {
+        first = Math.min(first, curve.steps[0] ?? 1);
         last = Math.max(last, curve.steps.at(-1) ?? 1);
         for (const value of [curve.values[0], curve.values.at(-1)]) {
           if (value !== null && value !== undefined) {
@@ -77,7 +79,7 @@ export function AllCurves({ study }: Props): ReactNode {
           }
         }
       }
-      const scale = axes(brush, [1, Math.max(2, last)], bounds(ends));
+      const scale = axes(brush, [first, Math.max(first + 1, last)], bounds(ends));
       const rest = shown.filter(([number]) => number !== head.best);
       for (const [number, curve] of [...rest, ...shown.filter(([number]) => number === head.best)]) {
         const isBest = number === head.best;

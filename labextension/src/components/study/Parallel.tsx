@@ -27,13 +27,15 @@ interface Props {
 
 interface Axis {
   name: string;
-  /** From 0 at the bottom to 1 at the top; null where a line has no such value. */
+  /** From 0 at the bottom to 1 at the top, beyond them for values beyond the axis; null where a line has no such value. */
   place: (value: Value | undefined) => number | null;
   marks: [number, string][];
 }
 
-const HEIGHT = 220;
-const [SIDE, TOP, BOTTOM] = [58, 12, 22];
+const HEIGHT = 230;
+const [SIDE, TOP, BOTTOM] = [58, 24, 34];
+/** How far beyond an axis' end lines pass whose values are beyond it. */
+const BEYOND = 8;
 const MOST_OPTIONS = 12;
 
 /** A line for each trial through an axis for each hyperparameter, the metric last; the colour tells the metric. */
@@ -82,7 +84,10 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
     (brush: Brush) => {
       const { context, width, height, ink, grid, font } = brush;
       const x = (index: number) => SIDE + (index / Math.max(1, axes.length - 1)) * (width - 2 * SIDE);
-      const y = (place: number) => TOP + (1 - Math.min(1, Math.max(0, place))) * (height - TOP - BOTTOM);
+      const y = (place: number) => {
+        const inside = TOP + (1 - Math.min(1, Math.max(0, place))) * (height - TOP - BOTTOM);
+        return inside + (place > 1 ? -BEYOND : place < 0 ? BEYOND : 0);
+      };
       for (const line of lines) {
         context.strokeStyle = line.colour;
         context.globalAlpha = line.opacity;
@@ -115,11 +120,26 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
         axis.marks.forEach(([place, text]) => {
           context.fillText(cut(text, 10), x(index) + aside, y(place));
         });
+        const [above, below] = beyond(axis, index === axes.length - 1, lines);
+        context.textAlign = 'center';
+        // what is cut off is not at the end of the axis
+        if (above) {
+          context.fillText(`▲ ${above}`, x(index), TOP - BEYOND - 8);
+        }
+        if (below) {
+          context.fillText(`▼ ${below}`, x(index), height - BOTTOM + BEYOND + 8);
+        }
       });
     },
     [axes, lines]
   );
   return <Canvas height={HEIGHT} label={label} draw={draw} />;
+}
+
+/** How many lines pass beyond the upper and the lower end of an axis. */
+export function beyond(axis: Pick<Axis, 'name' | 'place'>, isMetric: boolean, lines: ParallelLine[]): [number, number] {
+  const places = lines.map(line => axis.place(isMetric ? line.metric : line.values[axis.name]) ?? 0.5);
+  return [places.filter(place => place > 1).length, places.filter(place => place < 0).length];
 }
 
 function axisOf(name: string, values: Value[], isLog: boolean): Axis {
@@ -138,16 +158,21 @@ function axisOf(name: string, values: Value[], isLog: boolean): Axis {
   };
 }
 
-function numeric(name: string, low: number, high: number, isLog: boolean): Axis {
+export function numeric(name: string, low: number, high: number, isLog: boolean): Axis {
   const to = (value: number) => (isLog ? Math.log(value) : value);
   const from = (value: number) => (isLog ? Math.exp(value) : value);
   const [first, last] = [to(low), to(high)];
   const extent = last - first || 1;
   return {
     name,
-    place: value => (typeof value === 'number' ? (to(value) - first) / extent : null),
+    place: value => (typeof value === 'number' ? within((to(value) - first) / extent) : null),
     marks: (last > first ? [0, 0.5, 1] : [0]).map(place => [place, axisFigure(from(first + place * extent))])
   };
+}
+
+/** Ends of an axis are on it, whatever rounding makes of them. */
+function within(place: number): number {
+  return Math.abs(place) < 1e-9 ? 0 : Math.abs(place - 1) < 1e-9 ? 1 : place;
 }
 
 function cut(text: string, length: number): string {

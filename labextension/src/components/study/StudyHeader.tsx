@@ -54,13 +54,15 @@ function facts(
   say: (text: string, ...values: (string | number)[]) => string
 ): string[] {
   const { running, stopped, failed } = head.counts;
+  const byHand = head.stopped_by_hand;
   const aim = head.direction === 'minimize' ? say('minimize %1', head.metric) : say('maximize %1', head.metric);
   return [
     aim,
     head.queue,
     head.wanted ? say('%1 of %2 trials', ended, head.wanted) : say('%1 trials', ended),
     running ? say('%1 running', running) : '',
-    stopped ? say('%1 stopped early', stopped) : '',
+    stopped > byHand ? say('%1 stopped early', stopped - byHand) : '',
+    byHand ? say('%1 stopped by hand', byHand) : '',
     failed ? say('%1 failed', failed) : '',
     head.places && !head.is_final ? say('%1 of %2 places', head.places, head.places_wanted) : '',
     head.per_minute === null ? '' : say('%1 a minute', head.per_minute),

@@ -96,7 +96,7 @@ function Notices({ head }: { head: StudyHead }): ReactNode {
 
 function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInsert?: () => void }): ReactNode {
   const trans = useTranslator();
-  const [isCopied, setCopied] = useState(false);
+  const [inserted, setInserted] = useState<string | null>(null);
   const told = trans.__('best %1, trial %2', head.metric, trial.number);
   const found = trial.ended_at !== null && head.started_at !== null ? trial.ended_at - head.started_at : null;
   return (
@@ -128,10 +128,14 @@ function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInse
             if ('clipboard' in navigator) {
               navigator.clipboard.writeText(head.best_code).catch(() => undefined);
             }
-            setCopied(true);
+            setInserted(head.best_code);
           }}
         >
-          {isCopied ? trans.__('Comes below, and is copied') : trans.__('Insert best as a cell')}
+          {inserted === null
+            ? trans.__('Insert best as a cell')
+            : inserted === head.best_code
+              ? trans.__('Comes below, and is copied')
+              : trans.__('A better one has come: insert it as a cell')}
         </button>
       )}
     </div>
