@@ -1,5 +1,5 @@
 """All endpoints: importing this fills the table."""
 
-from hops_magic.api import about, clusters, datasets, groups, lineage, models, runs
+from hops_magic.api import about, clusters, datasets, groups, lineage, models, outputs, runs
 
-__all__ = ["about", "clusters", "datasets", "groups", "lineage", "models", "runs"]
+__all__ = ["about", "clusters", "datasets", "groups", "lineage", "models", "outputs", "runs"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.api.context import Context
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.registry import STUDY_FILE
+from hops_magic.registry.records import RunKind
 from hops_magic.runs.run import MAX_POINTS, Curve, CurveKey, Run
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
@@ -91,9 +92,7 @@ def follow(context: Context, run: str, cursor: str) -> Live:
     """Tell a viewer what changed since the cursor; everything if it has none, or one that nobody knows."""
     from hops_magic.api.runs import Live
 
-    summary = context.live.summary(run)
-    if summary is None:
-        summary = _known(context, run)
+    summary = summary_of(context, run)
     found = context.viewers.at(cursor, summary.run_id) if cursor else None
     if found is None:
         viewer = _Viewer(summary.run_id, Feed() if isinstance(summary, Run) else StudyFeed())
@@ -106,11 +105,27 @@ def follow(context: Context, run: str, cursor: str) -> Live:
             cursor=f"{name}.{viewer.answers}",
             kind="run" if isinstance(summary, Run) else "study",
             is_final=summary.state.is_final,
+            news_at=None if summary.state.is_final else _news_at(context, summary.run_id),
+            is_heard=context.live.is_heard(summary.run_id),
             updates=updates,
         )
 
 
-def _known(context: Context, run: str) -> Run | Study:
+def _news_at(context: Context, run_id: str) -> float | None:
+    return time.time() if context.live.is_heard(run_id) else context.looker.journal_grew_at(run_id)
+
+
+def summary_of(context: Context, run: str) -> Run | Study:
+    """Return a run as it is now: followed on its cluster, else as its record has it.
+
+    Raises
+    ------
+    NotFoundError
+        If neither the cluster in use nor the registry knows it.
+    """
+    followed = context.live.summary(run)
+    if followed is not None:
+        return followed
     try:
         info = context.registry.run(run)
     except NotFoundError:
@@ -141,18 +156,17 @@ def opened(context: Context, run: str, number: int) -> dict[str, Any]:
     """
     from hops_magic.engine.submit import StudyHandle
 
-    info = context.registry.run(run)
-    handle = context.live.handle(info.run_id)
-    study = handle.follower.run if handle is not None else context.viewers.replayed(context, info)
+    study = summary_of(context, run)
     if not isinstance(study, Study):
-        raise UsageError(f"{info.name} is no study: it has no trials")
+        raise UsageError(f"{study.name or run} is no study: it has no trials")
     if number not in study.trials:
-        raise NotFoundError(f"study {info.name} has no trial {number}")
+        raise NotFoundError(f"study {study.name or run} has no trial {number}")
+    handle = context.live.handle(study.run_id)
     trial: Run | None = None
     if isinstance(handle, StudyHandle) and not study.state.is_final:
         trial = handle.trial(number)
     if trial is None:
-        trial = _trial_of_record(context, info, study, number)
+        trial = _trial_of_record(context, study, number)
     told = opened_trial(number, study, trial)
     return {name: told[name] for name in ("trial", "curves", "output", "error")}
 
@@ -193,14 +207,17 @@ def _replay(context: Context, info: RunInfo) -> Run | Study:
     from hops_magic.tuning.continuing import study_of
 
     registry = context.registry
-    told = registry.text(info, STUDY_FILE, default="")
+    description = _described(registry.text(info, STUDY_FILE, default=""))
     try:
         events = registry.journal(info)
     except NotFoundError:
         events = []
     summary: Run | Study
-    if told:
-        summary = study_of(info.run_id, json.loads(told), events)
+    if description is not None:
+        summary = study_of(info.run_id, description, events)
+    elif info.kind is RunKind.STUDY:
+        known = Study(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
+        summary = fold(known, events)
     else:
         beginning = Run(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
         summary = fold(beginning, events)
@@ -208,9 +225,18 @@ def _replay(context: Context, info: RunInfo) -> Run | Study:
         if not events:
             summary = replace(summary, curves=_curves_of_record(context, info), latest=dict(info.metrics))
     # a study's journal is read for its trials, not for the states that it was in
-    if not events or (not summary.state.is_final and (told or info.state.is_final)):
+    if not events or (not summary.state.is_final and (isinstance(summary, Study) or info.state.is_final)):
         summary = replace(summary, state=info.state, reason=info.reason, started_at=info.started_at, ended_at=info.ended_at)
     return summary
+
+
+def _described(text: str) -> dict[str, Any] | None:
+    """Return what a study's record says of it at its beginning; None before it is there, or while it is being written."""
+    try:
+        described: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None
+    return described
 
 
 def _curves_of_record(context: Context, info: RunInfo) -> dict[CurveKey, Curve]:
@@ -223,12 +249,12 @@ def _curves_of_record(context: Context, info: RunInfo) -> dict[CurveKey, Curve]:
     return curves
 
 
-def _trial_of_record(context: Context, info: RunInfo, study: Study, number: int) -> Run | None:
+def _trial_of_record(context: Context, study: Study, number: int) -> Run | None:
     from hops_magic.engine.journal import read_journal
     from hops_magic.runs.run import advance_all
 
-    beginning = Run(run_id=f"{info.run_id}-{number}", world_size=study.workers_per_trial, state=RunState.RUNNING)
-    folder = context.registry.settings.runs / info.run_id / "trials" / str(number)
+    beginning = Run(run_id=f"{study.run_id}-{number}", world_size=study.workers_per_trial, state=RunState.RUNNING)
+    folder = context.registry.settings.runs / study.run_id / "trials" / str(number)
     if folder.is_dir():
         return advance_all(beginning, read_journal(folder))
     try:

@@ -29,6 +29,7 @@ class LiveRuns:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._handles: OrderedDict[str, RunHandle | StudyHandle] = OrderedDict()
+        self._recorded: set[str] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
@@ -42,11 +43,29 @@ class LiveRuns:
         handle = self.handle(run_id)
         return None if handle is None else handle.follower.run
 
+    def is_heard(self, run_id: str) -> bool:
+        """Whether news of a run come from its cluster: it is followed, and the connection stands."""
+        handle = self.handle(run_id)
+        return handle is not None and handle.follower.is_connected
+
     def summaries(self) -> dict[str, Run | Study]:
         """Return all runs that are followed and not over."""
         with self._lock:
             found = {run_id: handle.follower.run for run_id, handle in self._handles.items()}
         return {run_id: run for run_id, run in found.items() if not run.state.is_final}
+
+    def unrecorded(self) -> list[Run | Study]:
+        """Return the runs that are followed and have no record yet."""
+        from hops_magic.api.beginning import is_recorded
+
+        found = []
+        for run_id, run in self.summaries().items():
+            if run_id not in self._recorded:
+                if is_recorded(self._context, run_id):
+                    self._recorded.add(run_id)
+                else:
+                    found.append(run)
+        return found
 
     def ranks(self) -> list[RankView]:
         """Return the ranks that live, of runs; those of trials say nothing here."""

@@ -71,6 +71,11 @@ class Looker:
         with self._lock:
             self._journals.pop(run_id, None)
 
+    def journal_grew_at(self, run_id: str) -> float | None:
+        """Return when a run's journal here was last written to, in seconds since the epoch; None if there is none."""
+        changed_ns, _ = _stamp(self._journal(run_id))
+        return changed_ns / 1e9 if changed_ns else None
+
     def is_row_due(self) -> bool:
         """Whether lists of runs may be told again; they are told at most every two seconds, however many runs live."""
         with self._lock:

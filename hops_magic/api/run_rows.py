@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from hops_magic.api.context import Context
+from hops_magic.api.leading import Leading, leading_of, of_summary
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.routing import Payload
 from hops_magic.registry.infos import RunInfo
@@ -15,15 +16,6 @@ from hops_magic.runs.study import Study
 MOST_NAMES = 60
 """Metrics, or parameters, of a run in a list."""
 MOST_PARAM_CHARS = 200
-
-
-class Leading(Payload):
-    """Course of a run's leading metric in at most 40 points."""
-
-    name: str
-    best: Number
-    last: Number
-    values: list[Number]
 
 
 class RunRow(Payload):
@@ -69,8 +61,7 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         ended = len(live.ended())
         progress = study_words.queue(live) or f"{ended} of {live.trials_wanted or '?'} trials"
         fraction = ended / live.trials_wanted if live.trials_wanted else None
-    curve = info.curve
-    leading = Leading(name=curve.name, best=curve.best, last=curve.last, values=list(curve.values)) if curve else None
+    leading = leading_of(live) if live is not None else of_summary(info.curve)
     plain = {name: value for name, value in metrics.items() if not name.startswith("batch/")}
     return RunRow(
         run_id=info.run_id,

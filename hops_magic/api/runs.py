@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hops_magic.api import following
+from hops_magic.api.beginning import beginning_runs
 from hops_magic.api.columns import Source, sources_of
 from hops_magic.api.context import Context
 from hops_magic.api.plain import Number, shortened
@@ -113,11 +114,17 @@ class ComparisonDocument(Payload):
 
 
 class Live(Payload):
-    """What changed of a run since the cursor: messages as the live view of notebooks gets them."""
+    """What changed of a run since the cursor: messages as the live view of notebooks gets them.
+
+    ``is_heard`` tells that news come from the run's cluster itself; ``news_at`` when there last was any, in seconds since
+    the epoch by this process's clock, null of a run that has ended.
+    """
 
     cursor: str
     kind: Literal["run", "study"]
     is_final: bool
+    is_heard: bool
+    news_at: float | None
     updates: list[dict[str, Any]]
 
 
@@ -173,6 +180,8 @@ def list_runs(
         parent=parent or None,
         is_deleted=deleted,
     )
+    if not (offset or filter or parent or deleted):
+        found = [*beginning_runs(context, experiment=experiment, state=state, text=text), *found]
     return RunPage(items=[run_row(context, info) for info in found[:limit]], has_more=len(found) > limit)
 
 

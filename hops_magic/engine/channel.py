@@ -217,6 +217,11 @@ class Follower(Generic[Summary]):
         self._sequence = -1
         self.run: Summary = unknown
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether news can come: not while the connection to the scheduler is lost."""
+        return bool(self._client.status == "running")
+
     def open(self) -> None:
         """Catch up with what has been and subscribe to what comes.
 

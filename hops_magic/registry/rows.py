@@ -74,6 +74,12 @@ class MetricSummary:
             return None
 
 
+def leading_name(names: Iterable[str]) -> str | None:
+    """Return which metric stands for a run in lists: the validation's loss, else the loss, else what came first."""
+    known = list(names)
+    return next((name for name in _LEADING if name in known), known[0] if known else None)
+
+
 class MetricRows:
     """Turns events into rows; remembers what it needs between batches."""
 
@@ -97,10 +103,8 @@ class MetricRows:
 
     def summary(self) -> MetricSummary | None:
         """Return the course of the leading metric: the validation's loss, else the loss, else what came first."""
-        for name in _LEADING:
-            if name in self._summaries:
-                return self._summaries[name]
-        return next(iter(self._summaries.values()), None)
+        name = leading_name(self._summaries)
+        return None if name is None else self._summaries[name]
 
     def _metrics(self, event: ev.Metrics) -> list[Row]:
         step = max(-_MAX_STEP, min(int(event.step), _MAX_STEP))

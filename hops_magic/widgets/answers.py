@@ -14,7 +14,8 @@ from hops_magic.errors import counted
 from hops_magic.features.answers import AnswerRows
 from hops_magic.widgets.environment import Environment, detect
 from hops_magic.widgets.features import SHOWN_ROWS, rows_table
-from hops_magic.widgets.live_widget import WIDGET_TYPE, view_of
+from hops_magic.widgets.live_widget import view_of
+from hops_magic.widgets.saved_output import WIDGET_TYPE
 from hops_magic.widgets.tables import FONT, Page, Part
 
 _SHOWN_ROWS_OF_TEXT = 20

@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from hops_magic.runs.run import Run
-from hops_magic.runs.study import Study
 from hops_magic.widgets.routing import route
+from hops_magic.widgets.saved_output import Picture, SavedOutput, Seen
 
-WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
-
-Seen = TypeVar("Seen", bound=Run | Study)
-Picture = Callable[[Seen, bool], Mapping[str, str]]
-"""The picture of a run or study as a notebook keeps it; the second argument says whether it is the last one."""
+# a browser that hears nothing for three times as long says that news have stopped
+ALIVE_EVERY_S = 5.0
 
 
 class _Resettable(Protocol):
@@ -68,6 +64,8 @@ class WidgetPainter(ABC, Generic[Seen, Feed]):
         Whether the widget stays at the end: on pages that are not saved.
     wake
         Asks the view's thread for a painting.
+    report_html
+        The capture report.
     """
 
     def __init__(
@@ -80,18 +78,22 @@ class WidgetPainter(ABC, Generic[Seen, Feed]):
         on_stop: Callable[[], None],
         keeps_widget: bool,
         wake: threading.Event,
+        report_html: str,
     ) -> None:
-        from IPython.display import display
-
-        self._seen, self._feed, self._picture = seen, feed, picture
+        self._seen, self._feed, self._report_html = seen, feed, report_html
         self._on_stop, self._keeps_widget, self._wake = on_stop, keeps_widget, wake
         self._is_stop_requested = self._is_all_wanted = self._is_finished = self._has_heard = False
-        self._told_all_at = 0.0
+        self._told_all_at = self._told_at = 0.0
         self._lock = threading.Lock()
         self._widget = _widget_class(bundle)()
         self._is_heard_while_busy = route(self._widget, self._on_message).works_while_busy
-        shown = {WIDGET_TYPE: view_of(self._widget), "text/plain": picture(seen, False)["text/plain"]}
-        self._handle = display(shown, raw=True, display_id=True)
+        self._output = SavedOutput(
+            seen,
+            picture=picture,
+            widget_view=view_of(self._widget),
+            report_html=report_html,
+            is_saved=not keeps_widget,
+        )
 
     @abstractmethod
     def _messages(self) -> Iterable[Mapping[str, Any]]:
@@ -106,14 +108,22 @@ class WidgetPainter(ABC, Generic[Seen, Feed]):
             self._seen = seen
             if self._may_send():
                 for message in self._messages():
-                    self._widget.send(dict(message))
+                    self._send(message)
+                if time.monotonic() - self._told_at >= ALIVE_EVERY_S:
+                    self._send({"type": "alive"})
+        if not self._is_finished:
+            self._output.renew(seen)
 
     def finish(self, seen: Seen) -> None:
         """Send what changed, then put the picture in the widget's place so that the saved notebook has it."""
-        self.paint(seen)
         self._is_finished = True
+        self.paint(seen)
         if not self._keeps_widget:
-            self._handle.update(self._picture(seen, True), raw=True)
+            self._output.finish(seen)
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._told_at = time.monotonic()
+        self._widget.send(dict(message))
 
     def _on_message(self, content: Mapping[str, Any]) -> None:
         """Note what the browser wants; the view's thread answers, since others know of no cell to answer for."""

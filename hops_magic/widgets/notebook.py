@@ -54,8 +54,8 @@ def notebook_painter(
 class RunPainter(WidgetPainter[Run, Feed]):
     """Feeds the widget of a run."""
 
-    def __init__(self, run: Run, *, report_html: str, **options: Any) -> None:
-        self._report_html, self._pace = report_html, words.Pace()
+    def __init__(self, run: Run, **options: Any) -> None:
+        self._pace = words.Pace()
         super().__init__(run, **options)
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:

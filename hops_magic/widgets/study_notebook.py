@@ -93,11 +93,10 @@ class StudyPainter(WidgetPainter[Study, StudyFeed]):
         on_stop_trial: Callable[[int], None],
         fetch_trial: Callable[[int], Run | None],
         weigh: Weigh,
-        report_html: str,
         **options: Any,
     ) -> None:
         self._on_stop_trial, self._fetch_trial = on_stop_trial, fetch_trial
-        self._weigh, self._report_html = weigh, report_html
+        self._weigh = weigh
         self._opened: list[int] = []
         super().__init__(study, **options)
 

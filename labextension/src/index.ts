@@ -1,7 +1,8 @@
-/** The extension of JupyterLab and Notebook 7: a panel, detail views, commands. */
+/** The extension of JupyterLab and Notebook 7: a panel, detail views, commands, and outputs of runs. */
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -9,6 +10,7 @@ import { Api } from './api/client';
 import { addCommands, OPEN_DETAIL } from './lab/commands';
 import { contextOf } from './lab/context';
 import { Details } from './lab/details';
+import { Outputs } from './lab/outputs';
 import { PanelPlace } from './lab/place';
 import { HttpTransport } from './lab/transport';
 
@@ -18,7 +20,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
   id: PLUGIN,
   description: 'Features, experiments, models and the cluster beside the notebook.',
   autoStart: true,
-  optional: [ICommandPalette, ILayoutRestorer, INotebookTracker, ISettingRegistry, IStateDB, ITranslator],
+  optional: [
+    ICommandPalette,
+    ILayoutRestorer,
+    INotebookTracker,
+    ISettingRegistry,
+    IStateDB,
+    ITranslator,
+    IRenderMimeRegistry
+  ],
   activate: (
     app: JupyterFrontEnd,
     palette: ICommandPalette | null,
@@ -26,7 +36,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     notebooks: INotebookTracker | null,
     settings: ISettingRegistry | null,
     state: IStateDB | null,
-    translator: ITranslator | null
+    translator: ITranslator | null,
+    rendermime: IRenderMimeRegistry | null
   ) => {
     const api = new Api(new HttpTransport(app.serviceManager));
     const trans = (translator ?? nullTranslator).load('hops_magic');
@@ -44,6 +55,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const place = new PanelPlace(app, source, restorer);
     const details = new Details(app, source);
     addCommands(app, source, place, details, palette);
+    if (rendermime) {
+      const outputs = new Outputs(source, rendermime, app.serviceManager, settings);
+      if (notebooks) {
+        outputs.follow(notebooks);
+      }
+    }
     if (restorer) {
       details.restore(restorer, OPEN_DETAIL);
     }

@@ -94,17 +94,35 @@ test('answers of a live run are folded like messages of a notebook', () => {
     head: { ...head(), ...changes }
   });
   const none = { run: null, study: null };
-  const first = folded(none, { cursor: 'a.1', kind: 'run', is_final: false, updates: [update(0, {})] }, 1);
+  const first = folded(
+    none,
+    { cursor: 'a.1', kind: 'run', is_final: false, is_heard: true, news_at: 0, updates: [update(0, {})] },
+    1
+  );
   assert.ok(first);
   assert.equal(first.run?.head.state, head().state);
   const next = folded(
     first,
-    { cursor: 'a.2', kind: 'run', is_final: true, updates: [update(1, { state: 'done' })] },
+    {
+      cursor: 'a.2',
+      kind: 'run',
+      is_final: true,
+      is_heard: true,
+      news_at: null,
+      updates: [update(1, { state: 'done' })]
+    },
     1
   );
   assert.equal(next?.run?.head.state, 'done');
   // an answer that does not fit makes the whole be asked for
-  assert.equal(folded(none, { cursor: 'a.3', kind: 'run', is_final: false, updates: [update(4, {})] }, 1), null);
+  assert.equal(
+    folded(
+      none,
+      { cursor: 'a.3', kind: 'run', is_final: false, is_heard: true, news_at: 0, updates: [update(4, {})] },
+      1
+    ),
+    null
+  );
 });
 
 test('runs that are compared share a chart and axes', () => {

@@ -1,6 +1,6 @@
 /** What every live widget does: holds what the kernel told, asks for the whole when it missed something, renders. */
 import type { AnyModel, AnyWidget } from '@anywidget/types';
-import type { ReactNode } from 'react';
+import { useEffect, useState, type ReactNode } from 'react';
 import { createRoot } from 'react-dom/client';
 
 /** A value that components follow with `useSyncExternalStore`. */
@@ -22,6 +22,29 @@ export class Store<Shown> {
       listener();
     });
   }
+}
+
+// the kernel says something every five seconds, if it has nothing else to say that it lives
+const SILENCE_MS = 15_000;
+const LOOK_MS = 2_000;
+
+/** Since when the kernel has been silent, in seconds since the epoch; null while it speaks, and when it need not. */
+export function useSilence(heard_ms: () => number, isFinal: boolean): number | null {
+  const [since, setSince] = useState<number | null>(null);
+  useEffect(() => {
+    if (isFinal) {
+      setSince(null);
+      return;
+    }
+    const look = () => {
+      setSince(Date.now() - heard_ms() > SILENCE_MS ? heard_ms() / 1000 : null);
+    };
+    const timer = setInterval(look, LOOK_MS);
+    return () => {
+      clearInterval(timer);
+    };
+  }, [heard_ms, isFinal]);
+  return since;
 }
 
 const FIRST_RETRY_MS = 1_000;

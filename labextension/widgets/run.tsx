@@ -2,21 +2,44 @@
 import type { AnyWidget } from '@anywidget/types';
 import { useSyncExternalStore, type ReactNode } from 'react';
 import plotStyle from 'uplot/dist/uPlot.min.css';
+import { NoNews } from '../src/components/NoNews';
 import { RunView } from '../src/components/RunView';
 import { advance, type RunModel, type Update } from '../src/model';
+import { halted } from '../src/screens/experiments/quiet';
 import { useTranslator } from '../src/translate';
 import style from '../style/run.css';
-import { isMessage, liveWidget, Store } from './live';
+import { isMessage, liveWidget, Store, useSilence } from './live';
 
-function LiveRun({ store, onStop }: { store: Store<RunModel | null>; onStop: () => void }): ReactNode {
+interface Props {
+  store: Store<RunModel | null>;
+  heard_ms: () => number;
+  onStop: () => void;
+}
+
+function LiveRun({ store, heard_ms, onStop }: Props): ReactNode {
   const trans = useTranslator();
   const run = useSyncExternalStore(store.subscribe, store.current);
-  return run ? <RunView run={run} onStop={onStop} /> : <div role="status">{trans.__('Waiting for the run…')}</div>;
+  const since_s = useSilence(heard_ms, run?.head.is_final ?? true);
+  if (!run) {
+    return <div role="status">{trans.__('Waiting for the run…')}</div>;
+  }
+  if (since_s === null) {
+    return <RunView run={run} onStop={onStop} />;
+  }
+  return (
+    <>
+      <NoNews since_s={since_s} why={trans.__('the kernel does not answer.')} />
+      <RunView run={halted(run, since_s)} />
+    </>
+  );
 }
 
 export default function widget(): AnyWidget {
   const store = new Store<RunModel | null>(null);
+  let heard_ms = Date.now();
+  const lastHeard = () => heard_ms;
   const use = (message: unknown): boolean | null => {
+    heard_ms = Date.now();
     if (!isMessage<Update>(message, 'update')) {
       return null;
     }
@@ -30,6 +53,7 @@ export default function widget(): AnyWidget {
   return liveWidget(use, plotStyle + style, model => (
     <LiveRun
       store={store}
+      heard_ms={lastHeard}
       onStop={() => {
         model.send({ type: 'stop' });
       }}

@@ -25,6 +25,7 @@ ROWS_EVERY = 100
 @dataclass
 class _Follower:
     run: Run
+    is_connected: bool = True
 
     def wake(self) -> None: ...
 

@@ -28,6 +28,7 @@ run = advance(run, ev.StateChanged(state=RunState.STOPPED))
 view.close(run)
 """
 DEADLINE_S = 30
+RUN_TYPE = "application/vnd.hops.run.v1+json"
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,42 @@ def test_nothing_is_sent_before_a_browser_asks(kernel: BlockingKernelClient) -> 
     sent = [m["content"] for m in said if m["msg_type"] == "comm_msg" and m["content"]["comm_id"] in opened]
     assert not [content for content in sent if content["data"]["method"] == "custom"]
     assert "w" in said[-1]["content"]["data"]["text/html"]
+
+
+def test_whenever_a_notebook_is_saved_it_holds_a_page_of_the_run(kernel: BlockingKernelClient) -> None:
+    kernel.execute_interactive("stop.clear()", timeout=DEADLINE_S)
+    busy = """
+    from hops_magic.widgets import live_widget, saved_output
+    live_widget.ALIVE_EVERY_S, saved_output.FIRST_RENEWAL_S = 0.1, 0.5
+    run = Run(run_id="run-1", name="digits")
+    view = open_view(run, on_stop=stop.set, report_html="<b>report</b>")
+    for step in range(10_000):
+        view.update(advance(run, ev.Warned(message=f"step {step}")))
+        if stop.wait(1.3):
+            break
+    view.close()
+    """
+    shown, kinds, comm_id = [], set(), ""
+    for message in messages(kernel, kernel.execute(busy.replace("\n    ", "\n"))):
+        content = message["content"]
+        if message["msg_type"] == "comm_open" and "_esm" in content["data"]["state"]:
+            comm_id = content["comm_id"]
+        elif message["msg_type"] in ("display_data", "update_display_data"):
+            shown.append(content)
+            answer(kernel, comm_id, {"type": "stop" if len(shown) == 3 else "ready"})
+        elif message["msg_type"] == "comm_msg" and content["data"]["method"] == "custom":
+            kinds.add(content["data"]["content"]["type"])
+        assert message["msg_type"] != "error", message["content"]
+    first, *_, last = shown
+    told = [content["data"][RUN_TYPE] for content in shown[:-1]]
+    assert set(first["data"]) == {RUN_TYPE, "application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert [each["number"] for each in told] == list(range(len(told)))
+    assert {each["display_id"] for each in told} == {content["transient"]["display_id"] for content in shown}
+    assert (told[0]["run_id"], told[0]["kind"], told[0]["report_html"]) == ("run-1", "run", "<b>report</b>")
+    assert "step" in shown[1]["data"]["text/html"]
+    assert set(last["data"]) == {"text/html", "text/plain"}
+    # a browser tells a kernel that is silent from one that is gone
+    assert "alive" in kinds
 
 
 def test_without_the_bundle_pictures_are_shown(kernel: BlockingKernelClient) -> None:

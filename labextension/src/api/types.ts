@@ -286,9 +286,25 @@ export interface Comparison {
   source_diff: string;
 }
 
-export type Live =
-  | { cursor: string; kind: 'run'; is_final: boolean; updates: Update[] }
-  | { cursor: string; kind: 'study'; is_final: boolean; updates: StudyUpdate[] };
+interface Heard {
+  cursor: string;
+  is_final: boolean;
+  /** Whether news come from the run's cluster itself. */
+  is_heard: boolean;
+  /** When there last was any, by the server's clock. */
+  news_at: number | null;
+}
+
+export type Live = Heard & ({ kind: 'run'; updates: Update[] } | { kind: 'study'; updates: StudyUpdate[] });
+
+/** Whether the server knows a run that an output of a notebook shows, and its page when it has ended. */
+export interface OutputKnown {
+  is_known: boolean;
+  kind: 'run' | 'study' | null;
+  is_final: boolean;
+  is_heard: boolean;
+  data: Record<string, string>;
+}
 
 export type Trial = Omit<OpenedTrial, 'type'>;
 

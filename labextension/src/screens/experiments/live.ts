@@ -6,9 +6,16 @@ import type { Live } from '../../api/types';
 import { advance, type RunModel } from '../../model';
 import { advanceStudy, type StudyModel } from '../../study';
 
+/** When there last were news of a run, in seconds since the epoch by the page's clock, and whether its cluster tells them. */
+export interface News {
+  at_s: number;
+  isHeard: boolean;
+}
+
 export interface Followed {
   run: RunModel | null;
   study: StudyModel | null;
+  news: News | null;
   error: ApiError | null;
   retry: () => void;
 }
@@ -17,6 +24,10 @@ interface Folded {
   run: RunModel | null;
   study: StudyModel | null;
 }
+
+type Shown = Folded & { news: News | null; error: ApiError | null };
+
+const NOTHING: Shown = { run: null, study: null, news: null, error: null };
 
 /** Fold an answer; null if messages before it were missed. */
 export function folded(before: Folded, live: Live, now_s: number): Folded | null {
@@ -39,6 +50,15 @@ export function folded(before: Folded, live: Live, now_s: number): Folded | null
   return { run: null, study };
 }
 
+/** What an answer says about news, once it is folded. */
+export function newsOf(live: Live, skew_s: number, now_s: number): News {
+  const { is_heard: isHeard, news_at } = live;
+  return { isHeard, at_s: isHeard || news_at === null ? now_s : news_at + skew_s };
+}
+
+// a run of which nothing is told is asked for all the same: its cluster may be out of reach
+const ASK_AT_LEAST_EVERY_MS = 10_000;
+
 /** Whether a run has no record: it may have begun a moment ago, and can be followed all the same. */
 export function isBeginning(asked: Asked<unknown>): boolean {
   return asked.data === null && asked.error?.status === 404;
@@ -48,7 +68,7 @@ export function isBeginning(asked: Asked<unknown>): boolean {
 export function useLive(runId: string): Followed {
   const { api } = useApp();
   const isAwake = useAwake();
-  const [state, setState] = useState<Folded & { error: ApiError | null }>({ run: null, study: null, error: null });
+  const [state, setState] = useState<Shown>(NOTHING);
   const known = useRef<Folded & { of: string; cursor: string }>({ of: runId, run: null, study: null, cursor: '' });
   const pull = useRef<() => void>(() => undefined);
 
@@ -61,7 +81,7 @@ export function useLive(runId: string): Followed {
     }
     if (known.current.of !== runId) {
       known.current = { of: runId, run: null, study: null, cursor: '' };
-      setState({ run: null, study: null, error: null });
+      setState(NOTHING);
     }
 
     const ask = async () => {
@@ -82,7 +102,8 @@ export function useLive(runId: string): Followed {
             ? { of: runId, ...next, cursor: live.cursor }
             : { of: runId, run: null, study: null, cursor: '' };
           if (next) {
-            setState({ ...next, error: null });
+            const skew_s = (next.run ?? next.study)?.skew_s ?? 0;
+            setState({ ...next, news: newsOf(live, skew_s, Date.now() / 1000), error: null });
           } else {
             // the next answer without a cursor tells everything
             isAgainWanted = true;
@@ -99,8 +120,15 @@ export function useLive(runId: string): Followed {
     pull.current = () => void ask();
     void ask();
     const leave = api.onChange([`run/${runId}`], () => void ask());
+    const timer = setInterval(() => {
+      const { run, study } = known.current;
+      if (!(run ?? study)?.head.is_final) {
+        void ask();
+      }
+    }, ASK_AT_LEAST_EVERY_MS);
     return () => {
       isGone = true;
+      clearInterval(timer);
       leave();
     };
   }, [api, runId, isAwake]);
