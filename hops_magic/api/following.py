@@ -156,18 +156,17 @@ def opened(context: Context, run: str, number: int) -> dict[str, Any]:
     """
     from hops_magic.engine.submit import StudyHandle
 
-    info = context.registry.run(run)
-    handle = context.live.handle(info.run_id)
-    study = handle.follower.run if handle is not None else context.viewers.replayed(context, info)
+    study = summary_of(context, run)
     if not isinstance(study, Study):
-        raise UsageError(f"{info.name} is no study: it has no trials")
+        raise UsageError(f"{study.name or run} is no study: it has no trials")
     if number not in study.trials:
-        raise NotFoundError(f"study {info.name} has no trial {number}")
+        raise NotFoundError(f"study {study.name or run} has no trial {number}")
+    handle = context.live.handle(study.run_id)
     trial: Run | None = None
     if isinstance(handle, StudyHandle) and not study.state.is_final:
         trial = handle.trial(number)
     if trial is None:
-        trial = _trial_of_record(context, info, study, number)
+        trial = _trial_of_record(context, study, number)
     told = opened_trial(number, study, trial)
     return {name: told[name] for name in ("trial", "curves", "output", "error")}
 
@@ -251,12 +250,12 @@ def _curves_of_record(context: Context, info: RunInfo) -> dict[CurveKey, Curve]:
     return curves
 
 
-def _trial_of_record(context: Context, info: RunInfo, study: Study, number: int) -> Run | None:
+def _trial_of_record(context: Context, study: Study, number: int) -> Run | None:
     from hops_magic.engine.journal import read_journal
     from hops_magic.runs.run import advance_all
 
-    beginning = Run(run_id=f"{info.run_id}-{number}", world_size=study.workers_per_trial, state=RunState.RUNNING)
-    folder = context.registry.settings.runs / info.run_id / "trials" / str(number)
+    beginning = Run(run_id=f"{study.run_id}-{number}", world_size=study.workers_per_trial, state=RunState.RUNNING)
+    folder = context.registry.settings.runs / study.run_id / "trials" / str(number)
     if folder.is_dir():
         return advance_all(beginning, read_journal(folder))
     try:

@@ -32,8 +32,8 @@ interface Props {
   keep: (data: Record<string, string>) => void;
 }
 
-const FIRST_ANSWER_MS = 1000;
-const TRIES = 10;
+const FIRST_ANSWER_MS = 2000;
+const TRIES = 20;
 
 export function RunOutput({ told, page, live, onKnown, keep }: Props): ReactNode {
   const { api, trans } = useApp();
@@ -52,16 +52,20 @@ export function RunOutput({ told, page, live, onKnown, keep }: Props): ReactNode
       }
     });
   }, [api, told.run_id, keep]);
-  if (known?.is_known && (known.is_final || known.is_heard || !live)) {
+  // what a user has opened in the kernel's widget stays open: it gives way only when its kernel does
+  const isWidget = useRef(false);
+  const isServers = known?.is_known && (known.is_final || known.is_heard);
+  isWidget.current = live !== null && (isWidget.current || (!isServers && !isPatient));
+  if (known?.is_known && !isWidget.current && (isServers || !live)) {
     return <LiveView id={told.run_id} canStop={true} report={told.report_html} onEnd={end} />;
   }
-  if (live && (known ?? !isPatient)) {
+  if (live && isWidget.current) {
     return <Hosted key="live" mount={live} />;
   }
   return (
     <>
       <Hosted key={told.number} mount={page} />
-      {known && <p className="hops-faint">{trans.__('As it was when the notebook was saved.')}</p>}
+      {known && !live && <p className="hops-faint">{trans.__('As it was when the notebook was saved.')}</p>}
     </>
   );
 }
@@ -100,7 +104,7 @@ function useKnown(runId: string): OutputKnown | null {
         // what was known stays; a server that is away is asked again
       }
       if (!isGone && !isSettled) {
-        timer = setTimeout(() => void ask(), ++tries < TRIES ? 1000 : 10_000);
+        timer = setTimeout(() => void ask(), ++tries < TRIES ? 500 : 10_000);
       }
     };
     void ask();
