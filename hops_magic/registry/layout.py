@@ -29,6 +29,7 @@ TAG_VALUE = "hops.value"
 TAG_BEST = "hops.best"
 
 # MLflow's own pages show runs as a tree, with user and source, by these tags
+TAG_MLFLOW_NOTE = "mlflow.note.content"
 TAG_MLFLOW_PARENT = "mlflow.parentRunId"
 TAG_MLFLOW_USER = "mlflow.user"
 TAG_MLFLOW_SOURCE = "mlflow.source.name"
