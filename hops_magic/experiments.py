@@ -88,6 +88,16 @@ def restore(wanted: Sequence[str] = ()) -> list[RunInfo]:
     return _registry().restore(wanted)
 
 
+def note(wanted: str, text: str) -> None:
+    """Keep a note with a run, in the place of an earlier one."""
+    _registry().note(wanted, text)
+
+
+def untag(wanted: str, name: str) -> None:
+    """Take a tag of your own from a run."""
+    _registry().untag(wanted, name)
+
+
 def tag(wanted: str, name: str, value: str) -> None:
     """Give a run a tag of your own."""
     _registry().tag(wanted, name, value)

@@ -22,7 +22,8 @@ class RunRow(Payload):
     """A run, a study or a trial, as lists show it; times are seconds since the epoch.
 
     ``progress`` and ``fraction`` are those of a run that lives on the cluster in use; ``incomplete`` says how much
-    of what was said the record has, if it lacks some of it.
+    of what was said the record has, if it lacks some of it. ``by_epoch`` are metrics whose steps are epochs; ``note``
+    and ``tags`` are users' own.
     """
 
     run_id: str
@@ -45,7 +46,10 @@ class RunRow(Payload):
     fraction: Number
     leading: Leading | None
     metrics: dict[str, Number]
+    by_epoch: list[str]
     params: dict[str, str]
+    note: str
+    tags: dict[str, str]
 
 
 def run_row(context: Context, info: RunInfo) -> RunRow:
@@ -86,7 +90,11 @@ def run_row(context: Context, info: RunInfo) -> RunRow:
         fraction=fraction,
         leading=leading,
         metrics=dict(list(plain.items())[:MOST_NAMES]),
+        # what steps said of a metric is there beside that of epochs
+        by_epoch=[name for name in list(plain)[:MOST_NAMES] if f"batch/{name.removeprefix('val_')}" in metrics],
         params={name: shortened(value, MOST_PARAM_CHARS) for name, value in list(info.params.items())[:MOST_NAMES]},
+        note=info.note,
+        tags={name: shortened(value, 300) for name, value in list(info.own_tags.items())[:MOST_NAMES]},
     )
 
 

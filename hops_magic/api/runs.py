@@ -13,7 +13,7 @@ from hops_magic.api.columns import Source, sources_of
 from hops_magic.api.context import Context
 from hops_magic.api.plain import Number, shortened
 from hops_magic.api.rerunning import cell_of
-from hops_magic.api.routing import Limit, Name, Offset, Payload, table
+from hops_magic.api.routing import Limit, Name, Offset, Payload, Wanted, table
 from hops_magic.api.run_rows import MOST_NAMES, MOST_PARAM_CHARS, RunRow, run_row
 from hops_magic.errors import ClusterError, NotFoundError, UsageError
 from hops_magic.pruning import delete_runs
@@ -316,6 +316,28 @@ def stop_trial(context: Context, run: Name, number: Annotated[int, Field(ge=0, l
         raise NotFoundError(f"study {handle.follower.run.name} has no trial {number} yet")
     handle.stop_trial(number)
     return Runs(run_ids=[handle.run_id])
+
+
+class RunChange(Wanted):
+    """What users say of a run: what is left out stays; a tag whose value is null is taken from it."""
+
+    note: Annotated[str, Field(max_length=5_000)] | None = None
+    tags: dict[str, str | None] = Field(default_factory=dict)
+
+
+@table.route("PATCH", "/runs/{run}", tag="experiments")
+def change_run(context: Context, run: Name, *, body: RunChange) -> RunRow:
+    """Change a run's note and tags."""
+    info = context.registry.run(run)
+    if body.note is not None:
+        context.registry.note(info, body.note)
+    for name, value in body.tags.items():
+        if value is None:
+            context.registry.untag(info, name)
+        else:
+            context.registry.tag(info, name, value)
+    context.changes.say(_topics([info]))
+    return run_row(context, context.registry.run(info.run_id))
 
 
 @table.route("DELETE", "/runs/{run}", tag="experiments")

@@ -97,6 +97,16 @@ class RunInfo:
         return replace(self, state=end.state, reason=end.reason, ended_at=end.ended_at, incomplete=end.incomplete)
 
     @property
+    def note(self) -> str:
+        """What users noted about it."""
+        return self.tags.get(layout.TAG_MLFLOW_NOTE, "")
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """The tags that users gave it."""
+        return {name: value for name, value in self.tags.items() if not name.startswith(("hops.", "mlflow."))}
+
+    @property
     def duration_s(self) -> float | None:
         """Seconds from the first rank's start, or else from the submission, to the end."""
         return None if self.ended_at is None else self.ended_at - (self.started_at or self.created_at)

@@ -32,6 +32,7 @@ TAG_METRIC = "hops.metric"
 TAG_DIRECTION = "hops.direction"
 
 # MLflow's own pages show runs as a tree, with user and source, by these tags
+TAG_MLFLOW_NOTE = "mlflow.note.content"
 TAG_MLFLOW_PARENT = "mlflow.parentRunId"
 TAG_MLFLOW_USER = "mlflow.user"
 TAG_MLFLOW_SOURCE = "mlflow.source.name"

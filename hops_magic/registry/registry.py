@@ -91,6 +91,20 @@ class Registry(Models):
         with self._store.failures(f"setting tag {name}"):
             self._client.set_tag(self.run(wanted).record_id, name, layout.shortened(value, layout.MAX_TAG, "nowhere"))
 
+    def untag(self, wanted: Wanted, name: str) -> None:
+        """Take a tag of the user's own from a run; one that it does not have is no error."""
+        info = self.run(wanted)
+        if name in info.own_tags:
+            with self._store.failures(f"removing tag {name}"):
+                self._client.delete_tag(info.record_id, name)
+
+    def note(self, wanted: Wanted, text: str) -> None:
+        """Keep a note with a run, in the place of an earlier one; MLflow's pages show it as the run's description."""
+        if len(text) > layout.MAX_TAG:
+            raise UsageError(f"a note holds at most {layout.MAX_TAG:,} characters, got {len(text):,}: shorten it")
+        with self._store.failures("keeping the note"):
+            self._client.set_tag(self.run(wanted).record_id, layout.TAG_MLFLOW_NOTE, text)
+
     def unfinished(self) -> list[RunInfo]:
         """Return the runs that, by their record, still run or wait."""
         open_states = " ".join(f"and tags.`{layout.TAG_STATE}` != '{state.value}'" for state in RunState if state.is_final)

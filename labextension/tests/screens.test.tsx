@@ -7,6 +7,7 @@ import { age, Marked, marks, plain } from '../src/parts/text';
 import { inRanks } from '../src/screens/ClusterSection';
 import { overlaid } from '../src/screens/CompareDetail';
 import { folded } from '../src/screens/experiments/live';
+import { changes, tagsOf, textOf } from '../src/screens/experiments/Said';
 import { differing, linesOf } from '../src/screens/experiments/ParallelRuns';
 import { getCode, groupName, quoted } from '../src/screens/features/code';
 import { joined } from '../src/screens/experiments/RecordedOutput';
@@ -37,7 +38,10 @@ function row(changes: Partial<RunRow>): RunRow {
     fraction: null,
     leading: null,
     metrics: {},
+    by_epoch: [],
     params: {},
+    note: '',
+    tags: {},
     ...changes
   };
 }
@@ -189,4 +193,18 @@ test('parts of an output are joined where they meet', () => {
   const both = joined(part(0, `😀${long}`), part(1_500_001, long));
   assert.equal(both?.end, 3_000_001);
   assert.equal(both.text.length, both.end - both.start);
+});
+
+test('tags are typed as names with values after a colon', () => {
+  const before = { baseline: '', author: 'ada' };
+  assert.equal(textOf(before), 'baseline, author: ada');
+  assert.deepEqual(tagsOf(' baseline, author: ada ,, at: 10:30'), { ...before, at: '10:30' });
+  assert.deepEqual(changes(before, { author: 'bob', at: '' }), { baseline: null, author: 'bob', at: '' });
+});
+
+test('curves of compared runs count epochs where their metric does', () => {
+  const runs = [row({ by_epoch: ['loss'] }), row({ run_id: 'r2', by_epoch: ['loss'] })];
+  const course = { name: 'loss', steps: [1, 2], values: [2, 1], at: [10, 20], is_thinned: false };
+  assert.equal(overlaid('loss', runs, [course, course]).unit, 'epoch');
+  assert.equal(overlaid('loss', [...runs, row({})], [course, null, course]).unit, 'step');
 });

@@ -67,7 +67,7 @@ def serving(folder: Path) -> Iterator[Server]:
         **os.environ,
         "HOPS_HOME": str(home),
         "JUPYTER_TOKEN": TOKEN,
-        "PYTHONPATH": str(Path(authorizing.__file__).parent),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(authorizing.__file__).parent), os.environ.get("PYTHONPATH")))),
         **{f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")},
     }
     command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1"]

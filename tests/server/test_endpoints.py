@@ -147,6 +147,20 @@ def test_runs_are_compared(server):
     assert found["source_diff"] == ""
 
 
+def test_a_note_and_tags_of_a_run_are_changed(server):
+    answer = server.ask("/runs/good", "PATCH", json={"note": "the one to beat", "tags": {"baseline": "", "author": "ada"}})
+    assert answer.status_code == 200, answer.text
+    row = server.get("/runs/good")
+    assert (row["note"], row["tags"]) == ("the one to beat", {"baseline": "", "author": "ada"})
+    server.ask("/runs/good", "PATCH", json={"tags": {"baseline": None, "gone": None}})
+    row = server.get("/runs/good")
+    assert (row["note"], row["tags"]) == ("the one to beat", {"author": "ada"})
+    refused = server.ask("/runs/good", "PATCH", json={"tags": {"hops.state": "failed"}})
+    assert refused.status_code == 400
+    assert server.get("/runs/good")["state"] == "done"
+    server.ask("/runs/good", "PATCH", json={"note": "", "tags": {"author": None}})
+
+
 def test_a_deleted_run_comes_back(server):
     assert server.ask("/runs/bad", "DELETE").json() == {"run_ids": ["aaaa00000002"]}
     assert "bad" not in [run["name"] for run in server.get("/runs")["items"]]

@@ -245,7 +245,12 @@ export interface RunRow {
   fraction: number | null;
   leading: Leading | null;
   metrics: Record<string, number | null>;
+  /** Metrics whose steps are epochs. */
+  by_epoch: string[];
   params: Record<string, string>;
+  /** What users say of it. */
+  note: string;
+  tags: Record<string, string>;
 }
 
 export interface RunPage {

@@ -5,7 +5,7 @@ import { path } from '../api/client';
 import type { Comparison, Course, RunRow } from '../api/types';
 import { ChartView } from '../components/ChartView';
 import { figure } from '../format';
-import { alongAxis, baseName, type Chart } from '../charts';
+import { alongAxis, type Chart } from '../charts';
 import { ChartControls, PLAIN } from '../components/ChartControls';
 import { Connection, Empty, Loaded, Tabs } from '../parts/frame';
 import { Line, plain } from '../parts/text';
@@ -153,16 +153,11 @@ function Overlaid({ runs, metric }: { runs: RunRow[]; metric: string }): ReactNo
   );
 }
 
-/** Whether a run's metric is that of whole epochs: then the record has what single steps said of it too. */
-function isByEpoch(run: RunRow, metric: string): boolean {
-  return `batch/${baseName(metric)}` in run.metrics;
-}
-
 /** A chart with a line for each run that has the metric. */
 export function overlaid(metric: string, runs: RunRow[], courses: (Course | null)[]): Chart {
   return {
     title: metric,
-    unit: runs.some((run, index) => courses[index] && !isByEpoch(run, metric)) ? 'step' : 'epoch',
+    unit: runs.some((run, index) => courses[index] && !run.by_epoch.includes(metric)) ? 'step' : 'epoch',
     lines: runs.flatMap((run, index) => {
       const course = courses[index];
       if (!course?.steps.length) {

@@ -10,6 +10,7 @@ import { usePages } from '../parts/paged';
 import { plain } from '../parts/text';
 import { STATES, stateName } from '../states';
 import type { State } from '../model';
+import { ColumnsChoice, useColumns } from './experiments/columns';
 import { RunLine } from './experiments/RunLine';
 import { useNow } from './experiments/useNow';
 
@@ -30,6 +31,7 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
   const [experiment, setExperiment] = useState(first);
   const [state, setState] = useState<State | typeof DELETED | ''>('');
   const [sort, setSort] = useState('-started');
+  const [columns, setColumns] = useColumns();
   const selection = useChosen(MOST_COMPARED);
   const { chosen, choose } = selection;
   const rested = useRested(text);
@@ -122,13 +124,14 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
             ])}
           </select>
         </div>
+        <ColumnsChoice runs={runs.data} columns={columns} onChange={setColumns} />
       </div>
       <Loaded asked={runs}>
         {items =>
           items.length ? (
             <Rows
               items={items}
-              height={ROW_HEIGHT}
+              height={columns.params.length ? ROW_HEIGHT + 20 : ROW_HEIGHT}
               label={trans.__('Runs')}
               keyOf={run => run.run_id}
               onEnd={runs.more}
@@ -144,6 +147,7 @@ export function ExperimentsSection({ first = '' }: { first?: string }): ReactNod
                 <RunLine
                   run={run}
                   now={now}
+                  columns={columns}
                   isChosen={chosen.has(run.run_id)}
                   onChoose={() => {
                     choose(run.run_id);

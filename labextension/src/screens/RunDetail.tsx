@@ -9,6 +9,7 @@ import { isBeginning } from './experiments/live';
 import { LiveView } from './experiments/LiveView';
 import { Recorded } from './experiments/Recorded';
 import { RunActions } from './experiments/RunActions';
+import { Said } from './experiments/Said';
 
 const REST_MS = 1000;
 
@@ -33,6 +34,7 @@ export function RunDetail({ id }: { id: string }): ReactNode {
               <h2>
                 <Line text={run.name} />
               </h2>
+              <Said key={`said ${run.run_id}`} run={run} />
               <RunActions run={run} />
               <Recorded
                 key={run.run_id}

@@ -27,7 +27,7 @@ export function BestChart({ study }: Props): ReactNode {
   const draw = useCallback(
     (brush: Brush) => {
       const values = trials.map(trial => trial.value);
-      const scale = axes(brush, [1, Math.max(2, trials.length)], bounds(values));
+      const scale = axes(brush, [0.5, Math.max(2, trials.length) + 0.5], bounds(values));
       const { context } = brush;
       trials.forEach((trial, index) => {
         context.globalAlpha = trial.state === 'stopped' ? 0.3 : 0.55;

@@ -6,6 +6,8 @@ import { Sparkline } from '../../parts/pictures';
 import { Doing } from '../../parts/doing';
 import { Age, Line, plain } from '../../parts/text';
 import { stateName } from '../../states';
+import type { Columns } from './columns';
+import { textOf } from './Said';
 
 interface Props {
   run: RunRow;
@@ -15,10 +17,11 @@ interface Props {
   onStop: (() => Promise<unknown>) | null;
   onRestore: (() => Promise<unknown>) | null;
   now: number;
+  columns?: Columns;
 }
 
 /** A run as the list of the sidebar shows it: two lines. */
-export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now }: Props): ReactNode {
+export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now, columns }: Props): ReactNode {
   const { trans } = useApp();
   const state = stateName(run.state, trans);
   return (
@@ -41,6 +44,7 @@ export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now }: Pro
         />
         {run.kind === 'study' && <span className="hops-chip">{trans.__('study')}</span>}
         <Line text={run.name} className="hops-strong" />
+        {Object.keys(run.tags).length > 0 && <Line text={textOf(run.tags)} className="hops-chip hops-tagged" />}
         {onStop && (run.can_stop || run.state === 'stopping') && (
           <Doing
             label={trans.__('Stop')}
@@ -69,7 +73,13 @@ export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now }: Pro
         ) : (
           <Line text={run.progress || state} className="hops-faint" />
         )}
-        {run.leading && (
+        {columns?.metric ? (
+          <Line
+            text={`${plain(columns.metric, 80)} ${figure(run.metrics[columns.metric])}`}
+            className="hops-faint hops-figure hops-metric"
+          />
+        ) : null}
+        {run.leading && !columns?.metric && (
           <>
             <Line
               text={`${plain(run.leading.name, 80)} ${figure(run.leading.best ?? run.leading.last)}`}
@@ -82,6 +92,16 @@ export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now }: Pro
           </>
         )}
       </div>
+      {columns && columns.params.length > 0 && (
+        <div className="hops-runline-more">
+          <Line text={chosenOf(run, columns.params)} className="hops-faint" />
+        </div>
+      )}
     </div>
   );
+}
+
+/** The parameters that a user wants to see, those that the run has. */
+function chosenOf(run: RunRow, names: string[]): string {
+  return names.flatMap(name => (run.params[name] === undefined ? [] : [`${name} ${run.params[name]}`])).join(' · ');
 }
