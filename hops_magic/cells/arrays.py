@@ -24,23 +24,24 @@ _MAX_WORK = 100_000
 
 
 def arrays_in(parts: Iterable[object]) -> tuple[Any, ...]:
-    """Return the arrays among some objects that may share memory with others.
-
-    What lies inside a table of pandas is left out: pandas copies before it writes, as long as nobody else shares.
-    """
+    """Return the arrays among some objects that may share memory with others."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return ()
-    found, inside = [], set()
+    found: list[Any] = []
     for part in parts:
         if type(part) in _CONTAINERS:
             continue
-        if isinstance(part, numpy.ndarray):
-            if part.nbytes:
-                found.append(part)
-        elif type(part).__module__.startswith("pandas."):
-            inside |= {id(array) for array in _inside_pandas(part, numpy)}
-    return tuple(array for array in found if id(array) not in inside)
+        if isinstance(part, numpy.ndarray) and part.nbytes:
+            found.append(part)
+    return tuple(found)
+
+
+def inside_tables(parts: Iterable[object]) -> set[int]:
+    """Return the ids of arrays inside tables of pandas, which are neither shared nor written to by others than pandas."""
+    numpy = sys.modules.get("numpy")
+    of_pandas = (part for part in parts if type(part).__module__.startswith("pandas."))
+    return {id(array) for part in of_pandas for array in _inside_pandas(part, numpy)} if "pandas" in sys.modules else set()
 
 
 def _inside_pandas(part: Any, numpy: Any) -> Iterable[Any]:

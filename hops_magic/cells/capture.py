@@ -19,6 +19,7 @@ from hops_magic.cells.module_state import is_variable, variables_here
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
+from hops_magic.cells.staying import CannotTravelError
 from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, digest, dumps, failure_of
 from hops_magic.errors import CaptureError
 
@@ -269,7 +270,11 @@ class _Freight:
         names = tuple(values)
         pickled = taking.pickles[names[0]]
         if len(names) > 1:
-            pickled = dumps(tuple(values.values()), taking.namespace, taking.reducers)
+            try:
+                pickled = dumps(tuple(values.values()), taking.namespace, taking.reducers)
+            except CannotTravelError as error:  # each can by itself
+                what = f"{', '.join(names)}: {error.why.what}"
+                raise CaptureError(f"{what} cannot travel to the cluster: {error.why.remedy}") from None
         order = tuple(self._add(raw) for raw in pickled.buffers)
         first = self._number(pickled.numbered)
         if len(pickled.stream) < LARGE_BYTES:

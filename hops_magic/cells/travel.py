@@ -26,7 +26,7 @@ import cloudpickle
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
-from hops_magic.cells.arrays import Layout, arrays_in, layout_of
+from hops_magic.cells.arrays import Layout, arrays_in, inside_tables, layout_of
 from hops_magic.cells.kinds import KINDS, reduce_kind
 from hops_magic.cells.staying import CannotTravelError, why_it_stays
 
@@ -298,7 +298,10 @@ def _dumped(
 def _numbered(pickler: Pickler) -> dict[int, object]:
     with _without_collector():
         memo = pickler.memo.copy().values()
-        return {number: part for number, part in memo if type(part) in _CONTAINERS or _may_change(part)}
+        found = {number: part for number, part in memo if type(part) in _CONTAINERS or _may_change(part)}
+        inside = inside_tables(found.values())
+        # pandas copies before it writes, as long as nobody else writes to what tables share
+        return {number: part for number, part in found.items() if id(part) not in inside} if inside else found
 
 
 @contextlib.contextmanager

@@ -128,3 +128,43 @@ log = []""")
     ran = notebook.rank("type.__setattr__(A, 'size', 2)\nlog.append(A.size)")
     assert ran.unpacked.left_behind == {"A": "it keeps its old state, AttributeError: fixed here"}
     assert notebook["log"] == [2]
+
+
+def test_parts_of_an_array_that_do_not_overlap_travel_apart(notebook):
+    notebook.cell("import numpy as np\ndata = np.zeros((1000, 40))\nx, y, few = data[:, :2], data[:, 2], data[:5]")
+    assert notebook.capture("x, y").report.size_bytes < 30_000
+    assert notebook.capture("few").report.size_bytes < 3_000
+
+
+def test_tables_that_pandas_made_of_each_other_stay_apart(notebook):
+    notebook.cell(
+        "import pandas as pd\ntable = pd.DataFrame({'a': [1.0, 2.0, 3.0]})\nfirst = table[:2]\nother = table.copy(False)"
+    )
+    notebook.rank("first.iloc[0, 0] = 9\nseen = table.a[0], other.a[0]")
+    assert notebook["seen"] == (1, 1)
+    assert (notebook["first"].a[0], notebook["table"].a[0]) == (9, 1)
+
+
+def test_a_masked_array_that_shares_memory_is_refused(notebook):
+    from hops_magic.errors import CaptureError
+
+    notebook.cell("import numpy as np\na = np.zeros(4)\nm = np.ma.array(a, copy=False)")
+    with pytest.raises(
+        CaptureError, match=r"numpy\.MaskedArray that shares its memory with another array.*pass a copy of it"
+    ):
+        notebook.capture("m[0] = 1\na.sum()")
+
+
+def test_what_cannot_be_updated_in_place_is_replaced_under_its_name(notebook):
+    notebook.cell("import numpy as np\na = np.zeros(6)\nold = a")
+    notebook.rank("a.shape = (2, 3)")
+    assert notebook["a"].shape == (2, 3)
+    assert notebook["old"].shape == (6,)
+
+
+def test_with_out_what_is_reached_from_there_is_updated_too(notebook):
+    notebook.cell("log, other = [], []\nholder = {'log': log}")
+    notebook.rank("log.append(1)\nother.append(1)\nholder['n'] = 2", out=("holder",))
+    assert notebook["holder"] == {"log": [1], "n": 2}
+    assert notebook["holder"]["log"] is notebook["log"]
+    assert notebook["other"] == []
