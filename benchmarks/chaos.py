@@ -174,6 +174,10 @@ class Round:
         daemon = self.daemon()
         if daemon is None:
             return
+        # a run of which nobody has written yet can be told of by nobody
+        if not _wait(self._are_recorded, END_WITHIN_S):
+            self.counts.fault("hung", "the record of a run or study did not begin")
+            return
         self.note_finished()
         _kill(daemon)
         self.counts.kills["daemon"] += 1
@@ -190,6 +194,10 @@ class Round:
         names = {"log": str(self.log), "pause": 0.1}
         self.study = self._tuned({"x": [float(i) for i in range(TRIALS)]}, names, resume=self.study.run_id)
         self.run = None
+
+    def _are_recorded(self) -> bool:
+        known = {info.run_id for info in self.session.registry.runs()}
+        return {self.study.run_id, self.run.run_id} <= known
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
