@@ -29,7 +29,7 @@ from benchmarks.document import with_sections
 from benchmarks.table import Table
 
 DOCUMENT = Path("docs/benchmarks.md")
-TRIALS = 12
+TRIALS = 20
 KILLS_A_ROUND = 10
 END_WITHIN_S = 180.0
 FOLLOW = "import sys, hops_magic as hops\nhops.attach(sys.argv[1], show=False)"
@@ -174,7 +174,13 @@ class Round:
         daemon = self.daemon()
         if daemon is None:
             return
+        # a run of which nobody has written yet can be told of by nobody
+        if not _wait(self._are_recorded, END_WITHIN_S):
+            self.counts.fault("hung", "the record of a run or study did not begin")
+            return
         self.note_finished()
+        if len(self.study.follower.run.ended()) > TRIALS - 3:
+            return  # hardly anything would be left to go on with
         _kill(daemon)
         self.counts.kills["daemon"] += 1
         _wait(lambda: self.file.live() is None, 20)
@@ -190,6 +196,10 @@ class Round:
         names = {"log": str(self.log), "pause": 0.1}
         self.study = self._tuned({"x": [float(i) for i in range(TRIALS)]}, names, resume=self.study.run_id)
         self.run = None
+
+    def _are_recorded(self) -> bool:
+        known = {info.run_id for info in self.session.registry.runs()}
+        return {self.study.run_id, self.run.run_id} <= known
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
