@@ -124,7 +124,7 @@ def run(each: Input, rows: int, epochs: int, ranks: int, *, counted: bool = Fals
     return namespace
 
 
-def table(rows: int = 2048, epochs: int = 4, times: int = 3) -> Table:
+def table(rows: int = 2048, epochs: int = 8, times: int = 2) -> Table:
     result = Table(
         "Input shared out",
         f"Fits whose cost is their input: {rows:,} images of 64 x 64, batches of 128, {epochs} epochs after a first; "
