@@ -123,7 +123,7 @@ def test_whenever_a_notebook_is_saved_it_holds_a_page_of_the_run(kernel: Blockin
         view.update(advance(run, ev.Warned(message=f"step {step}")))
         if stop.wait(1.3):
             break
-    view.close()
+    view.close(advance(run, ev.StateChanged(state=RunState.STOPPED)))
     """
     shown, kinds, comm_id = [], set(), ""
     for message in messages(kernel, kernel.execute(busy.replace("\n    ", "\n"))):
@@ -146,6 +146,12 @@ def test_whenever_a_notebook_is_saved_it_holds_a_page_of_the_run(kernel: Blockin
     assert set(last["data"]) == {"text/html", "text/plain"}
     # a browser tells a kernel that is silent from one that is gone
     assert "alive" in kinds
+
+
+def test_a_view_that_closes_before_its_run_has_ended_leaves_it_to_the_page(kernel: BlockingKernelClient) -> None:
+    said = list(messages(kernel, kernel.execute('open_view(Run(run_id="run-2"), on_stop=stop.set).close()')))
+    last = [m["content"]["data"] for m in said if m["msg_type"] == "update_display_data"][-1]
+    assert last[RUN_TYPE]["run_id"] == "run-2"
 
 
 def test_without_the_bundle_pictures_are_shown(kernel: BlockingKernelClient) -> None:
