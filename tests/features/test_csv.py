@@ -317,6 +317,7 @@ def zipped(*names):
         ("t.csv.bz2", b"nothing", "damaged or cut off"),
         ("t.csv.zst", b"\x28\xb5\x2f\xfdnothing", "damaged or cut off"),
     ],
+    ids=["gzip cut off", "no gzip", "two files", "no files", "zip cut off", "no xz", "no bzip2", "no zstd"],
 )
 def test_packed_files_that_are_damaged_are_refused(read, name, data, words):
     with pytest.raises(FeatureError, match=words):
