@@ -40,6 +40,10 @@ class NoJoinPathError(FeatureError):
     """Groups that share no key."""
 
 
+class AmbiguousJoinError(FeatureError):
+    """A group that another joins by several foreign keys: a team at home and away, say."""
+
+
 class FanoutError(FeatureError):
     """A join that would give a row of the base several times."""
 

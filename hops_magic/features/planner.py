@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
-from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
+from hops_magic.features.errors import (
+    AmbiguousJoinError,
+    AmbiguousNameError,
+    FanoutError,
+    FeatureError,
+    NoJoinPathError,
+    UnknownNameError,
+)
 from hops_magic.features.key_types import family_of
 from hops_magic.features.model import Column, Group
 from hops_magic.features.names import FeatureName, folded, nearest, parse_feature
@@ -303,17 +310,31 @@ def _pairs(group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, t
     """Return how a group can be joined: by a foreign key of a source, else by the primary keys that both sides have."""
     known = dict(sources)
     for alias, source in sources:
-        for foreign in source.foreign_keys:
-            if foreign.group == group.name and set(foreign.references) >= set(group.primary_key):
-                on = tuple(
-                    Pair(source=alias, left=left, right=right)
-                    for left, right in zip(foreign.columns, foreign.references, strict=True)
-                )
-                if _clash(group, on, known) is None:
-                    return on
+        ways = [
+            tuple(
+                Pair(source=alias, left=left, right=right)
+                for left, right in zip(foreign.columns, foreign.references, strict=True)
+            )
+            for foreign in source.foreign_keys
+            if foreign.group == group.name and set(foreign.references) >= set(group.primary_key)
+        ]
+        ways = [on for on in ways if _clash(group, on, known) is None]
+        if len(ways) > 1:
+            raise AmbiguousJoinError(_ambiguous(source, group, ways))
+        if ways:
+            return ways[0]
     shared = [(keys[folded(key)], key) for key in group.primary_key if folded(key) in keys]
     on = tuple(Pair(source=source, left=left, right=key) for (source, left), key in shared)
     return on if _clash(group, on, known) is None else ()
+
+
+def _ambiguous(source: Group, group: Group, ways: Sequence[tuple[Pair, ...]]) -> str:
+    roles = " or by ".join(_and([pair.left for pair in on]) for on in ways)
+    left, right = _and([pair.left for pair in ways[0]]), _and([pair.right for pair in ways[0]])
+    return (
+        f"{source.full_name} joins {group.full_name} by {roles}, and which one is meant cannot be told: get the rows of "
+        f"{source.full_name}, rename {left} (or the other) to {right}, and give them as a spine"
+    )
 
 
 def _clash(group: Group, on: Sequence[Pair], sources: Mapping[str, Group]) -> Pair | None:

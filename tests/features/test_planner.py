@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
+from hops_magic.features.errors import (
+    AmbiguousJoinError,
+    AmbiguousNameError,
+    FanoutError,
+    FeatureError,
+    NoJoinPathError,
+    UnknownNameError,
+)
 from hops_magic.features.model import Column, ForeignKey, Group
 from hops_magic.features.planner import Moment, Spine, plan
 
@@ -87,6 +94,17 @@ def test_a_declared_foreign_key_joins_keys_of_other_names_and_leads_on():
     found = plan(["country", "score", "budget"], Known(LEAGUES, games, teams))
     assert found.base is games
     assert joined(found) == [("teams", [("g0", "home", "team_id")]), ("leagues", [("g1", "league", "league")])]
+
+
+def test_a_group_that_is_joined_in_two_roles_is_not_joined_by_one_of_them_without_a_word():
+    roles = [ForeignKey(columns=(role,), group="teams", references=("team_id",)) for role in ("home", "away")]
+    games = group("games", ["game_id"], ["home", "away", "score"], foreign_keys=roles)
+    for names in (["score", "budget"], ["budget", "score"]):
+        with pytest.raises(
+            AmbiguousJoinError, match=r"games@1 joins teams@1 by home or by away, .*rename home .* to team_id, .* as a spine"
+        ):
+            plan(names, Known(games, TEAMS))
+    assert joined(plan(["score", "away"], Known(games, TEAMS))) == []
 
 
 def test_the_latest_version_is_the_default_and_older_ones_stay_reachable():
