@@ -26,6 +26,7 @@ from filelock import Timeout
 
 from hops_magic.engine import machine
 from hops_magic.engine.connection import Connection, ConnectionFile, Process
+from hops_magic.engine.processes import CLUSTER_FOLDER, end_cluster
 from hops_magic.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,10 @@ def end(file: ConnectionFile) -> bool:
 
 
 def reclaim(file: ConnectionFile) -> None:
-    """Remove what daemons that are gone have left: connection file and private folders. Call under the file's lock."""
+    """Remove what daemons that are gone have left: connection file, private folders, and what their ranks had started.
+
+    Call under the file's lock.
+    """
     connection = file.read()
     if connection is None or not connection.process.is_alive():
         file.path.unlink(missing_ok=True)
@@ -102,6 +106,7 @@ def reclaim(file: ConnectionFile) -> None:
             continue
         if not _is_owned(folder):
             logger.info("removing %s, whose cluster is gone", folder)
+            end_cluster(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -169,7 +174,7 @@ def _start(file: ConnectionFile, workers: int | None, threads: int | None) -> Co
         with ours, _open_log(file.home) as log:
             with theirs:
                 command = [sys.executable, "-m", "hops_magic", "cluster", "serve", f"{theirs.fileno()}", f"{folder}", *words]
-                _spawn(command, theirs, log, file)
+                _spawn(command, theirs, log, file, folder)
             connection = _hear(ours, file.home)
             file.write(connection)
             ours.sendall(b"1")
@@ -180,10 +185,11 @@ def _start(file: ConnectionFile, workers: int | None, threads: int | None) -> Co
     return connection
 
 
-def _spawn(command: list[str], channel: socket.socket, log: IO[bytes], file: ConnectionFile) -> None:
+def _spawn(command: list[str], channel: socket.socket, log: IO[bytes], file: ConnectionFile, folder: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("JPY_", "PYDEVD_"))}
     environment["HOPS_HOME"] = str(file.home)
     environment["JUPYTER_RUNTIME_DIR"] = str(file.path.parent)
+    environment[CLUSTER_FOLDER] = str(folder)
     starter = subprocess.Popen(  # noqa: S603 (our own module)
         command,
         env=environment,

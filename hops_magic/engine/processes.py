@@ -1,4 +1,4 @@
-"""Process groups that we own, looked at through ``/proc``."""
+"""Processes that we own, looked at through ``/proc`` and known by what their environment names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+
+CLUSTER_FOLDER = "HOPS_CLUSTER_FOLDER"
 
 
 def end_group(group: int, run_id: str) -> list[int]:
@@ -21,7 +23,7 @@ def end_group(group: int, run_id: str) -> list[int]:
         return []  # as nearly always: no need to look at every process of the machine
     except PermissionError:
         pass
-    return _end(run_id, lambda process: _group(process) == group)
+    return _end(f"HOPS_RUN_ID={run_id}", lambda process: _group(process) == group)
 
 
 def end_leftovers(run_id: str) -> list[int]:
@@ -29,11 +31,22 @@ def end_leftovers(run_id: str) -> list[int]:
 
     A worker that is killed takes its ranks along, but not what they had started.
     """
-    return _end(run_id, lambda process: process.stat().st_uid == os.getuid())
+    return _end(f"HOPS_RUN_ID={run_id}", lambda process: process.stat().st_uid == os.getuid())
 
 
-def _end(run_id: str, is_meant: Callable[[Path], bool]) -> list[int]:
-    mark = f"HOPS_RUN_ID={run_id}".encode()
+def end_cluster(folder: Path) -> list[int]:
+    """Kill what workers and ranks of an embedded cluster had started that was killed itself; return the pids.
+
+    Parameters
+    ----------
+    folder
+        The cluster's private one, in the environment of all its processes as ``HOPS_CLUSTER_FOLDER``.
+    """
+    return _end(f"{CLUSTER_FOLDER}={folder}", lambda process: process.stat().st_uid == os.getuid())
+
+
+def _end(words: str, is_meant: Callable[[Path], bool]) -> list[int]:
+    mark = words.encode()
     ended = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -134,11 +135,14 @@ def test_a_killed_daemon_takes_all_along_and_the_next_cleans_up(make_place: Call
     assert place.command("start", "-n", "1").returncode == 0
     connection = place.file.live()
     assert connection is not None
-    clusters.current()
+    client = clusters.current().client
     processes = family(connection)
     shared = shared_memory()
+    # what the code of a user starts has no reason to end with its worker
+    left = int(*client.run(subprocess.getoutput, "sleep 600 >/dev/null 2>&1 & echo $!").values())
     os.kill(connection.process.pid, signal.SIGKILL)
     until(lambda: all(is_gone(process) for process in processes), within_s=5)
+    assert psutil.Process(left).cmdline() == ["sleep", "600"]
     assert Path(connection.folder).exists()
     # the holder still has a client of the dead cluster
     until(lambda: not clusters.in_use or not clusters.in_use.is_usable)
@@ -146,6 +150,7 @@ def test_a_killed_daemon_takes_all_along_and_the_next_cleans_up(make_place: Call
     second = clusters.current()
     assert second.address != connection.address
     assert not Path(connection.folder).exists()
+    until(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE)
 
     third = place.file.live()
     assert third is not None
