@@ -153,15 +153,74 @@ def one_batch_of_data_that_does_not_know_its_length():
     return weights(model)
 
 
+class Once(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+def a_fit_that_a_callback_ends_after_one_batch():
+    model = keras.Sequential(net(Centered()))
+    model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensor_slices((X, TARGET)).batch(16)
+    model.fit(data, epochs=3, steps_per_epoch=1, callbacks=[Once()], verbose=0)
+    return weights(model)
+
+
+def one_batch_by_hand():
+    model = keras.Sequential(net(Centered()))
+    model.compile("sgd", "mse")
+    model.train_on_batch(X[:16], TARGET[:16])
+    return weights(model)
+
+
+def batches_by_hand_of_which_the_first_is_one_row():
+    model = keras.Sequential(net(Centered()))
+    model.compile("sgd", "mse")
+    for rows in (1, 16, 16):
+        model.train_on_batch(X[:rows], TARGET[:rows])
+    return weights(model)
+
+
+def a_model_that_is_compiled_once_more():
+    model = keras.Sequential(net(Plain()))
+    model.compile("sgd", "mse")
+    fitted(model)
+    model.add(Centered())
+    model.compile("sgd", "mse")
+    return fitted(model)
+
+
 @pytest.mark.parametrize(
     "body",
-    [an_epoch_whose_second_batch_is_one_row, one_batch_of_data_that_does_not_know_its_length],
+    [
+        an_epoch_whose_second_batch_is_one_row,
+        one_batch_of_data_that_does_not_know_its_length,
+        a_fit_that_a_callback_ends_after_one_batch,
+        one_batch_by_hand,
+        batches_by_hand_of_which_the_first_is_one_row,
+        a_model_that_is_compiled_once_more,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_a_short_fit_is_checked_too(body):
     chief, _ = ranks(body)
     assert distance(plain(body), chief.result) > 1e-3
     assert "gradient of sequential" in "".join(event.message for event in chief.events if isinstance(event, Warned))
+
+
+def test_a_short_evaluation_after_a_fit_of_several_epochs_is_checked():
+    class Spread(keras.Sequential):
+        def test_step(self, data):
+            return {**super().test_step(data), "spread": tf.math.reduce_std(data[0])}
+
+    def body():
+        model = Spread(net())
+        model.compile("sgd", "mse")
+        model.fit(X, TARGET, epochs=2, verbose=0)
+        return model.evaluate(X[:16], TARGET[:16], return_dict=True, verbose=0)
+
+    chief, _ = ranks(body)
+    assert "the log spread" in "".join(event.message for event in chief.events if isinstance(event, Warned))
 
 
 def test_strict_refuses_before_time_is_spent():

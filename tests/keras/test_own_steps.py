@@ -101,29 +101,38 @@ def case_gradients_accumulated_by_hand():
     return fitted(model)
 
 
-def case_a_gradient_penalty_through_batch_normalisation():
-    class Critic(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.net = keras.Sequential(net(layers.BatchNormalization(), layers.Activation("tanh")))
+class Critic(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.net = keras.Sequential(net(layers.BatchNormalization(), layers.Activation("tanh")))
 
-        def call(self, x, training=False):
-            return self.net(x, training=training)
+    def call(self, x, training=False):
+        return self.net(x, training=training)
 
-        def train_step(self, data):
-            x, _ = data
-            with tf.GradientTape() as tape:
-                with tf.GradientTape() as inner:
-                    inner.watch(x)
-                    y = self(x, training=True)
-                slope = inner.gradient(y, x)
-                loss = tf.reduce_mean(y) + tf.reduce_mean((tf.norm(slope, axis=1) - 1.0) ** 2)
-            self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
-            return {"loss": loss}
+    def train_step(self, data):
+        x, _ = data
+        with tf.GradientTape() as tape:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = self(x, training=True)
+            slope = inner.gradient(y, x)
+            loss = tf.reduce_mean(y) + tf.reduce_mean((tf.norm(slope, axis=1) - 1.0) ** 2)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return {"loss": loss}
 
+
+def critic():
     model = Critic()
     model.compile(keras.optimizers.SGD(0.05))
-    return fitted(model)
+    return model
+
+
+def case_a_gradient_penalty_through_batch_normalisation():
+    return fitted(critic())
+
+
+def case_a_gradient_penalty_where_a_batch_has_fewer_rows_than_there_are_ranks():
+    return fitted(critic(), X[: BATCH + 2], TARGET[: BATCH + 2])
 
 
 def case_a_loss_that_is_summed_over_rows():

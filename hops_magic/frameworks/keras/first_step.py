@@ -8,6 +8,7 @@ logs and the changes of other variables must agree; everything is then put back.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,22 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hops_magic.errors import UnsupportedError, first_sentence
-from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.checkpoints import optimizers_of
 from hops_magic.frameworks.keras.custom_code import has_own_parts
+from hops_magic.frameworks.keras.few_rows import few_rows, rows_of
 from hops_magic.frameworks.keras.gradients import inlined_always, taken_by
-from hops_magic.frameworks.keras.inputs.element import Part
-from hops_magic.frameworks.keras.inputs.specs import part_spec
 from hops_magic.frameworks.keras.metrics import metric_variables
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.stand_in import Recorder, still_numbers
-from hops_magic.frameworks.keras.step import first_rows, has_length, length_of
 from hops_magic.runs.events import Noted, Warned
 
 if TYPE_CHECKING:
     from hops_magic.frameworks.keras.fitting import FitSession
 
-ROWS_PER_RANK = 4
+ENOUGH_PER_RANK = 2
 # of an array's largest number, by the digits that its type has
 _TOLERANCE = {"float64": 1e-7, "float32": 2e-3, "float16": 5e-2, "bfloat16": 1e-1}
 # of the largest number of all gradients: what is zero but for rounding
@@ -74,42 +72,62 @@ class Difference:
         return f"{self.what} (by {self.off:.1%})" if self.off >= 5e-4 else f"{self.what} (by less than 0.1%)"
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A step that has run once, on a batch."""
+
+    step: Callable[[Any], Any]
+    on_ranks: Callable[[Any], Any]
+    batch: Any
+
+
 class FirstStepCheck:
-    """Checks the steps of a rank's fits, each model's once."""
+    """Checks the steps of a rank's fits, those of each model as it is compiled once."""
 
     def __init__(self, session: FitSession, patches: Patches) -> None:
         self._session, self._patches = session, patches
         self._mode = session.context.check
-        self._checked: set[tuple[int, str]] = set()
-        self._first: dict[tuple[int, str], Any] = {}
+        # by model, weakly: the place of one that is gone is taken by another, on some ranks earlier than on others
+        self._rows: weakref.WeakKeyDictionary[Any, dict[str, float]] = weakref.WeakKeyDictionary()
+        self._waiting: weakref.WeakKeyDictionary[Any, dict[str, _Waiting]] = weakref.WeakKeyDictionary()
 
     def wants(self, model: Any, step: Callable[[Any], Any]) -> bool:
         """Whether a model's step is still to be checked."""
-        if self._session.world_size == 1 or self._mode == "never" or (id(model), step.__name__) in self._checked:
+        if self._session.world_size == 1 or self._mode == "never":
             return False
-        return self._mode != "auto" or has_own_parts(model)
+        enough = self._rows.get(model, {}).get(step.__name__, 0) >= ENOUGH_PER_RANK * self._session.world_size
+        return not enough and (self._mode != "auto" or has_own_parts(model))
 
-    def due_with(self, model: Any, step: Callable[[Any], Any], batch: Any, *, only_one: bool) -> Any:
-        """Return the batch with which a step is to be checked now, None for later.
+    def see(self, model: Any, step: Callable[[Any], Any], on_ranks: Callable[[Any], Any], batch: Any) -> None:
+        """Look at the batch that comes next, None at the end of the data, and check the step if it is due.
 
         That is at its second call, when all that it makes late is there, and with the larger one of both batches: the last
         rows of an epoch may be too few to tell ranks from one process.
-
-        Parameters
-        ----------
-        batch
-            The next one; None at the end of the data.
-        only_one
-            There will be no second call.
         """
-        key = (id(model), step.__name__)
-        first = self._first.pop(key, None)
-        if first is None and not only_one:
-            if batch is not None:
-                self._first[key] = batch
-            return None
-        self._checked.add(key)
-        return max((each for each in (first, batch) if each is not None), key=_rows_of, default=None)
+        waiting = self._waiting.setdefault(model, {})
+        first = waiting.pop(step.__name__, None)
+        if first is None:
+            if batch is not None and rows_of(batch) > self._rows.get(model, {}).get(step.__name__, 0):
+                waiting[step.__name__] = _Waiting(step, on_ranks, batch)
+            return
+        largest = max((each for each in (first.batch, batch) if each is not None), key=rows_of)
+        self._rows.setdefault(model, {})[step.__name__] = float("inf")
+        self.check(model, step, on_ranks, largest)
+
+    def finish(self, model: Any, name: str) -> None:
+        """Check a step that has run but once: its fit, or whatever has called it, is over.
+
+        What is known of a few rows is not settled by them: a larger batch is looked at when it comes.
+        """
+        first = self._waiting.get(model, {}).pop(name, None)
+        if first is not None:
+            self._rows.setdefault(model, {})[name] = rows_of(first.batch)
+            self.check(model, first.step, first.on_ranks, first.batch)
+
+    def forget(self, model: Any) -> None:
+        """Check the steps of a model anew, which is compiled with something else."""
+        for known in (self._rows, self._waiting):
+            known.pop(model, None)
 
     def check(self, model: Any, step: Callable[[Any], Any], on_ranks: Callable[[Any], Any], batch: Any) -> None:
         """Compare, and say what differs.
@@ -121,7 +139,7 @@ class FirstStepCheck:
         """
         begun = time.monotonic()
         session, collective = self._session, self._session.context.collective
-        few = _few_rows(batch, collective)
+        few = few_rows(batch, collective)
         trial = _Trial(model, session)
         one, problem = None, ""
         if session.is_chief:
@@ -280,45 +298,6 @@ def _nudged(model: Any, generator: Any) -> Iterator[None]:
     finally:
         for variable, value in before:
             variable.assign(value)
-
-
-def _few_rows(batch: Any, collective: Collective) -> Any:
-    """Return so few rows of a global batch that they cost little, and so many that ranks have uneven parts of them.
-
-    Of a batch that ranks have in parts, each gives the first rows of its own.
-    """
-    import tensorflow as tf
-
-    if not isinstance(batch, Part):
-        most = ROWS_PER_RANK * collective.world_size + 1
-        return tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch)
-    most = min(int(batch.count), ROWS_PER_RANK + (collective.rank == collective.world_size - 1))
-    mine = tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch.rows)
-    arrays = [np.asarray(leaf) for leaf in tf.nest.flatten(mine, expand_composites=True)]
-    # ranks give different numbers of rows, which sparse rows would have to have in common
-    kind = part_spec(tf.nest.map_structure(tf.type_spec_from_value, mine))
-    parts = [
-        tf.nest.pack_sequence_as(kind, [tf.convert_to_tensor(array) for array in theirs], expand_composites=True)
-        for count, theirs in collective.all_gather_objects((most, arrays))
-        if count
-    ]
-    return tf.nest.map_structure(lambda *each: _joined(each), *parts)
-
-
-def _rows_of(batch: Any) -> int:
-    import tensorflow as tf
-
-    if isinstance(batch, Part):
-        return int(batch.total)
-    return max((int(length_of(leaf)) for leaf in tf.nest.flatten(batch) if has_length(leaf)), default=0)
-
-
-def _joined(parts: tuple[Any, ...]) -> Any:
-    import tensorflow as tf
-
-    if isinstance(parts[0], tf.SparseTensor):
-        return tf.sparse.concat(0, list(parts))
-    return tf.concat(parts, 0) if has_length(parts[0]) else parts[0]
 
 
 def _named(names: list[str], values: list[Any]) -> dict[str, Any]:

@@ -44,7 +44,6 @@ class FitSession:
         self.iterator: Any = None
         self.number = 0
         self.initial_epoch = 0
-        self.epochs = 1
         self.starts_unbuilt = False
         self.fit_callbacks: list[Any] = []
         self._judged: set[int] = set()
@@ -179,6 +178,11 @@ class FitSession:
         """Give metrics back what they had counted in an epoch that a restart goes on with."""
         if self._counted_before is not None and self._begun is None:
             self._begun = self.store.begin_metrics(self, model, self._counted_before)
+
+    def finish_check(self, model: Any, step: str) -> None:
+        """Check a step, by its name, that was called but once; its call is over."""
+        if self.first_step is not None:
+            self.first_step.finish(model, step)
 
     def after_step(self, model: Any) -> None:
         """Look at what the first step has made: at the weights, and at metrics whose counts a restart brings back."""

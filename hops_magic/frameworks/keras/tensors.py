@@ -130,13 +130,14 @@ class TensorCollective:
         """Sum a tensor over the ranks; gradients, of any order, flow back to every rank that contributed.
 
         Gradients of means are weighted by the ranks' rows only later, so what comes from others is brought to this rank's
-        scale; gradients of sums over rows are not.
+        scale; gradients of sums over rows are not. What a rank without rows makes of the row that it borrows flows nowhere.
         """
         import tensorflow as tf
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def summed(x: Any) -> Any:
             def backward(upstream: Any) -> Any:
+                upstream = _of_own_rows(upstream, rows)
                 if sought() is Seeking.SUM:
                     return self.differentiable_sum(upstream, rows)
                 together = self.differentiable_sum(upstream * tf.cast(rows.weight, upstream.dtype), rows)
@@ -166,7 +167,7 @@ class TensorCollective:
                 of_sum = sought() is Seeking.SUM
                 if is_local(upstream):  # each rank made another part of the result of all rows
                     weight = 1.0 if of_sum else tf.cast(rows.weight, upstream.dtype)
-                    upstream = self.all_reduce(upstream * weight)
+                    upstream = self.all_reduce(_of_own_rows(upstream, rows) * weight)
                 mine = upstream[start : start + kept]
                 mine = mine if of_sum else mine * tf.cast(rows.inverse_weight, upstream.dtype)
                 return tf.concat([mine, tf.zeros_like(x[kept:])], 0)
@@ -177,6 +178,13 @@ class TensorCollective:
         result.set_shape([None, *tensor.shape[1:]])
         mark_alike(result)
         return result
+
+
+def _of_own_rows(upstream: Any, rows: Rows) -> Any:
+    """Return a gradient, zero on a rank without rows: its predictions are those of a row that another rank has too."""
+    import tensorflow as tf
+
+    return tf.where(rows.local > 0, upstream, tf.zeros_like(upstream))
 
 
 def other_lengths(names: list[str], lengths: list[int]) -> UnsupportedError:

@@ -60,7 +60,7 @@ def _install_parallel(patches: Patches, session: FitSession) -> None:
     patches.wrap(
         base_trainer.Trainer, "_get_metrics_result_or_logs", lambda original: _global_results(original, sync, session)
     )
-    patches.wrap(base_trainer.Trainer, "compile", _compile)
+    patches.wrap(base_trainer.Trainer, "compile", lambda original: _compile(original, session))
     for name in ("train_on_batch", "test_on_batch"):
         patches.wrap(owner, name, lambda original: _on_batch(original, session))
 
@@ -112,7 +112,6 @@ def _fit(original: Any, session: FitSession) -> Any:
         kwargs["callbacks"] = session.callbacks(kwargs.get("callbacks"))
         kwargs["verbose"] = session.verbose(kwargs.get("verbose", "auto"))
         session.initial_epoch = int(kwargs.get("initial_epoch", 0))
-        session.epochs = int(kwargs.get("epochs", 1)) - session.initial_epoch
         with session.fitting(self, int(kwargs.get("epochs", 1))) as done:
             if done is not None:
                 return done
@@ -121,7 +120,9 @@ def _fit(original: Any, session: FitSession) -> Any:
             if session.world_size > 1:
                 self.jit_compile = False
             with session.sharing("fit", parts):
-                return original(self, **kwargs)
+                history = original(self, **kwargs)
+                session.finish_check(self, "train_step")
+                return history
 
     return fit
 
@@ -157,7 +158,10 @@ def _observed(original: Any, session: FitSession, phase: str) -> Any:
             self.jit_compile = False
         # a callback of fit may predict: every rank computes the whole
         with sharing:
-            return original(self, **kwargs)
+            result = original(self, **kwargs)
+            if phase == "evaluate":
+                session.finish_check(self, "test_step")
+            return result
 
     return run
 
@@ -203,14 +207,11 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
 def _checked(model: Any, step: Any, on_ranks: Any, iterator: Any, session: FitSession) -> Any:
     """Check the step with the next batch, if it is due; return an iterator that begins with that batch."""
     check = session.first_step
-    steps = getattr(session.iterator, "num_batches", None)
-    only_one = steps == 1 and session.epochs == 1
     if check is None or not check.wants(model, step):
         return iterator
     iterator = iter(iterator)
     batch = next(iterator, None)
-    if (largest := check.due_with(model, step, batch, only_one=only_one)) is not None:
-        check.check(model, step, on_ranks, largest)
+    check.see(model, step, on_ranks, batch)
     return iterator if batch is None else _beginning_with(batch, iterator, model.steps_per_execution)
 
 
@@ -279,12 +280,13 @@ def _on_batch(original: Any, session: FitSession) -> Any:
         as_dict = kwargs.pop("return_dict", False)
         logs = original(self, return_dict=True, **kwargs)
         logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        session.finish_check(self, original.__name__.replace("_on_batch", "_step"))
         return logs if as_dict else self._flatten_metrics_in_order(logs)
 
     return on_batch
 
 
-def _compile(original: Any) -> Any:
+def _compile(original: Any, session: FitSession) -> Any:
     @functools.wraps(original)
     def compile_model(self: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("jit_compile") is True:
@@ -296,6 +298,8 @@ def _compile(original: Any) -> Any:
             raise UnsupportedError(
                 "compile(run_eagerly=True): ranks train in graphs only; leave run_eagerly out, or debug with -n 1"
             )
+        if session.first_step is not None:
+            session.first_step.forget(self)
         return original(self, *args, **kwargs)
 
     return compile_model
