@@ -27,7 +27,7 @@ from hops_magic.runs.study import Study
 from hops_magic.scripts import Source, as_source, names_read
 from hops_magic.settings import Settings
 from hops_magic.showing import follow_to_end, run_view, show_ended, study_view
-from hops_magic.training import Prepared, Trained, collect, prepare, start
+from hops_magic.training import Prepared, Trained, collect, prepare, start, starting
 from hops_magic.widgets import detect
 
 INCOMPLETE_RECORD = "the record of the run is not complete"
@@ -138,9 +138,10 @@ class Session:
     ) -> Trained | RunHandle:
         """Start a prepared program; follow it to its end and bring its values back, unless it is detached."""
         self._check_before_start(show=show and not prepared.options.detach)
-        cluster = cluster or self.clusters.current()
-        check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
-        handle = start(cluster, prepared, recorder_for(self.settings, prepared, cluster))
+        with starting(prepared):
+            cluster = cluster or self.clusters.current()
+            check_reachable_from(self.settings, cluster_is_local=cluster.is_local)
+            handle = start(cluster, prepared, recorder_for(self.settings, prepared, cluster))
         self._originals[handle.run_id] = prepared.captured.originals
         if prepared.options.detach:
             return handle
@@ -256,7 +257,8 @@ class Session:
         if prepared.options.resume:
             prepared = self._continued(prepared, prepared.options.resume)
         recorder_of = functools.partial(self._study_recorder, prepared, cluster)
-        handle = begin_study(cluster, prepared, recorder_of)
+        with starting(prepared.trial):
+            handle = begin_study(cluster, prepared, recorder_of)
         self._originals[handle.run_id] = prepared.trial.captured.originals
         if prepared.options.detach:
             return handle

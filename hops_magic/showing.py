@@ -61,7 +61,13 @@ def _nothing(_: object = None) -> None:
 
 def follow_to_end(handle: Handle[Summary], open_one: Callable[[], View[Summary]], *, show: bool) -> Summary:
     """Follow a run or study until it is final, shown live if that is wanted."""
-    return _followed(handle, open_one()) if show else follow(handle)
+    if not show:
+        return follow(handle)
+    try:
+        view = open_one()
+    except KeyboardInterrupt:
+        return follow(handle, interrupted=True)
+    return _followed(handle, view)
 
 
 def watch_live(handle: Handle[Summary], open_one: Callable[[], View[Summary]]) -> Summary:

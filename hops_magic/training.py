@@ -6,11 +6,12 @@ values back. A session does these four one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,7 @@ from hops_magic.cells.tracebacks import collapse
 from hops_magic.cells.writes import file_writes, notes_of
 from hops_magic.errors import HopsError, OptionError, RunFailedError, RunStoppedError, UnsupportedError
 from hops_magic.frameworks import choose, reducers, settings_of_notebook, update
-from hops_magic.interrupts import is_shutting_down
+from hops_magic.interrupts import KernelEnds, is_shutting_down
 from hops_magic.runs.inputs import FeatureInput
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.run import Run
@@ -227,8 +228,31 @@ def start(cluster: Cluster, prepared: Prepared, open_recorder: Callable[[Path], 
     return submit(cluster.client, job, prepared.captured.buffers)
 
 
-def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = None) -> Summary:
+@contextlib.contextmanager
+def starting(prepared: Prepared) -> Iterator[None]:
+    """Say in a sentence what an interrupt has cut short, if it comes before a run is on its cluster.
+
+    Raises
+    ------
+    RunStoppedError
+        If it comes; nothing of the run is left.
+    """
+    try:
+        yield
+    except KernelEnds:
+        raise
+    except KeyboardInterrupt:
+        sentence = f"{prepared.name} was interrupted before it began: nothing of it runs; run the cell again to start it"
+        raise RunStoppedError(prepared.run_id, sentence) from None
+
+
+def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = None, *, interrupted: bool = False) -> Summary:
     """Show a run or study until it is final; an interrupt stops it, and follows it to its end; a kernel's end does not.
+
+    Parameters
+    ----------
+    interrupted
+        Whether an interrupt came before this was called.
 
     Raises
     ------
@@ -240,10 +264,11 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
         If the kernel is being shut down or restarted; the run goes on.
     """
     interrupted_at = None
-    updates = handle.follower.updates()
     while True:
         try:
-            for run in updates:
+            if interrupted and interrupted_at is None:
+                raise KeyboardInterrupt
+            for run in handle.follower.updates():
                 if show is not None:
                     show(run)
                 is_late = interrupted_at is not None and time.monotonic() - interrupted_at >= INTERRUPT_GRACE_S
@@ -255,7 +280,6 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
                 raise
             interrupted_at = time.monotonic()
             handle.stop(INTERRUPTED)
-            updates = handle.follower.updates()
 
 
 def _spares_the_run() -> bool:

@@ -24,6 +24,7 @@ from hops_magic.engine.results import Result, cluster_state, fetch, on_worker, o
 from hops_magic.engine.studies import supervise_study
 from hops_magic.engine.supervisor import supervise
 from hops_magic.errors import ClusterError, NotFoundError, OptionError, UsageError
+from hops_magic.interrupts import uncut_by_shutdown
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import STOPPED_BY_USER, RunState
 from hops_magic.runs.study import Study
@@ -179,14 +180,15 @@ def submit_study(client: Client, job: StudyJob, buffers: Mapping[str, memoryview
 
 @contextlib.contextmanager
 def _wholly(client: Client, run_id: str) -> Iterator[None]:
-    """Leave nothing of a run on the cluster, if its start fails or is interrupted."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError, TimeoutError):  # the first error says more
-            client.sync(client.scheduler.hops_abandon, run_id=run_id, reason="interrupted at its start")
-            client.sync(client.scheduler.broadcast, msg={"op": "hops_clean", "run_id": run_id}, on_error="ignore")
-        raise
+    """Leave nothing of a run on the cluster, if its start fails or is interrupted; a kernel's end lets it be started."""
+    with uncut_by_shutdown():
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError, TimeoutError):  # the first error says more
+                client.sync(client.scheduler.hops_abandon, run_id=run_id, reason="interrupted at its start")
+                client.sync(client.scheduler.broadcast, msg={"op": "hops_clean", "run_id": run_id}, on_error="ignore")
+            raise
 
 
 def _begin(

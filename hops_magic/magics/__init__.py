@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 def load(shell: InteractiveShell) -> None:
     """Register every magic with a shell; doing it again changes nothing."""
+    from hops_magic.frameworks.quiet import quieten_tensorflow
     from hops_magic.magics.ablate import AblateMagics
     from hops_magic.magics.cluster import ClusterMagics
     from hops_magic.magics.distributed import DistributedMagics
@@ -22,6 +23,7 @@ def load(shell: InteractiveShell) -> None:
 
     # a kernel that takes a whole GPU with its first tensor would leave none of it to the ranks on this machine
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    quieten_tensorflow()
     current = session()
     for magics in (ClusterMagics, ExperimentsMagics, ModelsMagics, FeaturesMagics, TuneMagics, AblateMagics):
         shell.register_magics(magics(shell, current))
