@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,10 +20,6 @@ import hops_magic as hops
 from hops_magic.session import session
 
 
-# what TensorFlow logs about the machine at its start, whatever its log level
-_LOGGED = re.compile(r"^(WARNING: All log messages before absl|I0000 |E0000 .*failed call to cuInit).*\n?", re.MULTILINE)
-
-
 class Echo(NotebookClient):
     """A notebook client that also writes to the terminal what the cells write."""
 
@@ -34,7 +29,7 @@ class Echo(NotebookClient):
             head = content["code"].strip().splitlines()[0]
             print(f"\n\033[2mIn [{content['execution_count']}] {head}\033[0m", flush=True)
         elif kind == "stream":
-            print(_LOGGED.sub("", content["text"]), end="", flush=True)
+            print(content["text"], end="", flush=True)
         elif kind in ("execute_result", "display_data"):
             print(content["data"].get("text/plain", ""), flush=True)
         return super().process_message(msg, cell, cell_index)
@@ -48,7 +43,6 @@ def main() -> None:
     notebook = nbformat.read(arguments.notebook, as_version=4)
     # the kernel's views write lines of text: there is no browser at the other end
     os.environ["HOPS_VIEW"] = "stream"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     client = Echo(notebook, timeout=600, resources={"metadata": {"path": str(arguments.notebook.parent)}})
     with tempfile.TemporaryFile("w+") as errors:
         # the kernel writes there what it has told already, and what it cannot tell

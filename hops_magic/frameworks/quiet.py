@@ -15,7 +15,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _TENSORFLOW = "tensorflow"
 _STDERR = 2
 # the notes themselves; the line that is put before them; how one of them ends
@@ -27,12 +27,12 @@ _NOTE = re.compile(
 
 
 def quieten_tensorflow() -> None:
-    """Let TensorFlow start in silence, unless it has been imported, or the user has chosen a level for its log."""
-    if _TENSORFLOW in sys.modules or LOG_LEVEL in os.environ:
+    """Let TensorFlow start in silence, unless it has been imported, or the level of its log is said to be 0."""
+    if _TENSORFLOW in sys.modules or any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     # as on ranks: without a GPU its first tensor is greeted by an error, and what really fails is raised in Python too
-    os.environ[LOG_LEVEL] = "3"
-    sys.meta_path.insert(0, _Finder())
+    if os.environ.setdefault(_LOG_LEVEL, "3") != "0":
+        sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(MetaPathFinder):

@@ -52,7 +52,13 @@ def test_trouble_is_told_of_an_import_that_fails(import_it):
     assert done.stdout.splitlines() == ["no such library", "3"]
 
 
-def test_who_has_chosen_a_log_level_sees_all_of_it(import_it):
+def test_a_level_of_the_users_own_stays_and_hides_notes(import_it):
+    done = import_it(TF_CPP_MIN_LOG_LEVEL="1")
+    assert done.stderr == TROUBLE
+    assert done.stdout.split()[-1] == "1"
+
+
+def test_who_asks_for_the_whole_log_sees_it(import_it):
     done = import_it(TF_CPP_MIN_LOG_LEVEL="0")
     assert done.stderr == NOTES + TROUBLE
     assert done.stdout.split()[-1] == "0"

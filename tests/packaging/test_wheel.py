@@ -109,6 +109,52 @@ def test_source_distribution_holds_the_sources_of_the_front_end(built: Path) -> 
     assert not [name for name in names if name.startswith(("labextension/lib/", "node_modules/"))]
 
 
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The sources as a clone has them: nothing is built."""
+    place = tmp_path / "clone"
+    built = shutil.ignore_patterns("static", "lib", "__pycache__", "node_modules")
+    shutil.copytree(ROOT / "hops_magic", place / "hops_magic", ignore=built)
+    shutil.rmtree(place / "hops_magic/labextension", ignore_errors=True)
+    shutil.copytree(ROOT / "labextension", place / "labextension", ignore=built)
+    for name in ("package.json", "yarn.lock", ".yarnrc.yml", "hatch_build.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, place)
+    return place
+
+
+@pytest.fixture
+def build_clone(clone: Path, tmp_path: Path):
+    """Build a clone's wheel where no Node is at hand and npm's registry is out of reach."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "env", "uname"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    unreachable = {"NPM_REGISTRY_SERVER": "http://127.0.0.1:9", "HTTP_RETRY": "0", "GLOBAL_FOLDER": str(tmp_path / "yarn")}
+    unreachable["UNSAFE_HTTP_WHITELIST"] = "127.0.0.1"
+    env = {**os.environ, "PATH": str(programs), **{f"YARN_{name}": value for name, value in unreachable.items()}}
+    command = [UV, "build", "--wheel", "--python", sys.executable, "--out-dir", tmp_path / "dist"]
+    return lambda: subprocess.run(command, check=False, cwd=clone, env=env, capture_output=True, text=True, timeout=240)
+
+
+def test_a_clone_is_built_with_a_node_of_its_own(build_clone, clone: Path, tmp_path: Path) -> None:
+    (clone / "node_modules").symlink_to(ROOT / "node_modules")
+    done = build_clone()
+    assert done.returncode == 0, done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) < 20
+    (made,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(made).namelist()
+    assert "hops_magic/widgets/static/run.js" in names
+    assert [name for name in names if name.endswith(f"{LAB}/package.json")]
+
+
+def test_a_clone_whose_front_end_cannot_be_fetched_says_what_to_do(build_clone) -> None:
+    done = build_clone()
+    assert done.returncode != 0
+    assert "the front end is not built, since fetching the front end's packages failed: install a released" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 40
+
+
 def test_jupyter_finds_both_extensions_after_installing_without_further_steps(installed: Path, tmp_path: Path) -> None:
     where = subprocess.check_output([installed, "-P", "-c", "import hops_magic; print(hops_magic.__file__)"], text=True)
     assert where.startswith(str(installed.parents[1])), "this is not what the wheel installed"
