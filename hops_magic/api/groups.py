@@ -340,15 +340,18 @@ def explain(
     context: Context,
     *,
     names: Annotated[list[str], Field(min_length=1, max_length=2_000, description="Features, as for %features get.")],
+    on: Annotated[
+        list[str], Field(max_length=100, description="Foreign keys by which groups are joined that have several ways.")
+    ] = [],  # noqa: B006 (never changed; the table of endpoints shows it)
     allow_fanout: bool = False,
 ) -> Explained:
     """Tell how features would be joined."""
     from hops_magic.features.store import request_of
 
-    told = context.features.explain(request_of(*names, allow_fanout=allow_fanout))
+    told = context.features.explain(request_of(*names, on=on, allow_fanout=allow_fanout))
     return Explained(
         columns=[output.name for output in told.plan.outputs],
-        groups=sorted(group.full_name for group in told.plan.groups.values()),
+        groups=sorted({group.full_name for group in told.plan.groups.values()}),
         rows_before=told.rows_before,
         rows_after=told.rows_after,
         sql=told.sql,

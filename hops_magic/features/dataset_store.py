@@ -103,7 +103,7 @@ class Datasets:
             with self._reader.answering(ordered) as (connection, plan, sql, sources):
                 moment = time_column or (plan.event_time if split_by_time else None)
                 recipe = Recipe(
-                    names=tuple(f"{output.group.full_name}.{output.column.name}" for output in plan.outputs),
+                    names=plan.names,
                     commits={source.group.full_name: source.table.version for source in sources.values()},
                     file_format=file_format,
                     label=label,
@@ -112,6 +112,7 @@ class Datasets:
                     time_column=moment,
                     seed=seed,
                     event_time=request.event_time,
+                    on=request.on,
                     max_age_s={group: age.total_seconds() for group, age in request.terms.max_age.items()},
                     exclude_late=request.terms.exclude_late,
                     allow_fanout=request.allow_fanout,
@@ -303,6 +304,7 @@ def _request(recipe: Recipe, spine: pa.Table | None, commits: Mapping[str, int] 
         ),
         spine=spine,
         event_time=recipe.event_time,
+        on=recipe.on,
         as_of=commits,
         allow_fanout=recipe.allow_fanout,
     )

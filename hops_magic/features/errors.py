@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hops_magic.errors import HopsError, UsageError
+from hops_magic.errors import HopsError, OptionError, UsageError
 
 
 class FeatureError(UsageError):
@@ -40,7 +40,11 @@ class NoJoinPathError(FeatureError):
     """Groups that share no key."""
 
 
-class AmbiguousJoinError(FeatureError):
+class RoleError(FeatureError, OptionError):
+    """Roles that a request cannot join groups in."""
+
+
+class AmbiguousJoinError(RoleError):
     """A group that another joins by several foreign keys: a team at home and away, say."""
 
 

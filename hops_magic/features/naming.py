@@ -22,10 +22,14 @@ def named(outputs: Sequence[Output], spine: Spine | None) -> tuple[Output, ...]:
     FeatureError
         If two of them would have the same name.
     """
+    own = spine.columns if spine else ()
+    in_roles = {folded(output.name) for output in outputs if output.role}
+    # a role's prefix is asked for, so no other one is put before it
+    twice = _several([*own, *(output.name for output in outputs)]) & in_roles
     found = _of_groups(outputs)
     if spine:
         found = _beside_spine(found, spine)
-    twice = _several([*(spine.columns if spine else ()), *(output.name for output in found)])
+    twice = twice or _several([*own, *(output.name for output in found)])
     if twice:
         raise FeatureError(
             f"the answer would have several columns named {', '.join(sorted(twice))}: ask for fewer features at once, or "
@@ -55,9 +59,7 @@ def _of_groups(outputs: Sequence[Output]) -> tuple[Output, ...]:
 def _beside_spine(outputs: Sequence[Output], spine: Spine) -> tuple[Output, ...]:
     """Leave out keys that the spine has; a feature named like one of its columns gets its group's name as a prefix."""
     own = {folded(name) for name in spine.columns}
-    kept = [
-        output for output in outputs if not (folded(output.name) in own and output.column.name in output.group.primary_key)
-    ]
+    kept = [output for output in outputs if not (folded(output.name) in own and output.is_brought)]
     return tuple(
         replace(output, name=f"{output.group.name}_{output.name}") if folded(output.name) in own else output
         for output in kept

@@ -10,38 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
 
-from hops_magic.features.errors import (
-    AmbiguousJoinError,
-    AmbiguousNameError,
-    FanoutError,
-    FeatureError,
-    NoJoinPathError,
-    UnknownNameError,
-)
+from hops_magic.features.errors import FanoutError, FeatureError
 from hops_magic.features.key_types import family_of
-from hops_magic.features.model import Column, Group
-from hops_magic.features.names import FeatureName, folded, nearest, parse_feature
+from hops_magic.features.model import Column, ForeignKey, Group
+from hops_magic.features.names import folded, parse_feature
 from hops_magic.features.naming import named
+from hops_magic.features.refusals import apart_from, beyond_spine, multiplied
+from hops_magic.features.resolving import Groups, resolve
+from hops_magic.features.roles import Roles, ambiguous, leading_to, role_of
 
 SPINE = "spine"
-
-
-class Groups(Protocol):
-    """Where a planner finds groups."""
-
-    def group(self, name: str, version: int | None = None) -> Group | None:
-        """Return a version of a group, the latest if none is said."""
-        ...
-
-    def groups_with(self, feature: str) -> list[Group]:
-        """Return the groups whose latest version has a column of this name."""
-        ...
-
-    def names(self) -> tuple[list[str], list[str]]:
-        """Return the names of all groups and of all columns."""
-        ...
 
 
 class Moment(StrEnum):
@@ -78,6 +57,8 @@ class Join:
         Which of a key's rows.
     is_unique : bool
         Whether a left row gets at most one row.
+    role : str
+        Which of the group's joins it is, if there are several: by ``home`` or by ``away``.
     """
 
     alias: str
@@ -85,16 +66,27 @@ class Join:
     on: tuple[Pair, ...]
     moment: Moment
     is_unique: bool = True
+    role: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A column of the answer."""
+    """A column of the answer.
+
+    Attributes
+    ----------
+    role : str
+        That of the join that it comes from; its name begins with it.
+    is_brought : bool
+        Whether it equals a key of the spine.
+    """
 
     source: str
     column: Column
     name: str
     group: Group
+    role: str = ""
+    is_brought: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +114,8 @@ class Plan:
         Group whose rows are answered; None if a spine's are.
     joins : tuple of Join
         In this order; a join may use columns of earlier ones.
+    names : tuple of str
+        What was asked for, each with its group's version, also what the spine brings itself.
     """
 
     base: Group | None
@@ -129,6 +123,7 @@ class Plan:
     joins: tuple[Join, ...]
     outputs: tuple[Output, ...]
     keys: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def groups(self) -> dict[str, Group]:
@@ -149,7 +144,14 @@ class Plan:
         return self.spine.event_time if self.spine else self.base.event_time if self.base else None
 
 
-def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, allow_fanout: bool = False) -> Plan:
+def plan(
+    names: Sequence[str],
+    groups: Groups,
+    *,
+    spine: Spine | None = None,
+    on: Sequence[str] = (),
+    allow_fanout: bool = False,
+) -> Plan:
     """Plan the answer to a request for features.
 
     Parameters
@@ -160,6 +162,8 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
         The catalog.
     spine
         Rows to find features for.
+    on
+        Roles in which groups are joined: the columns of foreign keys, joined with ``_``.
     allow_fanout
         Accept joins that give a left row several times.
 
@@ -170,37 +174,28 @@ def plan(names: Sequence[str], groups: Groups, *, spine: Spine | None = None, al
     """
     if not names:
         raise FeatureError("no feature was named: %features get NAME ..., and %features search TEXT finds names")
-    found, used = _resolve([parse_feature(name) for name in names], groups)
-    joined = _from_spine(spine, used, allow_fanout) if spine else _from_base(used, allow_fanout)
-    by_group = {group.full_name: alias for alias, group in joined.groups.items()}
+    found, used = resolve([parse_feature(name) for name in names], groups)
+    roles = Roles.of(on, used)
+    joined = _from_spine(spine, used, roles, allow_fanout) if spine else _from_base(used, roles, allow_fanout)
     wanted = dict.fromkeys(_key_column(each, joined) if isinstance(each, str) else each for each in found)
-    outputs = named(
-        [Output(source=by_group[group.full_name], column=column, name=column.name, group=group) for group, column in wanted],
-        spine,
-    )
-    return replace(joined, outputs=outputs)
-
-
-def _resolve(requests: Sequence[FeatureName], groups: Groups) -> tuple[list[tuple[Group, Column] | str], list[Group]]:
-    """Find the column of each name; a key that the other names' groups share stays a name, until the base is known."""
-    found: list[list[tuple[Group, Column]] | None] = []
-    choices: dict[int, list[Group]] = {}
-    for at, request in enumerate(requests):
-        candidates = [_group_of(request, groups)] if request.group else groups.groups_with(request.feature)
-        if not candidates:
-            raise UnknownNameError("feature", request.feature, nearest(request.feature, groups.names()[1]))
-        if len(candidates) > 1:
-            choices[at] = candidates
-        found.append(_columns(request, candidates[0]) if len(candidates) == 1 else None)
-    used = {group.full_name: group for pairs in found for group, _ in pairs or ()}
-    for at, candidates in choices.items():
-        name = requests[at].feature
-        if not any(group.full_name in used and name in group.row_key for group in candidates):
-            raise AmbiguousNameError(name, [f"{group.name}.{name}" for group in candidates])
-    wanted: dict[tuple[Group, Column] | str, None] = {}
-    for at, pairs in enumerate(found):
-        wanted.update(dict.fromkeys(pairs) if pairs is not None else {requests[at].feature: None})
-    return list(wanted), list(used.values())
+    aliases: dict[str, dict[str, str]] = {joined.base.full_name: {"": "g0"}} if joined.base is not None else {}
+    for join in joined.joins:
+        aliases.setdefault(join.group.full_name, {})[join.role] = join.alias
+    brought = {(join.alias, pair.right) for join in joined.joins for pair in join.on if pair.source == SPINE}
+    outputs = [
+        Output(
+            source=alias,
+            column=column,
+            name=f"{role}_{column.name}" if role else column.name,
+            group=group,
+            role=role,
+            is_brought=(alias, column.name) in brought,
+        )
+        for group, column in wanted
+        for role, alias in aliases[group.full_name].items()
+    ]
+    asked = tuple(f"{group.full_name}.{column.name}" for group, column in wanted)
+    return replace(joined, outputs=named(outputs, spine), names=asked)
 
 
 def _key_column(name: str, joined: Plan) -> tuple[Group, Column]:
@@ -211,62 +206,30 @@ def _key_column(name: str, joined: Plan) -> tuple[Group, Column]:
     return group, column
 
 
-def _group_of(request: FeatureName, groups: Groups) -> Group:
-    assert request.group is not None
-    group = groups.group(request.group.name, request.group.version)
-    if group is None:
-        known = groups.group(request.group.name)
-        if known is not None:
-            raise UnknownNameError("version", str(request.group), (f"{known.name}@{known.version}",))
-        raise UnknownNameError("group", request.group.name, nearest(request.group.name, groups.names()[0]))
-    return group
-
-
-def _columns(request: FeatureName, group: Group) -> list[tuple[Group, Column]]:
-    if request.is_all:
-        return [(group, column) for column in group.columns]
-    column = group.column(request.feature)
-    if column is None:
-        raise UnknownNameError(
-            "feature", request.feature, nearest(request.feature, group.column_names), f"group {group.full_name}"
-        )
-    return [(group, column)]
-
-
-def _from_base(used: Sequence[Group], allow_fanout: bool) -> Plan:
+def _from_base(used: Sequence[Group], roles: Roles, allow_fanout: bool) -> Plan:
     """Take as base the first asked group to which all others can be joined without multiplying rows."""
     attempts = []
-    for base in used:
+    for base in roles.bases(used):
         keys = {folded(key): ("g0", key) for key in base.primary_key}
-        joins, left = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], False)
+        joins, left = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], roles, False)
         if not left:
             return Plan(base=base, spine=None, joins=tuple(joins), outputs=(), keys=base.row_key)
         attempts.append((base, left))
     base, left = min(attempts, key=lambda attempt: len(attempt[1]))
     keys = {folded(key): ("g0", key) for key in base.primary_key}
-    joins, apart = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], True)
+    joins, apart = _attach([("g0", base)], keys, base.event_time, [g for g in used if g is not base], roles, True)
     if apart:
-        raise NoJoinPathError(_no_path(base, apart[0]))
+        raise apart_from(base, apart[0])
     if not allow_fanout:
-        raise FanoutError(_fanout(next(join for join in joins if not join.is_unique), base))
+        raise multiplied(next(join for join in joins if not join.is_unique), base)
     return Plan(base=base, spine=None, joins=tuple(joins), outputs=(), keys=base.row_key)
 
 
-def _from_spine(spine: Spine, used: Sequence[Group], allow_fanout: bool) -> Plan:
+def _from_spine(spine: Spine, used: Sequence[Group], roles: Roles, allow_fanout: bool) -> Plan:
     keys = {folded(column): (SPINE, column) for column in spine.columns}
-    joins, left = _attach([], keys, spine.event_time, list(used), allow_fanout)
+    joins, left = _attach([], keys, spine.event_time, list(used), roles, allow_fanout)
     if left:
-        group = left[0]
-        missing = [key for key in group.primary_key if folded(key) not in keys]
-        if len(missing) < len(group.primary_key):
-            raise FanoutError(
-                f"the spine has no {_and(missing)}, a key of {group.full_name}: its rows would be multiplied; "
-                "add the column to the spine, or say --allow-fanout"
-            )
-        raise NoJoinPathError(
-            f"the spine has no {_and(missing)}, the key of {group.full_name}; its columns are {_and(spine.columns[:20])}: "
-            "rename one of them, or declare a foreign key of a group that joins it"
-        )
+        raise beyond_spine(spine, left, roles)
     return Plan(base=None, spine=spine, joins=tuple(joins), outputs=())
 
 
@@ -275,30 +238,30 @@ def _attach(
     keys: dict[str, tuple[str, str]],
     event_time: str | None,
     pending: list[Group],
+    roles: Roles,
     allow_fanout: bool,
 ) -> tuple[list[Join], list[Group]]:
     """Join what can be joined, again and again, since a joined group may lead to another; return what is left over."""
     joins: list[Join] = []
     first = len(sources)
     sources, keys, pending = list(sources), dict(keys), list(pending)
+    # of a group in several roles, the name of the first join leads on; all of them by role
+    several: dict[str, dict[str, str]] = {}
     while pending:
-        options = [(group, on) for group in pending if (on := _pairs(group, sources, keys))]
-        unique = [(group, on) for group, on in options if _covers(group, on)]
+        options = [(group, ways) for group in pending if (ways := _ways(group, sources, keys, roles))]
+        unique = [(group, ways) for group, ways in options if _is_unique(group, ways)]
         if unique:
-            group, on = unique[0]
+            group, ways = unique[0]
         elif options and allow_fanout:
-            group, on = options[0]
+            group, ways = options[0]
         else:
             return joins, pending
-        alias = f"g{first + len(joins)}"
-        moment = Moment.ONLY if not group.event_time else Moment.AS_OF if event_time else Moment.LATEST
-        if moment is Moment.AS_OF and not _covers(group, on):
-            raise FanoutError(
-                f"{group.full_name} has an event time, so all of its key {_and(group.primary_key)} is needed to find "
-                "the row "
-                f"of a moment, and only {_and([pair.right for pair in on])} is known"
-            )
-        joins.append(Join(alias=alias, group=group, on=on, moment=moment, is_unique=_covers(group, on)))
+        ways = _in_each_role(group, ways, several)
+        made = _joins(group, ways, first + len(joins), event_time)
+        alias = made[0].alias
+        if len(made) > 1:
+            several[alias] = {join.role: join.alias for join in made}
+        joins += made
         pending.remove(group)
         sources.append((alias, group))
         for key in group.primary_key:
@@ -306,35 +269,69 @@ def _attach(
     return joins, []
 
 
-def _pairs(group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, tuple[str, str]]) -> tuple[Pair, ...]:
-    """Return how a group can be joined: by a foreign key of a source, else by the primary keys that both sides have."""
-    known = dict(sources)
+def _joins(group: Group, ways: Mapping[str, tuple[Pair, ...]], first: int, event_time: str | None) -> list[Join]:
+    """Join a group once for each of its roles."""
+    moment = Moment.ONLY if not group.event_time else Moment.AS_OF if event_time else Moment.LATEST
+    is_unique = _is_unique(group, ways)
+    if moment is Moment.AS_OF and not is_unique:
+        known = next(iter(ways.values()))
+        raise FanoutError(
+            f"{group.full_name} has an event time, so all of its key {', '.join(group.primary_key)} is needed to find the "
+            f"row of a moment, and only {', '.join(pair.right for pair in known)} is known"
+        )
+    return [
+        Join(alias=f"g{number}", group=group, on=on, moment=moment, is_unique=is_unique, role=role)
+        for number, (role, on) in enumerate(ways.items(), start=first)
+    ]
+
+
+def _ways(
+    group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, tuple[str, str]], roles: Roles
+) -> dict[str, tuple[Pair, ...]]:
+    """Return how a group can be joined, by role: by foreign keys of a source, else by the primary keys of both sides."""
+    known, wanted = dict(sources), roles.of_group(group)
+    found: dict[str, tuple[Pair, ...]] = {}
     for alias, source in sources:
-        ways = [
-            tuple(
-                Pair(source=alias, left=left, right=right)
-                for left, right in zip(foreign.columns, foreign.references, strict=True)
-            )
-            for foreign in source.foreign_keys
-            if foreign.group == group.name and set(foreign.references) >= set(group.primary_key)
-        ]
-        ways = [on for on in ways if _clash(group, on, known) is None]
-        if len(ways) > 1:
-            raise AmbiguousJoinError(_ambiguous(source, group, ways))
-        if ways:
-            return ways[0]
+        ways = [(key, on) for key in leading_to(group, source) if _clash(group, on := _pairs(alias, key), known) is None]
+        if wanted:
+            ways = [(key, on) for key, on in ways if role_of(key) in wanted]
+            if len({role_of(key) for key, _ in ways}) < len(ways):
+                raise ambiguous(source, group, [key for key, _ in ways])
+            found = {role_of(key): on for key, on in ways} | found
+        elif len(ways) > 1:
+            raise ambiguous(source, group, [key for key, _ in ways])
+        elif ways:
+            return {"": ways[0][1]}
+    if wanted:
+        ready = {role: found[role] for role in wanted if role in found}
+        return {} if len(ready) < len(wanted) else ready if len(wanted) > 1 else {"": ready[wanted[0]]}
     shared = [(keys[folded(key)], key) for key in group.primary_key if folded(key) in keys]
     on = tuple(Pair(source=source, left=left, right=key) for (source, left), key in shared)
-    return on if _clash(group, on, known) is None else ()
+    return {"": on} if on and _clash(group, on, known) is None else {}
 
 
-def _ambiguous(source: Group, group: Group, ways: Sequence[tuple[Pair, ...]]) -> str:
-    roles = " or by ".join(_and([pair.left for pair in on]) for on in ways)
-    left, right = _and([pair.left for pair in ways[0]]), _and([pair.right for pair in ways[0]])
-    return (
-        f"{source.full_name} joins {group.full_name} by {roles}, and which one is meant cannot be told: get the rows of "
-        f"{source.full_name}, rename {left} (or the other) to {right}, and give them as a spine"
-    )
+def _pairs(alias: str, key: ForeignKey) -> tuple[Pair, ...]:
+    return tuple(Pair(source=alias, left=left, right=right) for left, right in zip(key.columns, key.references, strict=True))
+
+
+def _in_each_role(
+    group: Group, ways: Mapping[str, tuple[Pair, ...]], several: Mapping[str, Mapping[str, str]]
+) -> dict[str, tuple[Pair, ...]]:
+    """Join a group in the roles of what it is joined to, too: the league of the team at home, and of the one away."""
+    found: dict[str, tuple[Pair, ...]] = {}
+    for role, on in ways.items():
+        led = [several[pair.source] for pair in on if pair.source in several]
+        for outer in led[0] if led else [""]:
+            name = f"{outer}_{role}" if outer and role else outer or role
+            if name in found or any(each.keys() != led[0].keys() for each in led):
+                raise FeatureError(
+                    f"{group.full_name} would be joined to groups in several roles, and which ones belong together "
+                    "cannot be told: ask for one role of them"
+                )
+            found[name] = tuple(
+                replace(pair, source=several[pair.source][outer]) if pair.source in several else pair for pair in on
+            )
+    return found
 
 
 def _clash(group: Group, on: Sequence[Pair], sources: Mapping[str, Group]) -> Pair | None:
@@ -348,46 +345,5 @@ def _is_comparable(pair: Pair, group: Group, sources: Mapping[str, Group]) -> bo
     return left is None or right is None or family_of(left.type) is family_of(right.type)
 
 
-def _covers(group: Group, on: Sequence[Pair]) -> bool:
-    return {pair.right for pair in on} >= set(group.primary_key)
-
-
-def _no_path(base: Group, other: Group) -> str:
-    for left, right in _said_keys(base, other):
-        if family_of(left.type) is not family_of(right.type):
-            return (
-                f"{left.name} is {left.type} in {base.full_name} and {right.name} is {right.type} in {other.full_name}, "
-                "whose values are never equal: write one of them anew with the other's type, as the next version "
-                "(%features save VARIABLE --mode version)"
-            )
-    return (
-        f"{base.full_name} (key {_and(base.primary_key)}) and {other.full_name} (key {_and(other.primary_key)}) "
-        "share no key: "
-        f"declare one, e.g. %features edit {base.name} --foreign-key COLUMN={other.name}.{','.join(other.primary_key)}"
-    )
-
-
-def _said_keys(base: Group, other: Group) -> list[tuple[Column, Column]]:
-    """Columns by which two groups would be joined, were it not for their types."""
-    foreign = [
-        pair
-        for key in base.foreign_keys
-        if key.group == other.name
-        for pair in zip(key.columns, key.references, strict=True)
-    ]
-    own = {folded(key): key for key in base.primary_key}
-    shared = [(own[folded(key)], key) for key in other.primary_key if folded(key) in own]
-    found = [(base.column(left), other.column(right)) for left, right in foreign or shared]
-    return [(left, right) for left, right in found if left is not None and right is not None]
-
-
-def _fanout(join: Join, base: Group) -> str:
-    shared = _and([pair.right for pair in join.on])
-    return (
-        f"{join.group.full_name} has several rows for one {shared} (its key is {_and(join.group.primary_key)}), "
-        f"so each row of {base.full_name} would come several times: say --allow-fanout if that is meant"
-    )
-
-
-def _and(names: Sequence[str]) -> str:
-    return ", ".join(names)
+def _is_unique(group: Group, ways: Mapping[str, Sequence[Pair]]) -> bool:
+    return all({pair.right for pair in on} >= set(group.primary_key) for on in ways.values())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.key_types import ENGINE_INTEGERS, engine_number
 from hops_magic.features.model import COMMITTED_AT, Group
+from hops_magic.features.names import folded
 from hops_magic.features.planner import SPINE, Join, Moment, Output, Pair, Plan
 from hops_magic.features.sql import listed, literal, quoted
 
@@ -63,6 +64,14 @@ class Terms:
             raise FeatureError(f"--limit must be at least 1, got {self.limit}")
         if self.with_keys and plan.spine is not None:
             raise FeatureError("--with-keys adds the key of the base group, and a spine brings its own keys: leave it out")
+        if self.with_keys and plan.base is not None:
+            keys = set(map(folded, plan.base.row_key))
+            for output in plan.outputs:
+                if folded(output.name) in keys and (output.source, output.name) != ("g0", output.column.name):
+                    raise FeatureError(
+                        f"--with-keys adds {output.name} of {plan.base.full_name}, and the answer has another column of "
+                        f"this name, of {output.group.full_name}: leave one of them out"
+                    )
         groups = {group.name: group for group in plan.groups.values()}
         for name, age in self.max_age.items():
             if name != "*" and name not in groups:

@@ -25,6 +25,7 @@ from hops_magic.features.spine import SpineRows, needed_columns, rows_to_find
 from hops_magic.features.sql import quoted
 from hops_magic.features.streaming import AnswerFiles, StreamedRows
 from hops_magic.features.types import in_utc
+from hops_magic.options import option
 from hops_magic.runs.inputs import FeatureInput, InputKind
 from hops_magic.settings import FeatureSettings
 
@@ -50,6 +51,8 @@ class Request:
         Column of the spine: the moment at which values must have been known.
     keys : Any
         Keys whose present rows are wanted: a table, a mapping of columns, or a list of mappings.
+    on : tuple of str
+        Roles in which groups are joined, where there are several: the columns of foreign keys, joined with ``_``.
     as_of : datetime, int or mapping, optional
         Read the groups as they were then; a number is a commit, of a single group, a mapping has one for each (``teams@1``).
     """
@@ -60,6 +63,9 @@ class Request:
     event_time: str | None = None
     keys: Any = None
     as_of: datetime.datetime | int | Mapping[str, int] | None = None
+    on: tuple[str, ...] = option(
+        (), "foreign keys by which a group is joined that has several ways, e.g. home,away", metavar="COLUMN,..."
+    )
     allow_fanout: bool = False
 
 
@@ -211,6 +217,7 @@ class Reader:
         shape = (
             request.names,
             tuple(spine.types.items()),
+            request.on,
             request.allow_fanout,
             terms.with_keys,
             terms.limit,
@@ -246,10 +253,11 @@ class Reader:
         """Plan a request, and make the tables that it reads known to an engine."""
         groups = Past(self._catalog, self._opened, request.as_of)
         asked_for = None if brought is None else Spine(columns=brought.columns, event_time=request.event_time)
-        plan = planner.plan(request.names, groups, spine=asked_for, allow_fanout=request.allow_fanout)
+        plan = planner.plan(request.names, groups, spine=asked_for, on=request.on, allow_fanout=request.allow_fanout)
         request.terms.check(plan)
-        if isinstance(request.as_of, int) and len(plan.groups) > 1:
-            named = ", ".join(group.full_name for group in plan.groups.values())
+        read = dict.fromkeys(group.full_name for group in plan.groups.values())
+        if isinstance(request.as_of, int) and len(read) > 1:
+            named = ", ".join(read)
             raise FeatureError(f"--as-of {request.as_of} is a commit of one group, and {named} are read: give a time")
         sources = {alias: groups.source(group) for alias, group in plan.groups.items()}
         for alias, source in sources.items():
@@ -271,15 +279,17 @@ class _Kept:
 
 def reads_of(plan: Plan, sources: Mapping[str, Source]) -> list[FeatureInput]:
     """Return what a plan reads: the features that were asked for, by group; keys and moments go without saying."""
+    # a group that is joined in several roles is read once
+    read = {source.group.full_name: source for source in sources.values()}
     return [
         FeatureInput(
             kind=InputKind.GROUP,
             name=source.group.name,
             version=source.group.version,
             commit=source.table.version,
-            features=tuple(output.column.name for output in plan.outputs if output.source == alias),
+            features=tuple(dict.fromkeys(o.column.name for o in plan.outputs if o.group.full_name == name)),
         )
-        for alias, source in sources.items()
+        for name, source in read.items()
     ]
 
 

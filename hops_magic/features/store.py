@@ -208,6 +208,7 @@ class FeatureStore(Datasets):
         spine: Any = None,
         event_time: str | None = None,
         keys: Any = None,
+        on: Sequence[str] | str = (),
         as_of: datetime.datetime | int | None = None,
         max_age: Mapping[str, datetime.timedelta] | datetime.timedelta | None = None,
         exclude_late: bool = False,
@@ -228,6 +229,9 @@ class FeatureStore(Datasets):
             answer is the spine, in its order, with the features beside it.
         keys
             Keys to look up present values of: a mapping of columns, or any table.
+        on
+            Foreign keys by which a group is joined that has several ways, e.g. ``"home"``; of several, as in
+            ``("home", "away")``, each gives its columns with its name before theirs: ``home_town``, ``away_town``.
         as_of
             Read the groups as they were at a time, or at a commit's number.
         max_age
@@ -249,6 +253,7 @@ class FeatureStore(Datasets):
             spine=spine,
             event_time=event_time,
             keys=keys,
+            on=on,
             as_of=as_of,
             max_age=max_age,
             exclude_late=exclude_late,
@@ -362,6 +367,7 @@ def request_of(
     spine: Any = None,
     event_time: str | None = None,
     keys: Any = None,
+    on: Sequence[str] | str = (),
     as_of: datetime.datetime | int | None = None,
     max_age: Mapping[str, datetime.timedelta] | datetime.timedelta | None = None,
     exclude_late: bool = False,
@@ -377,6 +383,7 @@ def request_of(
         spine=spine,
         event_time=event_time,
         keys=keys,
+        on=columns_named(on),
         as_of=as_of,
         allow_fanout=allow_fanout,
     )

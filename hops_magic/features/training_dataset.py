@@ -22,6 +22,8 @@ class Recipe:
         Features, with their groups' versions.
     commits : mapping
         Commit of each group (``teams@1``) that was read.
+    on : tuple of str
+        Roles in which groups are joined.
     has_spine : bool
         Whether rows were found for a spine, which is kept beside the files.
     """
@@ -35,6 +37,7 @@ class Recipe:
     time_column: str | None = None
     seed: int = 0
     event_time: str | None = None
+    on: tuple[str, ...] = ()
     max_age_s: Mapping[str, float] = field(default_factory=dict)
     exclude_late: bool = False
     allow_fanout: bool = False
@@ -51,7 +54,7 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         """Read what :meth:`to_json` wrote."""
         values = json.loads(text)
-        return cls(**{**values, "names": tuple(values["names"])})
+        return cls(**{**values, "names": tuple(values["names"]), "on": tuple(values.get("on", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)

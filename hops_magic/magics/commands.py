@@ -86,7 +86,7 @@ def naming_flags(kind: type) -> Iterator[None]:
     except OptionError as error:
         if error.field not in {item.name for item in fields(kind) if not spec_of(item).hidden}:
             raise
-        raise OptionError(flag_name(error.field), error.rule, error.value, error.remedy) from error.__cause__
+        raise type(error)(flag_name(error.field), error.rule, error.value, error.remedy) from error.__cause__
 
 
 def say_detached(run_id: str, name: str) -> None:

@@ -8,8 +8,9 @@ from hops_magic.errors import UsageError, counted
 from hops_magic.features.column_statistics import Statistics
 from hops_magic.features.dataset_files import FILE_FORMATS
 from hops_magic.features.readers import FORMS
+from hops_magic.features.reading import Request
 from hops_magic.magics import feature_words as words_of
-from hops_magic.magics.commands import Command, Sentence, parser, run_words
+from hops_magic.magics.commands import Command, Sentence, naming_flags, parser, run_words
 from hops_magic.magics.feature_reading import put, request_parser, requested
 from hops_magic.widgets import features as pages
 from hops_magic.widgets.feature_statistics import drift_page, statistics_page
@@ -63,6 +64,7 @@ class DatasetCommands:
         parser("%features dataset", _COMMANDS).parse_args(words)
         return pages.datasets_table(self._store.datasets())
 
+    @naming_flags(Request)
     def _create(self, words: list[str]) -> Sentence:
         wanted = request_parser("%features dataset create", "Materialise features, joined and split.")
         wanted.add_argument("--label", metavar="COLUMN", help="what is to be predicted")

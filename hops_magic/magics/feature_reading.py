@@ -12,8 +12,8 @@ from hops_magic.features.readers import FORMS
 from hops_magic.features.reading import Request
 from hops_magic.features.store import request_of
 from hops_magic.magics import feature_words as words_of
-from hops_magic.magics.commands import Command, Sentence, parser
-from hops_magic.options import MagicParser
+from hops_magic.magics.commands import Command, Sentence, naming_flags, parser
+from hops_magic.options import MagicParser, add_options
 from hops_magic.widgets import features as pages
 from hops_magic.widgets.answers import Answer
 from hops_magic.widgets.feature_statistics import drift_page, statistics_page
@@ -81,6 +81,7 @@ class Reading:
         more = f"more with --offset {chosen.offset + chosen.limit}" if len(found) > chosen.limit else ""
         return pages.groups_table(found[: chosen.limit], note=more)
 
+    @naming_flags(Request)
     def _get(self, words: list[str]) -> Any:
         wanted = request_parser("%features get", "Features by name, joined; columns come back in the order asked.")
         wanted.add_argument("--as", dest="form", metavar="FORM", help=f"put them into a variable as {', '.join(FORMS)}")
@@ -97,6 +98,7 @@ class Reading:
         form = chosen.form or "df"
         return put(self._shell, self._session, chosen.out or _NAMES[form], self._store.answer(request, form), form)
 
+    @naming_flags(Request)
     def _explain(self, words: list[str]) -> Page:
         wanted = request_parser("%features explain", "How features would be joined.")
         return pages.explanation_page(self._store.explain(self._request(wanted.parse_args(words))))
@@ -179,6 +181,7 @@ def requested(chosen: Namespace, names: Mapping[str, Any]) -> Request:
         spine=words_of.variable(names, chosen.spine, "--spine") if chosen.spine else None,
         event_time=chosen.event_time,
         keys=words_of.keys(names, chosen.keys) if chosen.keys else None,
+        on=getattr(chosen, "on", ()),
         as_of=words_of.moment(chosen.as_of) if chosen.as_of else None,
         max_age=words_of.ages(chosen.max_age),
         exclude_late=chosen.exclude_late,
@@ -197,6 +200,7 @@ def request_parser(prog: str, about: str) -> MagicParser:
     )
     wanted.add_argument("--event-time", metavar="COLUMN", help="column of the spine: when values must have been known")
     wanted.add_argument("--keys", nargs="+", metavar="KEY=A,B", help="look up present values: KEY=VALUE,... or a variable")
+    add_options(wanted, Request)
     wanted.add_argument("--as-of", metavar="TIME|COMMIT", help="read the groups as they were then")
     wanted.add_argument("--max-age", action="append", default=[], metavar="[GROUP=]7d", help="older values count as unknown")
     wanted.add_argument("--exclude-late", action="store_true", help="leave out rows written after the moment asked for")

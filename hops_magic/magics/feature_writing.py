@@ -11,6 +11,7 @@ from hops_magic.features.csv_options import CsvOptions
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.exchange import export_file, known_columns, open_file
 from hops_magic.features.foreign_keys import foreign_key
+from hops_magic.features.reading import Request
 from hops_magic.features.rules import Rule
 from hops_magic.features.store import FeatureStore
 from hops_magic.features.writing import ON_FAIL, SaveOptions, Written
@@ -97,6 +98,7 @@ class Writing:
             raise
         return Sentence("\n".join([_told(written), *notes]))
 
+    @naming_flags(Request)
     def _export(self, words: list[str]) -> Sentence:
         wanted = request_parser("%features export", "Write features to a CSV or Parquet file.")
         wanted.add_argument("--to", required=True, metavar="FILE", help="where to: FILE.csv, FILE.csv.gz or FILE.parquet")

@@ -239,6 +239,7 @@ def dataset_page(dataset: Dataset) -> Page:
         "split": ", ".join(f"{name}={share:g}" for name, share in recipe.shares.items())
         or ", ".join(f"{name} until {end or 'the end'}" for name, end in recipe.ends.items()),
         "seed": str(recipe.seed) if len(recipe.shares) > 1 else "",
+        "joined by": ", ".join(recipe.on),
         "rows of": "a spine, kept with the dataset" if recipe.has_spine else "",
         "made": f"{_when(dataset.created_at)} by {dataset.author}",
         "files": f"{counted(len(dataset.checksums), 'file')} of {recipe.file_format} in {dataset.location}",

@@ -10,6 +10,7 @@ from hops_magic.features.errors import (
     FanoutError,
     FeatureError,
     NoJoinPathError,
+    RoleError,
     UnknownNameError,
 )
 from hops_magic.features.model import Column, ForeignKey, Group
@@ -96,15 +97,132 @@ def test_a_declared_foreign_key_joins_keys_of_other_names_and_leads_on():
     assert joined(found) == [("teams", [("g0", "home", "team_id")]), ("leagues", [("g1", "league", "league")])]
 
 
+def to(other, *columns, references=("team_id",)):
+    return ForeignKey(columns=columns, group=other, references=references)
+
+
+DERBIES = group("derbies", ["game_id"], ["home", "away", "score"], foreign_keys=[to("teams", "home"), to("teams", "away")])
+
+
 def test_a_group_that_is_joined_in_two_roles_is_not_joined_by_one_of_them_without_a_word():
-    roles = [ForeignKey(columns=(role,), group="teams", references=("team_id",)) for role in ("home", "away")]
-    games = group("games", ["game_id"], ["home", "away", "score"], foreign_keys=roles)
     for names in (["score", "budget"], ["budget", "score"]):
         with pytest.raises(
-            AmbiguousJoinError, match=r"games@1 joins teams@1 by home or by away, .*rename home .* to team_id, .* as a spine"
+            AmbiguousJoinError, match=r"on must name the foreign keys by which derbies@1 joins teams@1, .* say home or away"
         ):
-            plan(names, Known(games, TEAMS))
-    assert joined(plan(["score", "away"], Known(games, TEAMS))) == []
+            plan(names, Known(DERBIES, TEAMS))
+    assert joined(plan(["score", "away"], Known(DERBIES, TEAMS))) == []
+
+
+def test_a_role_that_is_named_is_the_one_that_is_joined():
+    for names in (["score", "budget"], ["budget", "score"]):
+        found = plan(names, Known(DERBIES, TEAMS), on=["away"])
+        assert found.base is DERBIES
+        assert joined(found) == [("teams", [("g0", "away", "team_id")])]
+        assert [output.name for output in found.outputs] == names
+
+
+def test_a_group_in_several_roles_is_joined_in_each_with_its_name_before_its_columns():
+    found = plan(["budget", "score", "average_attendance"], Known(DERBIES, TEAMS), on=["away", "home"])
+    assert joined(found) == [("teams", [("g0", "away", "team_id")]), ("teams", [("g0", "home", "team_id")])]
+    assert [(output.name, output.source) for output in found.outputs] == [
+        ("away_budget", "g1"),
+        ("home_budget", "g2"),
+        ("score", "g0"),
+        ("away_average_attendance", "g1"),
+        ("home_average_attendance", "g2"),
+    ]
+    # a foreign key of several columns has them all in its name
+    keys = [to("players", side, f"{side}_scorer", references=("team_id", "player_id")) for side in ("home", "away")]
+    games = group("games", ["game_id"], ["home", "home_scorer", "away", "away_scorer"], foreign_keys=keys)
+    found = plan(["game_id", "home", "age"], Known(games, PLAYERS), on=["home_home_scorer", "away_away_scorer"])
+    assert [output.name for output in found.outputs] == [
+        *("game_id", "home", "home_home_scorer_age", "away_away_scorer_age")
+    ]
+
+
+def test_what_a_group_in_several_roles_leads_to_is_joined_in_each_of_them():
+    teams = group("teams", ["team_id"], ["budget", "owner"], foreign_keys=[to("people", "owner", references=("person",))])
+    people = group("people", ["person"], ["wealth"])
+    known = Known(DERBIES, teams, people, AVERAGES)
+    found = plan(["score", "wealth", "budget", "average_player_age"], known, on=["home", "away"])
+    assert joined(found) == [
+        ("teams", [("g0", "home", "team_id")]),
+        ("teams", [("g0", "away", "team_id")]),
+        ("people", [("g1", "owner", "person")]),
+        ("people", [("g2", "owner", "person")]),
+        ("averages", [("g1", "team_id", "team_id")]),
+        ("averages", [("g2", "team_id", "team_id")]),
+    ]
+    assert [output.name for output in found.outputs] == [
+        *("score", "home_wealth", "away_wealth", "home_budget", "away_budget"),
+        *("home_average_player_age", "away_average_player_age"),
+    ]
+
+
+def test_roles_of_roles_have_both_names():
+    people = group("people", ["person"], ["wealth"])
+    owners = [to("people", role, references=("person",)) for role in ("owner", "coach")]
+    known = Known(DERBIES, group("teams", ["team_id"], ["owner", "coach"], foreign_keys=owners), people)
+    found = plan(["score", "teams.team_id", "wealth"], known, on=["home", "away", "owner", "coach"])
+    assert [(output.name, output.source) for output in found.outputs][3:] == [
+        ("home_owner_wealth", "g3"),
+        ("away_owner_wealth", "g4"),
+        ("home_coach_wealth", "g5"),
+        ("away_coach_wealth", "g6"),
+    ]
+    with pytest.raises(AmbiguousJoinError, match=r"teams@1 joins people@1, .* say owner or coach"):
+        plan(["score", "teams.team_id", "wealth"], known, on=["home", "away"])
+
+
+def test_a_role_goes_before_a_key_of_the_spine():
+    spine = Spine(columns=("game_id", "team_id"))
+    found = plan(["teams.team_id", "budget", "score"], Known(DERBIES, TEAMS), spine=spine, on=["home"])
+    assert joined(found) == [("derbies", [("spine", "game_id", "game_id")]), ("teams", [("g0", "home", "team_id")])]
+    # the team at home is not the one that the spine names
+    assert [output.name for output in found.outputs] == ["teams_team_id", "budget", "score"]
+    with pytest.raises(NoJoinPathError, match="the spine has no game_id, the key of derbies@1"):
+        plan(["budget", "score"], Known(DERBIES, TEAMS), spine=Spine(columns=("team_id",)), on=["home"])
+
+
+@pytest.mark.parametrize(
+    ("names", "on", "message"),
+    [
+        (["score", "budget"], ["hme"], "on must name foreign keys of the groups that are asked for, got hme: home or away"),
+        (["budget"], ["home"], "got home: they have none"),
+        (["score"], ["home"], r"got home: .* ask for a feature of the group that home=teams.team_id of derbies@1 refers to"),
+        (["score", "country"], ["away"], "on must name foreign keys that lead to other groups of the request, got away"),
+    ],
+    ids=["unknown", "no-keys", "alone", "of-another"],
+)
+def test_a_role_that_joins_nothing_is_refused(names, on, message):
+    with pytest.raises(RoleError, match=message):
+        plan(names, Known(DERBIES, TEAMS, LEAGUES), on=on)
+
+
+def test_roles_that_cannot_be_joined_are_refused():
+    by_text = typed(DERBIES, home="string")
+    spine = Spine(columns=("game_id", "team_id"))
+    with pytest.raises(RoleError, match=r"on must name foreign keys by which teams@1 can be joined, got home"):
+        plan(["score", "budget"], Known(by_text, TEAMS), spine=spine, on=["home"])
+    with pytest.raises(NoJoinPathError, match=r"home is string in derbies@1 and team_id is int64 in teams@1"):
+        plan(["score", "budget"], Known(by_text, TEAMS), on=["home"])
+    left = group("left", ["a"], ["b", "x"], foreign_keys=[to("right", "b", references=("b",))])
+    right = group("right", ["b"], ["a", "y"], foreign_keys=[to("left", "a", references=("a",))])
+    with pytest.raises(RoleError, match=r"on must leave a group whose rows are answered, got a,b"):
+        plan(["x", "y"], Known(left, right), on=["a", "b"])
+    named_alike = [to("teams", "a_b"), to("teams", "a", "b", references=("team_id", "budget"))]
+    games = group("games", ["game_id"], ["a", "b", "a_b"], foreign_keys=named_alike)
+    with pytest.raises(RoleError, match=r"on must name one foreign key by which games@1 joins teams@1, got a_b"):
+        plan(["game_id", "a", "average_attendance"], Known(games, TEAMS), on=["a_b"])
+
+
+def test_a_name_that_a_role_gives_is_given_once():
+    known = Known(DERBIES, TEAMS, group("named", ["game_id"], ["home_budget"]))
+    with pytest.raises(FeatureError, match="several columns named home_budget"):
+        plan(["home_budget", "score", "budget"], known, on=["home", "away"])
+    spine = Spine(columns=("game_id", "Away_Team_ID"))
+    with pytest.raises(FeatureError, match="several columns named away_team_id"):
+        plan(["score", "teams.team_id"], known, spine=spine, on=["home", "away"])
 
 
 def test_the_latest_version_is_the_default_and_older_ones_stay_reachable():

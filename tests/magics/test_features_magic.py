@@ -9,7 +9,14 @@ import pytest
 from feature_shell import run, shown, tables, with_magic
 
 from hops_magic.errors import UsageError
-from hops_magic.features.errors import AmbiguousNameError, FanoutError, FeatureError, NoJoinPathError, UnknownNameError
+from hops_magic.features.errors import (
+    AmbiguousJoinError,
+    AmbiguousNameError,
+    FanoutError,
+    FeatureError,
+    NoJoinPathError,
+    UnknownNameError,
+)
 
 # get
 
@@ -51,6 +58,32 @@ def test_get_without_a_form_is_a_table_that_also_has_the_data(reading):
     assert "double" in page
     assert "Distributions" in page
     assert text.split().count("null") == 1
+
+
+def test_a_group_in_two_roles_is_asked_for_by_them(reading):
+    reading.user_ns["matches"] = pd.DataFrame({"game": [1, 2], "home": [2, 3], "away": [1, 2]})
+    keys = "--foreign-key home=teams.team_id --foreign-key away=teams.team_id"
+    run(reading, f"save matches --group matches --key game {keys} --no-stats")
+    for line in ("get game town", "explain game town", "dataset create wins game town", "export game town --to x.csv"):
+        with pytest.raises(
+            AmbiguousJoinError,
+            match=r"^--on must name the foreign keys by which matches@1 joins teams@1, .* say home or away",
+        ):
+            run(reading, line)
+    assert run(reading, "get game town --on home").df.set_index("game")["town"].to_dict() == {1: "B", 2: "C"}
+    answer = run(reading, "get game town --on away,home").df.set_index("game")
+    assert answer.to_dict("index") == {
+        1: {"away_town": "<b>A</b>", "home_town": "B"},
+        2: {"away_town": "B", "home_town": "C"},
+    }
+    with pytest.raises(UsageError, match=r"--on must name foreign keys .* got abroad: home or away"):
+        run(reading, "get game town --on abroad")
+    _, text = shown(reading, "explain game town --on home,away")
+    assert "team_id = home" in text
+    assert "team_id = away" in text
+    _, text = shown(reading, "dataset create wins game town --on home,away")
+    assert text == "wins@1: 2 rows all; 3 columns"
+    assert "home, away" in shown(reading, "dataset describe wins")[1]
 
 
 def test_get_finds_what_was_known_at_the_time_of_each_label(reading):

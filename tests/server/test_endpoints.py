@@ -94,6 +94,8 @@ def test_datasets_tell_their_recipe_and_their_rows(server):
     told = server.get("/explain", names=["teams.wins", "stadiums.seats"])
     assert told["columns"] == ["wins", "seats"]
     assert "teams@1" in told["groups"]
+    refused = server.ask("/explain", params={"names": ["teams.wins", "stadiums.seats"], "on": "home"})
+    assert (refused.status_code, refused.json()["parameter"]) == (400, "on")
 
 
 def test_runs_are_listed_filtered_sorted_and_paged(server):
