@@ -229,7 +229,7 @@ def test_the_chance_is_that_of_the_tests_by_hand(engine):
     rng = np.random.default_rng(6)
     was, now = np.arange(1_000.0), rng.permutation(np.arange(1_000.0))[:400] + 3
     found = one(engine, was, now)
-    cells = [[100] * 10, np.histogram(now, [-1, *range(99, 900, 100), 2_000])[0].tolist()]
-    cells = [[row[i] for i in range(10)] for row in cells]
+    edges = [-1, *np.sort(np.concatenate([was, now]))[[140 * i - 1 for i in range(1, 10)]], 2_000]
+    cells = [[((edges[i] < rows) & (rows <= edges[i + 1])).sum() for i in range(10)] for rows in (was, now)]
     of_bins = stats.chi2_contingency(np.array(cells), correction=False).pvalue
-    assert found.chance == pytest.approx(min(1.0, 2 * min(of_bins, found.p_value)), rel=0.05)
+    assert found.chance == pytest.approx(min(1.0, 2 * min(of_bins, found.p_value)), rel=1e-9)
