@@ -34,10 +34,9 @@ FEWEST_ROWS = 200
 FEWEST_EXPECTED = 5.0
 BINS = 10
 MOST_CATEGORIES = 20
-# the share of an empty bin: the logarithm of none is not finite
+# of an empty bin: the logarithm of none is not finite
 EMPTY_SHARE = 1e-4
-_MOST_CHARS = 200
-_AT_ONCE = 1_000_000
+_MOST_CHARS, _AT_ONCE = 200, 1_000_000
 
 
 class Verdict(StrEnum):
