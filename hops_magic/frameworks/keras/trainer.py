@@ -182,9 +182,9 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
             session.before_step(self)
-            if whole_step is not None:
-                iterator = _checked(self, whole_step, step_function, iterator, session)
             try:
+                if whole_step is not None:
+                    iterator = _checked(self, whole_step, step_function, iterator, session)
                 logs = function(iterator)
             except (tf.errors.OpError, ValueError) as error:
                 if tensors is not None and tensors.failure is not None:
