@@ -56,7 +56,7 @@ def test_fits_are_followed_stopped_kept_and_registered(tune, session, notebook):
     )
     hopeless = study.summary.trials[2]
     assert hopeless.state is TrialState.STOPPED
-    assert "asha: rank" in study.why(2)
+    assert "asha: number 3 of 3 trials" in study.why(2)
     assert hopeless.step < 8
     assert list(study.curve(0)) == list(range(1, 9))
     assert study.curve(0)[8] == study.summary.trials[0].value
