@@ -56,7 +56,7 @@ def table() -> Table:
     result.verdict = (
         "Aim: at most 1 % of the weeks with a false alarm, and half a standard deviation found in 500 rows in 95 % of the "
         "windows. Below 200 rows `%features drift` says `too few rows`. A quarter of a standard deviation is a PSI of about "
-        "0.06, which is called stable however sure it is."
+        "0.06, and below 0.1 a column is called stable however sure the difference is."
     )
     return result
 
