@@ -98,19 +98,23 @@ class FirstStepCheck:
         enough = self._rows.get(model, {}).get(step.__name__, 0) >= ENOUGH_PER_RANK * self._session.world_size
         return not enough and (self._mode != "auto" or has_own_parts(model))
 
-    def see(self, model: Any, step: Callable[[Any], Any], on_ranks: Callable[[Any], Any], batch: Any) -> None:
+    def see(
+        self, model: Any, step: Callable[[Any], Any], on_ranks: Callable[[Any], Any], batch: Any, *, only_one: bool
+    ) -> None:
         """Look at the batch that comes next, None at the end of the data, and check the step if it is due.
 
         That is at its second call, when all that it makes late is there, and with the larger one of both batches: the last
-        rows of an epoch may be too few to tell ranks from one process.
+        rows of an epoch may be too few to tell ranks from one process. A step that is known to run ``only_one`` time is
+        checked before it: what a user's Python keeps of its last run is then of the step itself.
         """
         waiting = self._waiting.setdefault(model, {})
         first = waiting.pop(step.__name__, None)
-        if first is None:
+        if first is None and not (only_one and batch is not None):
             if batch is not None and rows_of(batch) > self._rows.get(model, {}).get(step.__name__, 0):
                 waiting[step.__name__] = _Waiting(step, on_ranks, batch)
             return
-        largest = max((each for each in (first.batch, batch) if each is not None), key=rows_of)
+        seen = (first.batch if first is not None else None, batch)
+        largest = max((each for each in seen if each is not None), key=rows_of)
         self._rows.setdefault(model, {})[step.__name__] = float("inf")
         self.check(model, step, on_ranks, largest)
 

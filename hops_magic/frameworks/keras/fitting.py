@@ -44,6 +44,7 @@ class FitSession:
         self.iterator: Any = None
         self.number = 0
         self.initial_epoch = 0
+        self.is_only_epoch = False
         self.starts_unbuilt = False
         self.fit_callbacks: list[Any] = []
         self._judged: set[int] = set()
@@ -96,9 +97,11 @@ class FitSession:
             return
         self.resume = saved
         self.plan_checkpoint()
+        self.is_only_epoch = epochs - self.initial_epoch == 1
         try:
             yield None
         finally:
+            self.is_only_epoch = False
             self._checkpoint_due_at = float("inf")
             self.store.flush()
 

@@ -211,7 +211,8 @@ def _checked(model: Any, step: Any, on_ranks: Any, iterator: Any, session: FitSe
         return iterator
     iterator = iter(iterator)
     batch = next(iterator, None)
-    check.see(model, step, on_ranks, batch)
+    only_one = session.is_only_epoch and step.__name__ == "train_step" and session.iterator.num_batches == 1
+    check.see(model, step, on_ranks, batch, only_one=only_one)
     return iterator if batch is None else _beginning_with(batch, iterator, model.steps_per_execution)
 
 
