@@ -331,12 +331,20 @@ class TrialCommand:
             if not self._is_abandoned:
                 await self._clean()
             self._services.ended(self)
-            self._tell(self._journal.settle())
-            self._journal.close()
+            self._close_journal()
 
     def abandon(self) -> None:
         """Fall silent: the study is conducted by another supervisor, or about to be."""
-        self._is_abandoned, self._journal = True, None
+        self._is_abandoned = True
+        self._close_journal()
+
+    def _close_journal(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            problem = journal.settle()
+            journal.close()
+            if not self._is_abandoned:
+                self._tell(problem)
 
     async def end(self, reason: str) -> None:
         """Kill what is left of the trial, when its study has failed."""
