@@ -21,6 +21,7 @@ from hops_magic.registry import (
     recorder_for,
     study_recorder_for,
 )
+from hops_magic.runs.events import RECORD_NOT_COMPLETE
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.study import Study
@@ -29,8 +30,6 @@ from hops_magic.settings import Settings
 from hops_magic.showing import follow_to_end, run_view, show_ended, study_view
 from hops_magic.training import Prepared, Trained, collect, prepare, start, starting
 from hops_magic.widgets import detect
-
-INCOMPLETE_RECORD = "the record of the run is not complete"
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult
@@ -163,11 +162,11 @@ class Session:
 
     def _complete_record(self, ended: Run | Study) -> None:
         """Try once more to write a record whose supervisor could not."""
-        if any(warning.startswith(INCOMPLETE_RECORD) for warning in ended.warnings):
+        if any(warning.startswith(RECORD_NOT_COMPLETE) for warning in ended.warnings):
             try:
                 self.reconcile()
             except HopsError as error:
-                warnings.warn(f"{INCOMPLETE_RECORD}: {error}", stacklevel=2)
+                warnings.warn(f"{RECORD_NOT_COMPLETE}: {error}", stacklevel=2)
 
     def attach(
         self, run_id: str, namespace: MutableMapping[str, Any], *, show: bool = True

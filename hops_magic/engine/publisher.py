@@ -34,7 +34,6 @@ MANY_EVENTS = 10_000
 RECORD_OF_MANY_WITHIN_S = 0.5
 COMPLETE_EVERY_S = 2.0
 COMPLETE_AT_LEAST_EVERY_S = 60.0
-_NOT_COMPLETE = "the record of the run is not complete"
 
 
 class Publisher(Generic[Summary]):
@@ -151,7 +150,7 @@ class Publisher(Generic[Summary]):
     async def _finish_late(self) -> None:
         if self._finishing is None or (self._finishing.done() and self._finishing.exception() is not None):
             # what it lacked is no more missing
-            told = tuple(text for text in self.summary.warnings if not text.startswith(_NOT_COMPLETE))
+            told = tuple(text for text in self.summary.warnings if not text.startswith(ev.RECORD_NOT_COMPLETE))
             self._begin_to_finish(replace(self.summary, warnings=told))
         if self._finishing is None:
             return  # the registry does not even open
@@ -216,7 +215,7 @@ class Publisher(Generic[Summary]):
 
     def _record_failed(self, why: str) -> None:
         self._is_record_behind = True
-        self._warn(f"{_NOT_COMPLETE}: {why}")
+        self._warn(f"{ev.RECORD_NOT_COMPLETE}: {why}")
 
     def _take_unrecorded(self) -> list[Event]:
         events, self._unrecorded = self._unrecorded, []

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 from hops_magic.runs.states import RunState, TrialState
 
 Wire = dict[str, Any]
+RECORD_NOT_COMPLETE = "the record of the run is not complete"
+"""How a warning begins after which a record lacks something."""
 
 
 @dataclass(frozen=True, kw_only=True)
