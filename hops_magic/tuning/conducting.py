@@ -13,7 +13,8 @@ from pathlib import Path
 from hops_magic.engine.attempt import AttemptEnd, Verdict
 from hops_magic.engine.job import Job, TrialJob, run_folder, trial_folder
 from hops_magic.engine.journal import read_journal
-from hops_magic.engine.studies import Gang, StudyServices, TrialCommand
+from hops_magic.engine.studies import StudyServices
+from hops_magic.engine.trial_command import Gang, TrialCommand
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import STOPPED_BY_USER, RunState, TrialState
 from hops_magic.runs.study import Study, Trial
