@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from seeding import seed
 from waiting import wait_until
 
 from hops_magic.api.changes import Changes
@@ -15,19 +13,6 @@ from hops_magic.api.context import Context
 from hops_magic.boards import Board, ExperimentBoard, FeatureBoard, ModelBoard, RunBoard, StudyBoard
 from hops_magic.errors import NotFoundError, UsageError
 from hops_magic.features.errors import UnknownNameError
-from hops_magic.session import Session
-from hops_magic.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    home = tmp_path_factory.mktemp("boards")
-    seed(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOPS_HOME", str(home))
-        made = Context(Session(Settings.from_environment()))
-        yield made
-        made.close()
 
 
 class Page:

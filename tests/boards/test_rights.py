@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from seeding import seed
 from test_boards import Page
 
 from hops_magic.api.context import Context
 from hops_magic.api.routing import Endpoint, table
 from hops_magic.boards import Board, ExperimentBoard, FeatureBoard, ModelBoard, RunBoard, StudyBoard
-from hops_magic.session import Session
-from hops_magic.settings import Settings
 
 CHANGING = [endpoint for endpoint in table.endpoints if not endpoint.is_read_only]
 OWN = {"run": "aaaa00000001", "group": "teams%401", "model": "digits", "number": "0", "alias": "best", "version": "1"}
@@ -28,17 +25,6 @@ BOARDS: dict[str, Callable[..., Board]] = {
     "models": ModelBoard,
     "model": lambda **given: ModelBoard("digits", **given),
 }
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    home = tmp_path_factory.mktemp("rights")
-    seed(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOPS_HOME", str(home))
-        made = Context(Session(Settings.from_environment()))
-        yield made
-        made.close()
 
 
 def address(endpoint: Endpoint, things: dict[str, str]) -> str:
