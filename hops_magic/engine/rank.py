@@ -34,6 +34,7 @@ from hops_magic.frameworks.asking import no_questions
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.context import RankContext, enter_process
 from hops_magic.frameworks.display import capture_display
+from hops_magic.frameworks.forks import end_if_forked
 from hops_magic.frameworks.rendezvous import connect_ring
 from hops_magic.frameworks.ring import Alone
 from hops_magic.frameworks.same_file import same_files_named
@@ -61,7 +62,7 @@ class Line:
         self._sock = sock
         self._news = threading.Condition()
         self._queue: list[Wire] = []
-        self._closing = False
+        self._closing = self._is_silent = False
         self.stop_requested = threading.Event()
         self._speaker = threading.Thread(target=self._speak, name="hops-events", daemon=True)
 
@@ -76,6 +77,7 @@ class Line:
     def open(self) -> None:
         """Start to speak and to listen."""
         self._speaker.start()
+        os.register_at_fork(after_in_child=self._fall_silent)
         threading.Thread(target=self._listen, name="hops-commands", daemon=True).start()
 
     def emit(self, event: Event) -> None:
@@ -86,6 +88,8 @@ class Line:
 
     def say(self, wire: Wire) -> None:
         """Queue a message for the host, as :meth:`emit` does."""
+        if self._is_silent:
+            return
         with self._news:
             self._queue.append(wire)
             if len(self._queue) == 1:
@@ -99,6 +103,11 @@ class Line:
             self._news.notify_all()
         self._speaker.join(10)
         self._sock.close()
+
+    def _fall_silent(self) -> None:
+        """Say nothing of a process that the rank has forked, in which no thread is left that could hold a lock."""
+        self._news, self._queue = threading.Condition(), []
+        self._is_silent = True
 
     def _speak(self) -> None:
         while True:
@@ -149,6 +158,7 @@ def main(control: socket.socket) -> int:
 
 def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
     told: list[BaseException] = []
+    me = os.getpid()
     try:
         with ExitStack() as stack:
             collective = _join(spec, listener)
@@ -176,6 +186,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
                     ablation.drop_columns(taken.namespace)
 
             def after_error(raised: BaseException, outcome: Outcome) -> None:
+                end_if_forked(me)
                 if not hands_back or spec.job.trial is not None or _is_peer_loss(raised):
                     return
                 if not _is_plain_exit(raised):
@@ -187,6 +198,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
             outcome = execute(
                 spec.job.program, open_buffer=_opener(spec), extra=extra, before=before, after_error=after_error
             )
+            end_if_forked(me)
             if trial and spec.rank == 0:
                 line.emit(_returned(outcome, tuple(ablation.reached) if ablation else ()))
             if hands_back:

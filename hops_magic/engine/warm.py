@@ -8,7 +8,6 @@ packet) come requests ``{"id": n}`` with three descriptors (control, stdout, std
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -22,16 +21,9 @@ import traceback
 import warnings
 from typing import Any, NoReturn
 
-_PR_SET_PDEATHSIG = 1
+from hops_magic.frameworks.forks import die_with_parent
+
 _MAX_PACKET = 1 << 16
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies; end at once if that has happened already."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def serve(channel: socket.socket, preload: list[str]) -> NoReturn:

@@ -9,7 +9,7 @@ from hops_magic.options import check, option
 from hops_magic.runs.names import MODEL_NAME_RULE, is_model_name
 
 STRATEGIES = ("auto", "collective", "mirrored", "parameter-server", "none")
-FRAMEWORKS = ("auto", "keras", "none")
+FRAMEWORKS = ("auto", "keras", "torch", "none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,9 +62,9 @@ class KerasFramework:
         from hops_magic.frameworks.keras.first_step import FirstStepCheck
         from hops_magic.frameworks.keras.fitting import VOTES, FitSession
         from hops_magic.frameworks.keras.joining import explained
-        from hops_magic.frameworks.keras.patches import Patches
         from hops_magic.frameworks.keras.strategy import RankStrategy
         from hops_magic.frameworks.keras.tensors import TensorCollective
+        from hops_magic.frameworks.patches import Patches
 
         session, patches = FitSession(context), Patches()
         parallel = context.strategy == "collective" and context.world_size > 1

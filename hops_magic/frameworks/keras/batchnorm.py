@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, current_rows, loop_rows
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:

@@ -22,8 +22,8 @@ from hops_magic.frameworks.keras.custom_code import has_own_parts
 from hops_magic.frameworks.keras.few_rows import few_rows, rows_of
 from hops_magic.frameworks.keras.gradients import inlined_always, taken_by
 from hops_magic.frameworks.keras.metrics import metric_variables
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.stand_in import Recorder, still_numbers
+from hops_magic.frameworks.patches import Patches
 from hops_magic.runs.events import Noted, Warned
 
 if TYPE_CHECKING:

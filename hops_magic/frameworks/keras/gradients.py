@@ -13,10 +13,10 @@ from contextvars import ContextVar
 from typing import Any
 
 from hops_magic.frameworks.keras.locality import is_local, mark_alike
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, Seeking, current_rows, loop_rows, seeking
 from hops_magic.frameworks.keras.scaling import Scale, scale_of
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 
 def install(patches: Patches, collective: TensorCollective) -> None:

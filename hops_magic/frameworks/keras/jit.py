@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from hops_magic.frameworks.context import RankContext
-from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.patches import Patches
 from hops_magic.runs.events import Warned
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hops_magic.frameworks.ablating import Ablation
-from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.patches import Patches
 
 
 def install(patches: Patches, ablation: Ablation) -> None:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
-from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.patches import Patches
 
 _TRAINING: dict[str, dict[str, tuple[str, ...]]] = {
     "tf_keras.src.engine.training": {"Model": ("fit", "fit_generator", "train_on_batch")},

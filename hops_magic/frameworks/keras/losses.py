@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from hops_magic.frameworks.keras.metric_updates import has_rows
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, current_rows, whole_batch
 from hops_magic.frameworks.keras.scaling import Scale, mark_mean, mixes_rows, scale_of
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 _BY_ROWS = ("sum_over_batch_size", "mean")
 

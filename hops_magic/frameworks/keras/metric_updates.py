@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, current_rows, whole_batch
 from hops_magic.frameworks.keras.scaling import Scale, scale_of
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 # rows with more entries are not sent to other ranks for a metric
 _WIDEST_ROW = 65_536

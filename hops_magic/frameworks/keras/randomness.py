@@ -12,9 +12,9 @@ import inspect
 from typing import Any
 
 from hops_magic.frameworks.keras.locality import is_local
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import current_rows
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 _STRIDE = 1_000_003
 

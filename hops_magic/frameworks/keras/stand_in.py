@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.patches import Patches
 
 # neither at the ends nor in the middle of what is drawn: a dropout of any usual rate keeps what it gets
 _UNIFORM, _NORMAL = 0.97, 0.5

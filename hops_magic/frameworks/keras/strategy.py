@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from hops_magic.errors import UsageError
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import as_replica, is_replica
 from hops_magic.frameworks.keras.step import length_of, part_of
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 
 def install(patches: Patches, tensors: TensorCollective) -> None:

@@ -25,9 +25,9 @@ from hops_magic.frameworks.keras.metrics import (
     same_everywhere,
     single_metrics,
 )
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.step import sharded
 from hops_magic.frameworks.keras.tensors import TensorCollective
+from hops_magic.frameworks.patches import Patches
 
 _KERAS_BATCH_SIZE = 32
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.drafts import drafted, is_local
-from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.one_writer import OneWriter
+from hops_magic.frameworks.patches import Patches
 
 Make = Callable[[Any], Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.frameworks.context import RankContext
-from hops_magic.frameworks.keras.patches import Patches
+from hops_magic.frameworks.patches import Patches
 
 _WRITERS = frozenset({"ModelCheckpoint", "CSVLogger", "TensorBoard", "RemoteMonitor", "ProgbarLogger"})
 _PLACES = ("filename", "log_dir")

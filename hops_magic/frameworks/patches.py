@@ -1,7 +1,8 @@
-"""Replace attributes of Keras for the time of a session, and check beforehand that they are there."""
+"""Replace attributes of a framework for the time of a session, and check beforehand that they are there."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,18 @@ _MISSING = object()
 
 
 class Patches:
-    """Attributes that were replaced; :meth:`undo` brings the originals back in reverse order."""
+    """Attributes that were replaced; :meth:`undo` brings the originals back in reverse order.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    library
+        Module whose attributes they are.
+    needed
+        The version that has them, for the error where one is missing.
+    """
+
+    def __init__(self, library: str = "keras", needed: str = "data-parallel fit supports Keras 3.15") -> None:
+        self._library, self._needed = library, needed
         self._replaced: list[tuple[Any, str, Any]] = []
 
     def wrap(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -23,15 +33,14 @@ class Patches:
         Raises
         ------
         UnsupportedError
-            If this version of Keras has no such attribute.
+            If this version of the library has no such attribute.
         """
         original = getattr(owner, name, _MISSING)
         if original is _MISSING:
-            import keras
-
+            version = importlib.import_module(self._library).__version__
             raise UnsupportedError(
-                f"Keras {keras.__version__} has no {getattr(owner, '__name__', owner)}.{name}: "
-                "data-parallel fit supports Keras 3.15; install that version, or train with -n 1"
+                f"{self._library.capitalize()} {version} has no {getattr(owner, '__name__', owner)}.{name}: "
+                f"{self._needed}; install that version, or train with -n 1"
             )
         self._replaced.append((owner, name, original))
         setattr(owner, name, make(original))

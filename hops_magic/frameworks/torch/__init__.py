@@ -1,0 +1,11 @@
+"""PyTorch: an ordinary training loop made data-parallel, as one process would run it.
+
+Nothing here imports PyTorch before a session begins, or before one of its objects travels.
+"""
+
+from __future__ import annotations
+
+from hops_magic.frameworks.torch.adapter import TorchFramework
+from hops_magic.frameworks.torch.pickling import reducers, update_in_place
+
+__all__ = ["TorchFramework", "reducers", "update_in_place"]

@@ -1,0 +1,75 @@
+"""The adapter: a rank's process made ready for PyTorch, and its hooks for the time of the cell."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.context import RankContext
+from hops_magic.frameworks.patches import Patches
+
+_NO_GPU_FOUND = (
+    "PyTorch finds no GPU where the ranks have one, and trains on the CPU: is a CUDA build of PyTorch installed there, "
+    "and does nvidia-smi work?"
+)
+
+
+class TorchFramework:
+    """PyTorch."""
+
+    name = "torch"
+    preload: tuple[str, ...] = ("torch",)
+
+    @contextmanager
+    def session(self, context: RankContext) -> Iterator[Mapping[str, Any]]:
+        """Prepare the process; with several ranks, hook what a training loop calls.
+
+        Raises
+        ------
+        UnsupportedError
+            Where PyTorch is not installed, or lacks what is hooked.
+        """
+        if importlib.util.find_spec("torch") is None:
+            raise UnsupportedError("PyTorch is not installed where the ranks run: install it there, or use --framework none")
+        import numpy as np
+        import torch
+
+        torch.set_num_threads(context.threads)
+        random.seed(context.seed)
+        np.random.seed(context.seed % 2**32)
+        torch.manual_seed(context.seed)
+        if context.gpus and not torch.backends.cuda.is_built():
+            from hops_magic.runs.events import Warned
+
+            context.emit(Warned(message=_NO_GPU_FOUND))
+        if context.world_size == 1 or context.strategy == "none":
+            yield {}
+            return
+        with _hooked(context):
+            yield {}
+
+
+@contextmanager
+def _hooked(context: RankContext) -> Iterator[None]:
+    from hops_magic.frameworks.torch import batchnorm, gradients, groups, loaders, losses
+    from hops_magic.frameworks.torch.first_step import FirstStep
+    from hops_magic.frameworks.torch.state import StepState
+
+    state = StepState(context)
+    first_step = FirstStep(state)
+    patches = Patches("torch", "data-parallel loops support PyTorch 2.13")
+    try:
+        loaders.install(patches, state, first_step)
+        gradients.install(patches, first_step.calibration)
+        batchnorm.install(patches, state)
+        losses.install(patches, state)
+        groups.install(patches)
+        yield
+        first_step.close()
+    finally:
+        patches.undo()
+        first_step.end()

@@ -1,0 +1,98 @@
+"""Torch cells in a kernel, on the ranks of an embedded cluster: what goes in, what comes back, what is refused."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
+from kernels import Kernel
+
+SETUP = """
+%load_ext hops_magic
+import copy
+import hops_magic as hops
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(0)
+x = torch.randn(107, 8)
+data = TensorDataset(x, (x.sum(1) > 0).long())
+model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
+start = copy.deepcopy(model)
+first = model[0].weight
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+view = first.detach()[:2]
+"""
+LOOP = """
+for epoch in range(2):
+    model.train()
+    for inputs, labels in DataLoader(data, batch_size=16, shuffle=True):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+    hops.report(step=epoch, loss=loss.item())
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    root = tmp_path_factory.mktemp("torch")
+    for name in ("home", "runtime", "work"):
+        (root / name).mkdir(mode=0o700)
+    env = {
+        **os.environ,
+        "HOPS_HOME": str(root / "home"),
+        "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
+        "HOPS_VIEW": "stream",
+        "OMP_NUM_THREADS": "1",
+    }
+    kernel = Kernel(env, root / "work")
+    for cell in (SETUP, "%cluster start -n 2 --threads 1"):
+        ran = kernel.run(cell)
+        assert not ran.error, ran.error
+    yield kernel
+    kernel.run("%cluster stop --force")
+    kernel.close()
+
+
+def test_the_notebooks_own_model_is_trained_as_one_process_trains_it(kernel):
+    ran = kernel.run("%%distributed -n 2 --seed 7" + LOOP)
+    assert not ran.error, ran.error
+    # the objects that were there are those that were trained: a module's parameters, the optimizer's, a view of a weight
+    same = "model[0].weight is first, optimizer.param_groups[0]['params'][0] is first, torch.equal(view, first[:2])"
+    assert kernel.run(same).result == "(True, True, True)"
+    assert kernel.run("len(optimizer.state), loss.requires_grad, loss.item() > 0").result == "(6, False, True)"
+    kernel.run("trained = model; model = start; optimizer = torch.optim.Adam(model.parameters(), lr=0.01); torch.manual_seed(7)")
+    kernel.run(LOOP.replace("    hops.report(step=epoch, loss=loss.item())\n", ""))
+    difference = "max((a - b).abs().max().item() for a, b in zip(model.state_dict().values(), trained.state_dict().values()))"
+    assert kernel.run(f"{difference} < 1e-8").result == "True"
+
+
+def test_a_cell_whose_loss_mixes_rows_is_refused_by_its_line(kernel):
+    ran = kernel.run(
+        "%%distributed -n 2\n"
+        "for inputs, labels in DataLoader(data, batch_size=16):\n"
+        "    scores = model(inputs)\n"
+        "    loss = (scores.T @ scores).norm()\n"
+        "    loss.backward()\n"
+    )
+    assert "line 4 (loss.backward())" in ran.error
+    assert "mixes the rows" in ran.error
+
+
+def test_options_that_do_nothing_for_torch_are_refused(kernel):
+    ran = kernel.run("%%distributed -n 2 --batch per-rank\nmodel(x)")
+    assert "--batch does nothing for PyTorch" in ran.error
+
+
+def test_a_fork_that_runs_to_the_end_of_a_cell_is_no_second_rank(kernel):
+    ran = kernel.run(
+        "%%distributed -n 2 --framework none\nimport os\nchild = os.fork()\nif child:\n    os.waitpid(child, 0)\nhere = child > 0"
+    )
+    assert not ran.error, ran.error
+    assert kernel.run("here").result == "True"
