@@ -42,6 +42,11 @@ class Journal:
         """Bytes that could not wait, because too much did."""
         return self._lost
 
+    @property
+    def size(self) -> int:
+        """Bytes that the file has."""
+        return self._path.stat().st_size if self._path.exists() else 0
+
     def write(self, wires: Sequence[Wire]) -> str:
         """Append events and hand them to the operating system, so that a killed process loses none.
 
@@ -91,10 +96,12 @@ class Journal:
         return file
 
 
-def read_journal(folder: Path) -> Iterator[Event]:
-    """Read a run's events; a line torn by a crash is left out."""
-    with (folder / JOURNAL_NAME).open(encoding="utf-8") as file:
+def read_journal(folder: Path, size: int | None = None) -> Iterator[Event]:
+    """Read a run's events, of the first ``size`` bytes if said; a line torn by a crash is left out."""
+    with (folder / JOURNAL_NAME).open("rb") as file:
         for line in file:
+            if size is not None and file.tell() > size:
+                return
             with contextlib.suppress(json.JSONDecodeError):
                 yield from_wire(json.loads(line))
 

@@ -120,7 +120,9 @@ class StudyServices:
         if not self.stopping.is_set():
             self.stop_reason = reason
             self.stopping.set()
-            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+            self.publisher.hasten()
+            if not self.study.state.is_final:  # else only its record is waited for
+                self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
     def abandon(self) -> None:
         """Fall silent at once: this worker leaves, or another supervisor has taken over."""
@@ -171,6 +173,7 @@ class StudyServices:
         if left["stop"]:
             self.stop_reason = left["stop"]
             self.stopping.set()
+            self.publisher.hasten()
         if left["sequence"]:
             self.resumed = True
             # the scheduler's summary may be some moments old; where the journal can be seen, it has what came after

@@ -85,7 +85,7 @@ class Recorder(EventWriter):
         self.begun(record.created_at, record.options.get("register"))
         with self._store.failures(f"recording run {record.name}"):
             existing = find_run(self._client, record.run_id)
-        self.record_id = existing or begin(self._store, record, environment_facts())
+        self.record_id = begin(self._store, record, environment_facts(), existing)
         self._taken_params = set(params_of(record))
         if existing:
             # MLflow refuses another value: what was written for an earlier supervisor stays as it is
@@ -136,6 +136,10 @@ class Recorder(EventWriter):
                 self._errors.append(event)
             elif isinstance(event, ev.FeaturesRead):
                 self._read.append(input_of(event))
+            elif isinstance(event, ev.Parameters):
+                self._note_parameters(event)
+            elif isinstance(event, ev.StateChanged):
+                self._state = (event.state, event.reason)
         self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
 
     def _unkept(self, rank: int, text: str) -> str:

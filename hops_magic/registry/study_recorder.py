@@ -7,7 +7,7 @@ import functools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class StudyRecorder(EventWriter):
 
         with self._store.failures(f"recording study {self.record.name}"):
             existing = find_run(self._client, self.record.run_id)
-        self.record_id = existing or begin(self._store, self.record, environment_facts())
+        self.record_id = begin(self._store, self.record, environment_facts(), existing)
         with self._store.failures(f"recording study {self.record.name}"):
             self._client.log_batch(self.record_id, tags=[RunTag(*tag) for tag in aim_tags(self._study).items()])
             self._client.log_text(self.record_id, layout.as_json(dict(description)), layout.STUDY)
@@ -152,6 +152,8 @@ class StudyRecorder(EventWriter):
                 self._read.append(input_of(event))
             elif isinstance(event, ev.TrialReported) and event.trial in due:
                 self._keep_rows(event)
+            elif isinstance(event, ev.StateChanged) and not event.state.is_final:
+                self._study = replace(self._study, state=event.state, reason=event.reason)
         self._unwritten |= dict.fromkeys(sorted(due))
 
     def _has_end_of(self, trial: Trial) -> bool:
