@@ -41,8 +41,13 @@ class KernelServer:
             raise
 
     def start_kernel(self):
-        """Start a kernel."""
-        return ServedKernel(self, self.ask("POST", "/api/kernels")["id"])
+        """Start a kernel that nobody is connected to; return its id."""
+        return self.ask("POST", "/api/kernels")["id"]
+
+    def state_of(self, kernel_id):
+        """What the server takes a kernel for; None when it has ended it."""
+        found = self.ask("GET", f"/api/kernels/{kernel_id}")
+        return found and found["execution_state"]
 
     def stop(self):
         """End the server as its terminal's end does: it ends its kernels first."""
@@ -52,27 +57,25 @@ class KernelServer:
 
 
 class ServedKernel(Kernel):
-    """A kernel of a server, spoken to beside it: the server sees it as one that no page is connected to."""
+    """A kernel of a server, spoken to beside it; to the server, a page is connected to it until that is closed."""
 
-    def __init__(self, server, kernel_id):
-        self._server, self.id = server, kernel_id
-        self.client = BlockingKernelClient(connection_file=f"{server.runtime}/kernel-{kernel_id}.json")
+    def __init__(self, server):
+        self._server, self.id = server, server.start_kernel()
+        address = f"{server.url}/api/kernels/{self.id}/channels".replace("http", "ws", 1)
+        # at once: a kernel that a page is connected to is not ended for being idle
+        self.page = create_connection(address, header=[f"Authorization: token {TOKEN}"], timeout=DEADLINE_S)
+        self.client = BlockingKernelClient(connection_file=f"{server.runtime}/kernel-{self.id}.json")
         self.client.load_connection_file()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=DEADLINE_S)
 
     @property
     def state(self):
-        """What the server takes the kernel for; None when it has ended it."""
-        found = self._server.ask("GET", f"/api/kernels/{self.id}")
-        return found and found["execution_state"]
-
-    def connect_page(self):
-        """Connect to it through the server, as a page does; to be closed."""
-        address = f"{self._server.url}/api/kernels/{self.id}/channels".replace("http", "ws", 1)
-        return create_connection(address, header=[f"Authorization: token {TOKEN}"], timeout=DEADLINE_S)
+        """What the server takes it for; None when it has ended it."""
+        return self._server.state_of(self.id)
 
     def close(self):
         """End it."""
+        self.page.close()
         self.client.stop_channels()
         self._server.ask("DELETE", f"/api/kernels/{self.id}")

@@ -1,7 +1,7 @@
 """A server that ends idle kernels spares one whose cell runs; ended all the same, its run goes on."""
 
 import pytest
-from kernel_server import KernelServer
+from kernel_server import KernelServer, ServedKernel
 from kernels import DEADLINE_S
 from waiting import wait_until
 
@@ -17,12 +17,12 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 @pytest.fixture
 def serve(env, places):
-    """Start a server that looks every second for kernels that were idle for two."""
+    """Start a server that looks every second for kernels that were idle for three, and that no page is connected to."""
     servers = []
 
-    def start(*options):
-        culling = ("--MappingKernelManager.cull_idle_timeout=2", "--MappingKernelManager.cull_interval=1")
-        servers.append(KernelServer(env | {"HOPS_VIEW": "notebook"}, places["work"], *culling, *options))
+    def start(view, *options):
+        culling = ("--MappingKernelManager.cull_idle_timeout=3", "--MappingKernelManager.cull_interval=1")
+        servers.append(KernelServer(env | {"HOPS_VIEW": view}, places["work"], *culling, *options))
         return servers[-1]
 
     yield start
@@ -30,17 +30,18 @@ def serve(env, places):
         server.stop()
 
 
-def begin(kernel, served, places, name):
-    """Run a cell in a kernel of a server; return its message, and the id of the widget that shows the run."""
+def begin(served, places, name):
+    """Run a cell in a kernel of a server; return its message."""
     assert not served.run(LOAD).error
     message = served.send(RUN.format(name=name))
-    shown = served.result(message, until=lambda executed: any(VIEW in data for data in executed.shown)).shown
     wait_until((places["work"] / f"{name}-began").exists, f"the beginning of {name}", deadline_s=DEADLINE_S)
-    return message, next(data[VIEW]["model_id"] for data in shown if VIEW in data)
+    return message
 
 
-def say_ready(served, comm_id):
-    """Send what a page sends that opens the widget, past the busy main thread; wait for the answer."""
+def open_widget(served, message):
+    """Send what a page sends that opens the widget of a cell, past the busy main thread; wait for the answer."""
+    shown = served.result(message, until=lambda executed: any(VIEW in data for data in executed.shown)).shown
+    comm_id = next(data[VIEW]["model_id"] for data in shown if VIEW in data)
     session, control = served.client.session, served.client.control_channel
     control.send(session.msg("create_subshell_request", {}))
     subshell = served.client.get_control_msg(timeout=DEADLINE_S)["content"]["subshell_id"]
@@ -54,27 +55,28 @@ def say_ready(served, comm_id):
 
 
 def test_a_kernel_whose_cell_runs_is_busy_to_a_server_that_ends_idle_ones(kernel, serve, places):
-    server = serve()
-    served = server.start_kernel()
-    message, comm_id = begin(kernel, served, places, "spared")
-    say_ready(served, comm_id)
-    # as long without a cell as the other is without news
+    server = serve("notebook")
+    served = ServedKernel(server)
+    message = begin(served, places, "spared")
+    open_widget(served, message)
+    served.page.close()
+    # as long without a cell as the other is without a page
     idle = server.start_kernel()
-    wait_until(lambda: idle.state is None, "the end of an idle kernel", deadline_s=DEADLINE_S)
+    wait_until(lambda: server.state_of(idle) is None, "the end of an idle kernel", deadline_s=DEADLINE_S)
     assert served.state == "busy"
     (places["work"] / "spared-may-end").touch()
     assert not served.result(message).error
-    assert served.ask("answer") == "'spared'"
     served.close()
 
 
 def test_a_kernel_that_is_ended_while_its_cell_runs_leaves_the_run(kernel, serve, places):
-    server = serve("--MappingKernelManager.cull_busy=True", "--MappingKernelManager.cull_connected=True")
-    served = server.start_kernel()
-    page = served.connect_page()
-    begin(kernel, served, places, "culled")
+    # what a view draws anew now and then is activity, and puts the end off
+    server = serve("stream", "--MappingKernelManager.cull_busy=True")
+    served = ServedKernel(server)
+    begin(served, places, "culled")
+    served.page.close()
     wait_until(lambda: served.state is None, "the kernel's end", deadline_s=DEADLINE_S)
-    page.close()
+    served.close()
     assert kernel.ask("[run.state.value for run in hops.live_runs() if run.name == 'culled']") == "['running']"
     (places["work"] / "culled-may-end").touch()
     assert not kernel.run("%attach culled").error
