@@ -42,7 +42,7 @@ WATCH = """() => {
     const stop = view && [...view.querySelectorAll('button')].find(each => each.innerText.startsWith('Stop'));
     if (stop && !stop.disabled && view.querySelector('[role=status]')?.innerText === 'running') {
       told.live ||= performance.now();
-      const values = view.querySelector('.hops-legend, .hops-facts')?.innerText;
+      const values = view.innerText.replace(view.querySelector('.hops-clock')?.innerText, '');
       first ??= values;
       told.moved ||= values !== first ? performance.now() : 0;
     }
