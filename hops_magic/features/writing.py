@@ -17,6 +17,7 @@ from hops_magic.features.lake import LakeTable, Note
 from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group, Operation
 from hops_magic.features.names import GroupName, parse_group
 from hops_magic.features.origin import written_from
+from hops_magic.features.partitions import check_partitions
 from hops_magic.features.quarantine import put_aside
 from hops_magic.features.spooling import Spooled, spooled
 from hops_magic.features.sql import listed, literal, quoted
@@ -285,7 +286,7 @@ class Writer:
         """Make the view ``batch`` of rows that may be written; returns what the rules say, and the rows to put aside."""
         checking.make_batch(connection, group)
         checking.check_keys(connection, group)
-        checking.check_partitions(connection, group)
+        check_partitions(connection, group)
         if not options.allow_future:
             checking.check_event_times(connection, group, now)
         return checking.check_rules(
