@@ -52,6 +52,7 @@ class Note:
     run_id: str = ""
     rows_added: int | None = None
     rows_changed: int | None = None
+    rows_removed: int | None = None
 
 
 class LakeTable:
@@ -279,6 +280,7 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
     operation = Operation(told["operation"]) if "operation" in told else _guess(str(entry.get("operation")))
     added = told.get("rows_added", counts.get("num_added_rows") or counts.get("num_target_rows_inserted") or 0)
     changed = told.get("rows_changed", counts.get("num_target_rows_updated") or 0)
+    removed = told.get("rows_removed", counts.get("num_target_rows_deleted") or counts.get("num_deleted_rows") or 0)
     return Commit(
         number=int(entry["version"]),
         at=datetime.datetime.fromtimestamp(int(entry["timestamp"]) / 1000, datetime.UTC),
@@ -286,7 +288,7 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
         operation=operation,
         rows_added=0 if operation is Operation.COMPACT else int(added),
         rows_changed=int(changed),
-        rows_removed=int(counts.get("num_target_rows_deleted") or counts.get("num_deleted_rows") or 0),
+        rows_removed=int(removed),
         source=told.get("source", ""),
         run_id=told.get("run_id", ""),
     )
