@@ -15,7 +15,7 @@ from typing import Generic
 from distributed import Worker
 
 from hops_magic.engine.job import Recorder, run_folder
-from hops_magic.engine.journal import Journal
+from hops_magic.engine.journal import MOST_WAITING, Journal, read_journal
 from hops_magic.errors import in_a_sentence
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
@@ -33,7 +33,9 @@ MANY_EVENTS = 10_000
 """A record of so many events may take long to write; the end of a run does not wait for it."""
 RECORD_OF_MANY_WITHIN_S = 0.5
 COMPLETE_EVERY_S = 2.0
-COMPLETE_AT_LEAST_EVERY_S = 60.0
+COMPLETE_AT_LEAST_EVERY_S = 10.0
+OPEN_AGAIN_EVERY_S = 10.0
+NOT_RECORDED = "the run is not recorded"
 
 
 class Publisher(Generic[Summary]):
@@ -77,8 +79,12 @@ class Publisher(Generic[Summary]):
         self._snapshot_at = 0.0
         self._recorder: Recorder | None = None
         self._is_record_behind = False
+        self._open_again_at = 0.0
+        self._opened_late: Recorder | None = None
         self._finishing: asyncio.Task[None] | None = None
         self._journal = Journal(run_folder(self._run_id))
+        self._late: list[Journal] = []
+        self._look_at_late_at = 0.0
         self._closing = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -110,6 +116,20 @@ class Publisher(Generic[Summary]):
         elif was_behind and not self._journal.is_behind and not self._journal.lost:
             self.say_all([ev.Noted(at=time.time(), message="the log of the run is complete again: there was room")])
 
+    def adopt(self, journal: Journal) -> None:
+        """Keep what a full disk did not take of the log of a trial that is over, and write it when there is room."""
+        if sum(other.waiting for other in self._late) + journal.waiting <= MOST_WAITING:
+            self._late.append(journal)
+
+    @property
+    def _is_log_behind(self) -> bool:
+        return self._journal.is_behind or bool(self._late)
+
+    def _write_late_logs(self) -> None:
+        for journal in self._late:
+            journal.close()
+        self._late = [journal for journal in self._late if journal.is_behind]
+
     def _warn(self, message: str) -> None:
         self.say_all([ev.Warned(at=time.time(), message=message)])
 
@@ -139,18 +159,25 @@ class Publisher(Generic[Summary]):
         The end of a run does not wait for that: its values are handed out before.
         """
         until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, COMPLETE_EVERY_S
-        while not self._is_abandoned and (self._journal.is_behind or self._is_record_behind) and time.monotonic() < until:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, COMPLETE_AT_LEAST_EVERY_S)
+        record_at = time.monotonic() + pause_s
+        while not self._is_abandoned and (self._is_log_behind or self._is_record_behind) and time.monotonic() < until:
+            await asyncio.sleep(COMPLETE_EVERY_S)
+            was_behind = self._is_log_behind
             self._journal.close()
-            # the record holds the log
-            if self._is_record_behind and not self._journal.is_behind:
+            self._write_late_logs()
+            # the record holds the logs; where they found room, it may do so too
+            if self._is_record_behind and not self._is_log_behind and (was_behind or time.monotonic() >= record_at):
                 await self._finish_late()
+                pause_s = min(2 * pause_s, COMPLETE_AT_LEAST_EVERY_S)
+                record_at = time.monotonic() + pause_s
 
     async def _finish_late(self) -> None:
+        if self._recorder is None:
+            await self._open_late()
         if self._finishing is None or (self._finishing.done() and self._finishing.exception() is not None):
             # what it lacked is no more missing
-            told = tuple(text for text in self.summary.warnings if not text.startswith(ev.RECORD_NOT_COMPLETE))
+            lacked = (ev.RECORD_NOT_COMPLETE, NOT_RECORDED)
+            told = tuple(text for text in self.summary.warnings if not text.startswith(lacked))
             self._begin_to_finish(replace(self.summary, warnings=told))
         if self._finishing is None:
             return  # the registry does not even open
@@ -171,21 +198,56 @@ class Publisher(Generic[Summary]):
             return
         try:
             recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
-            if self._told_before:
-                recorder.recall(self._told_before)
-                self._told_before = ()
-            # at once: a run that says nothing for hours must not be behind in its record for so long
-            recorder.events(self._take_unrecorded())
-            self._recorder = recorder
         except Exception as error:  # whatever a store's library raises, the run goes on without its record
             logger.warning("run %s is not recorded", self._run_id, exc_info=error)
-            self._warn(f"the run is not recorded: {in_a_sentence(error)}")
+            self._is_record_behind = True
+            self._open_again_at = time.monotonic() + OPEN_AGAIN_EVERY_S
+            self._warn(f"{NOT_RECORDED}: {in_a_sentence(error)}")
+            return
+        if self._told_before:
+            recorder.recall(self._told_before)
+            self._told_before = ()
+        # at once: a run that says nothing for hours must not be behind in its record for so long
+        recorder.events(self._take_unrecorded())
+        self._recorder = recorder
+
+    async def _open_late(self) -> None:
+        """Try again to open a record that could not be opened; what was said since is in the log."""
+        assert self._record_with is not None
+        self._open_again_at = time.monotonic() + OPEN_AGAIN_EVERY_S
+        folder = run_folder(self._run_id)
+        if self._opened_late is None:
+            try:
+                self._opened_late = await asyncio.to_thread(self._record_with, folder)
+            except Exception as error:  # whatever a store's library raises, as above
+                logger.info("run %s is still not recorded: %s", self._run_id, error)
+                return
+        if not self._journal.is_behind:
+            self._take_unrecorded()
+            self._recorder = self._opened_late
+            self._recorder.recall(list(read_journal(folder)))
+
+    async def _look_after_what_waits(self) -> None:
+        """Write logs of trials for which there is room by now, and open a record that could not be opened."""
+        now = time.monotonic()
+        if self._late and now >= self._look_at_late_at:
+            self._look_at_late_at = now + COMPLETE_EVERY_S
+            self._write_late_logs()
+        if self._recorder is None and self._is_record_behind:
+            # the log has it
+            del self._unrecorded[:]
+            if now >= self._open_again_at and not self._journal.is_behind:
+                await self._open_late()
 
     async def _record_rest(self) -> None:
         assert self._opening is not None
         within_s = RECORD_OF_MANY_WITHIN_S if self._is_long else self._record_within_s
         until = time.monotonic() + within_s
         await asyncio.wait({self._opening}, timeout=within_s)
+        if self._recorder is not None and self._is_log_behind:
+            # the record holds the log
+            self._record_failed("the log waits for room on the disk")
+            return
         if self._recorder is not None:
             self._begin_to_finish(self.summary)
             assert self._finishing is not None
@@ -199,7 +261,7 @@ class Publisher(Generic[Summary]):
         if self._is_long:
             # its values wait for nothing; the record says that it goes on until it is whole
             self._is_record_behind = True
-        elif self._recorder is not None or not self._opening.done():
+        elif not self._is_record_behind and (self._recorder is not None or not self._opening.done()):
             self._record_failed(f"the registry did not answer within {within_s:.0f} s")
 
     @property
@@ -225,6 +287,8 @@ class Publisher(Generic[Summary]):
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
+            if not self._closing.is_set():
+                await self._look_after_what_waits()
             if (self._pending or self._snapshot_due) and not self._is_abandoned:
                 try:
                     await self._flush()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from hops_magic.engine.journal import read_journal
 from hops_magic.errors import RegistryError
@@ -64,6 +66,7 @@ class Recorder(EventWriter):
         self.register_as: str | None = None
         """Name under which the model of a run that is done is registered."""
         self._rows: list[Row] = []
+        self._lacks_output = False
         self._said = self._dropped = self._lost = 0
         self._state: tuple[RunState, str] | None = None
         self._errors: list[ev.RankError] = []
@@ -136,6 +139,8 @@ class Recorder(EventWriter):
                 self._errors.append(event)
             elif isinstance(event, ev.FeaturesRead):
                 self._read.append(input_of(event))
+            elif isinstance(event, ev.Parameters):
+                self._note_parameters(event)
         self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
 
     def _unkept(self, rank: int, text: str) -> str:
@@ -188,7 +193,26 @@ class Recorder(EventWriter):
                 with file.open("a", encoding="utf-8", errors="surrogatepass") as out:
                     out.writelines(texts)
         except OSError as error:
+            # the journal has it
+            self._lacks_output = True
             self.problem = RegistryError(f"output of the run cannot be kept in {self.folder}: {error.strerror}")
+
+    def _bring_back_output(self) -> None:
+        """Write all output anew, from the journal, if a full disk did not take some."""
+        if not self._lacks_output:
+            return
+        folder = self.folder / layout.OUTPUT_FOLDER
+        with self._store.failures("keeping the output of the run"), contextlib.ExitStack() as files:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
+            opened: dict[int, TextIO] = {}
+            for event in read_journal(self.folder):
+                if isinstance(event, ev.Output):
+                    if event.rank not in opened:
+                        path = self.folder / layout.output_file(event.rank)
+                        opened[event.rank] = files.enter_context(path.open("w", encoding="utf-8", errors="surrogatepass"))
+                    opened[event.rank].write(event.text)
+        self._lacks_output = False
 
     def _write(self) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -238,6 +262,7 @@ class Recorder(EventWriter):
         while True:
             try:
                 self._bring_back_dropped()
+                self._bring_back_output()
                 self._write()
                 return
             except RegistryError as error:
@@ -263,13 +288,7 @@ class Recorder(EventWriter):
     def _write_end(self, run: Run) -> None:
         from mlflow.entities import RunTag
 
-        tags = end_tags(run)
-        if self._lost:
-            tags[layout.TAG_INCOMPLETE] = f"{self._said - self._lost:,} of {self._said:,} points"
-        self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in tags.items()])
-        write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
-        ended_ms = int((run.ended_at or time.time()) * 1000)
-        self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
+        # the end last: a record that has one is not completed any more
         if (errors := self._errors or list(run.errors)) and run.errors:
             self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
         self._write_model()
@@ -277,3 +296,10 @@ class Recorder(EventWriter):
         if output.is_dir():
             self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
         self._write_journal()
+        write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
+        tags = end_tags(run)
+        if self._lost:
+            tags[layout.TAG_INCOMPLETE] = f"{self._said - self._lost:,} of {self._said:,} points"
+        self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in tags.items()])
+        ended_ms = int((run.ended_at or time.time()) * 1000)
+        self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
