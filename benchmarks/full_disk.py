@@ -1,7 +1,7 @@
 """Fill the disk of ``HOPS_HOME`` at every moment of a run and of a study, make room again, and count what is lost.
 
-``python -m benchmarks.full_disk``. The disk is a small one in memory (tmpfs), in a mount namespace of its own unless the user
-may mount; each moment is tried with a run or study of its own, on one cluster.
+``python -m benchmarks.full_disk``. The disk is a small one in memory (tmpfs), in a mount namespace of its own unless the
+user may mount; each moment is tried with a run or study of its own, on one cluster.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import errno
 import json
 import os
 import subprocess
@@ -36,7 +35,7 @@ INSIDE = "a run's reports"
 NEW_KERNELS_AT = ("step 13", "record's end", "half")
 FAULTS = ("values lost", "unreadable", "record wrong", "not refused", "left half-written", "hung")
 
-TOOLS = f"""
+TOOLS = """
 import contextlib, os, time
 import hops_magic as hops
 
@@ -185,7 +184,7 @@ class Case:
         facts: dict[str, Callable[[Path], bool]] = {
             "folder": lambda folder: folder.is_dir(),
             "journal": lambda folder: bool(_log(folder)),
-            "final": lambda folder: _is_final(folder),
+            "final": _is_final,
             "half": lambda folder: _log(folder).count(b'"kind": "trial-ended"') >= TRIALS // 2,
             "all ended": lambda folder: _log(folder).count(b'"kind": "trial-ended"') >= TRIALS,
             "record's end": lambda folder: (folder / ".record.lock").exists(),
@@ -399,11 +398,12 @@ def full_disk(of_a_run: list[str], of_a_study: list[str]) -> Counts:
 
 def table(counts: Counts) -> Table:
     question = (
-        f"The disk of `HOPS_HOME` ({DISK_MIB} MiB) gets full, to the last byte, at a moment of a run of two ranks and of a study of "
-        f"{TRIALS} trials, {PARALLEL} at once (`python -m benchmarks.full_disk`): before and after it begins, while it reports, "
-        "prints, packs its values, ends and is recorded, and with 4 to 512 KiB left. Values must come back while the disk is full; "
-        "the list of runs must be readable meanwhile, by a new kernel too, and the next run refused; when there is room, notebook, "
-        "record, journal and REST must tell the same, with every point, and no file may be half-written."
+        f"The disk of `HOPS_HOME` ({DISK_MIB} MiB) gets full, to the last byte, at a moment of a run of two ranks and of a "
+        f"study of {TRIALS} trials, {PARALLEL} at once (`python -m benchmarks.full_disk`): before and after it begins, "
+        "while it reports, prints, packs its values, ends and is recorded, and with 4 to 512 KiB left. Values must come "
+        "back while the disk is full; the list of runs must be readable meanwhile, by a new kernel too, and the next run "
+        "refused; when there is room, notebook, record, journal and REST must tell the same, with every point, and no file "
+        "may be half-written."
     )
     rows: list[list[object]] = [["moments of a run", counts.tried["run"]], ["moments of a study", counts.tried["study"]]]
     rows += [[kind, len(stories)] for kind, stories in counts.faults.items()]

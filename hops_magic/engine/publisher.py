@@ -196,13 +196,10 @@ class Publisher(Generic[Summary]):
     async def _open_recorder(self) -> None:
         if self._record_with is None:
             return
-        try:
-            recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
-        except Exception as error:  # whatever a store's library raises, the run goes on without its record
-            logger.warning("run %s is not recorded", self._run_id, exc_info=error)
+        recorder, problem = await self._opened(self._record_with)
+        if recorder is None:
             self._is_record_behind = True
-            self._open_again_at = time.monotonic() + OPEN_AGAIN_EVERY_S
-            self._warn(f"{NOT_RECORDED}: {in_a_sentence(error)}")
+            self._warn(f"{NOT_RECORDED}: {problem}")
             return
         if self._told_before:
             recorder.recall(self._told_before)
@@ -214,18 +211,21 @@ class Publisher(Generic[Summary]):
     async def _open_late(self) -> None:
         """Try again to open a record that could not be opened; what was said since is in the log."""
         assert self._record_with is not None
-        self._open_again_at = time.monotonic() + OPEN_AGAIN_EVERY_S
-        folder = run_folder(self._run_id)
         if self._opened_late is None:
-            try:
-                self._opened_late = await asyncio.to_thread(self._record_with, folder)
-            except Exception as error:  # whatever a store's library raises, as above
-                logger.info("run %s is still not recorded: %s", self._run_id, error)
-                return
-        if not self._journal.is_behind:
+            self._opened_late, _ = await self._opened(self._record_with)
+        if self._opened_late is not None and not self._journal.is_behind:
             self._take_unrecorded()
             self._recorder = self._opened_late
-            self._recorder.recall(list(read_journal(folder)))
+            self._recorder.recall(list(read_journal(run_folder(self._run_id))))
+
+    async def _opened(self, record_with: Callable[[Path], Recorder]) -> tuple[Recorder | None, str]:
+        """Open the record, or say why it cannot be."""
+        self._open_again_at = time.monotonic() + OPEN_AGAIN_EVERY_S
+        try:
+            return await asyncio.to_thread(record_with, run_folder(self._run_id)), ""
+        except Exception as error:  # whatever a store's library raises, the run goes on without its record
+            logger.warning("run %s is not recorded", self._run_id, exc_info=error)
+            return None, in_a_sentence(error)
 
     async def _look_after_what_waits(self) -> None:
         """Write logs of trials for which there is room by now, and open a record that could not be opened."""

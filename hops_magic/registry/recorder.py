@@ -145,11 +145,17 @@ class Recorder(EventWriter):
 
     def _unkept(self, rank: int, text: str) -> str:
         """Return the part of what a rank has written that an earlier supervisor did not keep."""
-        kept = 0
-        # what cannot be read cannot be appended to either, which is told there
-        with contextlib.suppress(OSError):
-            kept = len((self.folder / layout.output_file(rank)).read_text(encoding="utf-8", errors="surrogatepass"))
-        return text[kept:]
+        file, whole = self.folder / layout.output_file(rank), text.encode("utf-8", "surrogatepass")
+        try:
+            kept = file.read_bytes()
+            if whole.startswith(kept):
+                return whole[len(kept) :].decode("utf-8", "surrogatepass")
+            file.unlink()
+        except UnicodeDecodeError:
+            file.unlink()  # a full disk has cut a character
+        except OSError:
+            pass  # what cannot be read cannot be appended to either, which is told there
+        return text
 
     def _take(self, events: Sequence[ev.Event]) -> None:
         rows = self._metrics.rows(events)
@@ -186,6 +192,8 @@ class Recorder(EventWriter):
                 self._params[key] = layout.shortened(layout.param_text(value), layout.MAX_PARAM, layout.JOURNAL)
 
     def _keep_output(self, outputs: dict[int, list[str]]) -> None:
+        if self._lacks_output:
+            return  # what is there stays without a gap
         try:
             for rank, texts in outputs.items():
                 file = self.folder / layout.output_file(rank)
