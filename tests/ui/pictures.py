@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -48,11 +49,11 @@ model.compile("adam", "sparse_categorical_crossentropy")
 model.fit(images, labels, epochs=3, validation_split=0.2, verbose=0)""",
     """%%distributed -n 2 --name broken-shapes
 model.fit(images, labels[:-1], epochs=2)""",
-    """%%tune --trials 12 --minimize loss --name slow-search --framework none rate=loguniform(1e-3, 1) kind=choice(['plain', 'nesterov'])
+    """%%tune --trials 12 --minimize loss --name slow --framework none rate=loguniform(1e-3, 1) kind=choice(["a", "b"])
 import time
 
 for step in range(400):
-    hops.report(step=step, loss=1 / (1 + step * rate) + (kind == "plain") / 10)
+    hops.report(step=step, loss=1 / (1 + step * rate) + (kind == "a") / 10)
     time.sleep(0.3)""",
 ]
 
@@ -147,6 +148,7 @@ def begin(page: Page, jupyter: Jupyter) -> None:
     page.locator(".jp-NotebookPanel:visible .jp-CodeCell").nth(5).locator(".cm-content").click()
     execute(page, "notebook:run-cell")
     expect(page.locator(".hops-study").last.locator(".hops-trials")).to_be_visible(timeout=PATIENCE_MS)
+    page.evaluate(SAVE)
 
 
 def outputs_of(page: Page) -> Iterator[tuple[str, Locator]]:
@@ -200,7 +202,9 @@ def photograph_sections(page: Page, camera: Camera) -> None:
 def photograph_tabs(page: Page, camera: Camera, name: str) -> None:
     detail = page.locator(".hops-detail:visible")
     expect(detail).to_be_visible()
-    for tab in detail.get_by_role("tablist").first.get_by_role("tab").all():
+    tabs = detail.get_by_role("tablist").first.get_by_role("tab")
+    expect(tabs.first).to_be_visible()
+    for tab in tabs.all():
         tab.click()
         expect(detail.get_by_text("Loading…")).to_have_count(0)
         camera.take(f"{name}-{(tab.text_content() or '').lower().replace(' ', '-')}")
@@ -222,7 +226,7 @@ def photograph_details(page: Page, camera: Camera) -> None:
         photograph_tabs(page, camera, f"model-{model}")
     show_section(page, "Experiments")
     rows = page.locator(".hops-runline")
-    for run in ("delays", "broken-shapes", "digits-tuned", "worth", "slow-search", "digits"):
+    for run in ("delays", "broken-shapes", "digits-tuned", "worth", "slow", "digits"):
         rows.get_by_text(run, exact=True).first.click()
         expect(page.locator(".hops-detail:visible").get_by_role("heading", name=run, exact=True)).to_be_visible()
         photograph_tabs(page, camera, f"run-{run}")
@@ -277,7 +281,7 @@ def main() -> None:
         page.close()
         taken = photograph(browser, jupyter, chosen.folder, chosen.only)
         browser.close()
-    print(f"{taken} pictures in {chosen.folder}")
+    sys.stdout.write(f"{taken} pictures in {chosen.folder}\n")
     if not chosen.home:
         shutil.rmtree(home)
 
