@@ -56,6 +56,25 @@ function Told({ told }: { told: OpenedTrial }): ReactNode {
           <ChartView key={chart.title} chart={chart} />
         ))}
       </div>
+      {Object.keys(told.parameters).length > 0 && (
+        <details>
+          <summary>{trans.__('Parameters')}</summary>
+          <table className="hops-parameters">
+            <tbody>
+              {Object.entries(told.parameters).map(([name, value]) => (
+                <tr key={name}>
+                  <th scope="row">
+                    <bdi>{name}</bdi>
+                  </th>
+                  <td>
+                    <bdi>{value}</bdi>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </details>
+      )}
       {told.output.map(([ranks, text]) => (
         <details key={ranks} open={told.output.length === 1}>
           <summary>{trans.__('Output of %1', ranks)}</summary>

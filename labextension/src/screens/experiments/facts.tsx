@@ -39,9 +39,24 @@ export function Facts({ facts, empty }: { facts: Record<string, unknown>; empty:
   );
 }
 
+/** The object that a text writes down; whatever else is as it is. */
+function parsed(value: unknown): unknown {
+  if (typeof value !== 'string' || !value.startsWith('{')) {
+    return value;
+  }
+  try {
+    return JSON.parse(value);
+  } catch {
+    // a user's text, or one that was cut
+    return value;
+  }
+}
+
 /** Lines of a table: a name alone is the title of the lines below it, which are parts of one object. */
 function flat(facts: Record<string, unknown>): [string, string | null][] {
-  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined && value !== '');
+  const known = Object.entries(facts)
+    .filter(([, value]) => value !== null && value !== undefined && value !== '')
+    .map(([name, value]): [string, unknown] => [name, parsed(value)]);
   const isObject = ([, value]: [string, unknown]) => typeof value === 'object' && !Array.isArray(value);
   const plain = known.filter(entry => !isObject(entry));
   return [
