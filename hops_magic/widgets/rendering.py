@@ -27,7 +27,10 @@ Shown = TypeVar("Shown")
 
 def static_text(run: Run) -> str:
     """The run in a few lines of text."""
-    parts = [f"{one_line(words.title(run))}: {words.queue(run) or run.state.value}", "" if run.state.is_final else words.progress(run)]
+    parts = [
+        f"{one_line(words.title(run))}: {words.queue(run) or run.state.value}",
+        "" if run.state.is_final else words.progress(run),
+    ]
     if run.elapsed_s is not None:
         parts.append(words.duration(run.elapsed_s))
     shown, more = _few(list(words.latest_metrics(run).items()))

@@ -38,7 +38,7 @@ def study_html(study: Study, *, now: float, report_html: str = "", importance: M
 
 def _header(study: Study, now: float) -> str:
     aim = f"{study.direction.value} {one_line(study.metric, 40)}"
-    facts = [aim, study_words.queue(study), study_words.counts(study)]
+    facts = [aim, study_words.waiting(study), study_words.counts(study)]
     if study.places and not study.state.is_final:
         facts.append(f"room for {study.places} of {study.places_wanted} trials at once")
     if study.started_at is not None:

@@ -101,7 +101,7 @@ def _head(study: Study, now: float) -> dict[str, Any]:
             for e in (effects_of(study) if study.is_ablation else ())
         ],
         "reason": study.reason,
-        "queue": study_words.queue(study),
+        "queue": study_words.waiting(study),
         "wanted": study.trials_wanted,
         "counts": {state.value: number for state, number in study.counts.items()},
         "stopped_by_hand": study.stopped_by_hand,
@@ -111,6 +111,7 @@ def _head(study: Study, now: float) -> dict[str, Any]:
         "log_names": list(study.log_names),
         "metrics": [clean(name) for name in study.metric_names if name != study.metric][:MAX_METRICS],
         "step_name": study.step_name,
+        "created_at": study.created_at,
         "started_at": study.started_at,
         "ended_at": study.ended_at,
         "best": None if best is None else best.number,
@@ -165,15 +166,10 @@ def opened_trial(number: int, study: Study, run: Run | None) -> dict[str, Any]:
     error = clean(trial.error)
     if not error and run is not None:
         error = "\n\n".join(clean(group.traceback) for group in words.errors(run))
-    parameters = {clean(name): clean(str(value)) for name, value in trial.parameters.items()}
-    return {
-        "type": "trial",
-        "trial": number,
-        "curves": curves,
-        "output": output,
-        "error": error,
-        "parameters": parameters,
-    }
+    told: dict[str, Any] = {"type": "trial", "trial": number, "curves": curves, "output": output, "error": error}
+    if trial.parameters:
+        told["parameters"] = {clean(name): clean(str(value)) for name, value in trial.parameters.items()}
+    return told
 
 
 def _number(value: float | None) -> float | None:

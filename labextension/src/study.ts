@@ -35,6 +35,8 @@ export interface StudyHead {
   metrics: string[];
   /** What steps of its trials are. */
   step_name: 'epoch' | 'step';
+  /** Since when it waits, where it has not started. */
+  created_at?: number;
   started_at: number | null;
   ended_at: number | null;
   best: number | null;
@@ -79,7 +81,7 @@ export interface OpenedTrial {
   output: [ranks: string, text: string][];
   error: string;
   /** What its fits were called with. */
-  parameters: Record<string, string>;
+  parameters?: Record<string, string>;
 }
 
 export interface StudyModel {

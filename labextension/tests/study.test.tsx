@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderToStaticMarkup } from 'react-dom/server';
+import { act, create, type ReactTestRenderer } from 'react-test-renderer';
 import { beyond, numeric } from '../src/components/study/Parallel';
 import { logTicks } from '../src/components/study/Canvas';
+import { reach } from '../src/components/study/Curves';
 import { Opened } from '../src/components/study/Opened';
-import { StudyView } from '../src/components/study/StudyView';
+import { Best, StudyView } from '../src/components/study/StudyView';
 import {
   advanceStudy,
   bestSoFar,
@@ -15,6 +17,8 @@ import {
   type StudyUpdate,
   type Trial
 } from '../src/study';
+
+Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true });
 
 const HEAD: StudyHead = {
   run_id: 's',
@@ -119,6 +123,46 @@ test('trials sort by any column, those without a value last', () => {
     sorted(study(), 'number', false, 'stopped').map(each => each.number),
     [2]
   );
+});
+
+test('curves keep a step 0, and begin at 1 where there is none', () => {
+  const curve = (...steps: number[]) => ({ steps, values: steps });
+  assert.deepEqual(reach([curve(0, 5), curve(1, 9)], false), [0, 9]);
+  assert.deepEqual(reach([curve(3, 5)], false), [1, 5]);
+  assert.deepEqual(reach([curve(0.4, 7.5)], true), [0, 7.5]);
+  assert.deepEqual(reach([], false), [1, 2]);
+});
+
+test('the best of when it is asked for is inserted, and a better one that comes later is told', () => {
+  const inserted: string[] = [];
+  const shown = (best_code: string) => (
+    <Best
+      head={{ ...HEAD, best_code }}
+      trial={trial(1, 'done', 0.2, 3)}
+      onInsert={() => {
+        inserted.push(best_code);
+      }}
+    />
+  );
+  let view: ReactTestRenderer | undefined;
+  act(() => {
+    view = create(shown('lr = 0.1'));
+  });
+  const button = () => view?.root.findByType('button');
+  const press = () => {
+    act(() => {
+      (button()?.props as { onClick: () => void }).onClick();
+    });
+  };
+  assert.equal(button()?.children[0], 'Insert best as a cell');
+  act(() => view?.update(shown('lr = 0.2')));
+  press();
+  assert.deepEqual(inserted, ['lr = 0.2']);
+  assert.equal(button()?.children[0], 'Comes below, and is copied');
+  act(() => view?.update(shown('lr = 0.3')));
+  assert.equal(button()?.children[0], 'A better one has come: insert it as a cell');
+  press();
+  assert.deepEqual(inserted, ['lr = 0.2', 'lr = 0.3']);
 });
 
 test('curves have times where they are told', () => {

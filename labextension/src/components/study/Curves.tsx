@@ -106,18 +106,22 @@ export function AllCurves({ study, options = PLAIN }: Props): ReactNode {
     (brush: Brush) => {
       const shown = [...curves].filter(([, curve]) => curve.steps.length > 0);
       const ends: number[] = [];
-      let last = isTime ? 0 : 1;
-      let first = isTime ? 0 : 1;
       for (const [, curve] of shown) {
-        first = Math.min(first, curve.steps[0] ?? 1);
-        last = Math.max(last, curve.steps.at(-1) ?? 1);
         for (const value of [curve.values[0], curve.values.at(-1)]) {
           if (value !== null && value !== undefined) {
             ends.push(value);
           }
         }
       }
-      const scale = axes(brush, [first, Math.max(first + 1, last)], boundsOf(ends, isLog), { isLog, isTime });
+      const scale = axes(
+        brush,
+        reach(
+          shown.map(([, curve]) => curve),
+          isTime
+        ),
+        boundsOf(ends, isLog),
+        { isLog, isTime }
+      );
       const rest = shown.filter(([number]) => number !== head.best);
       for (const [number, curve] of [...rest, ...shown.filter(([number]) => number === head.best)]) {
         const isBest = number === head.best;
@@ -171,6 +175,14 @@ function drawnOf(curve: TrialCurve, { isLog, isTime }: Kind, smoothing: number):
   const values = isLog ? curve.values.map(value => ((value ?? 0) > 0 ? value : null)) : curve.values;
   const steps = isTime ? (curve.times ?? []) : curve.steps;
   return { steps, values: smoothing > 0 ? smoothed(values, smoothing).map(value => value ?? null) : values };
+}
+
+/** From where to where curves go along their axis: steps from 1, or from 0 where any has such a step. */
+export function reach(curves: TrialCurve[], isTime: boolean): [number, number] {
+  const start = isTime ? 0 : 1;
+  const first = Math.min(start, ...curves.map(curve => curve.steps[0] ?? start));
+  const last = Math.max(start, ...curves.map(curve => curve.steps.at(-1) ?? start));
+  return [first, Math.max(first + 1, last)];
 }
 
 export function unitOf(step: 'epoch' | 'step', trans: Translator): string {

@@ -16,7 +16,16 @@ interface Props {
 export function Opened({ trial, told, onStop, onClose }: Props): ReactNode {
   const trans = useTranslator();
   return (
-    <section className="hops-opened" aria-label={trans.__('Trial %1', trial.number)}>
+    <section
+      className="hops-opened"
+      aria-label={trans.__('Trial %1', trial.number)}
+      onKeyDown={event => {
+        if (event.key === 'Escape') {
+          event.stopPropagation();
+          onClose();
+        }
+      }}
+    >
       <div className="hops-headline">
         <b>{trans.__('Trial %1', trial.number)}</b>
         <bdi className="hops-facts">
@@ -56,7 +65,7 @@ function Told({ told }: { told: OpenedTrial }): ReactNode {
           <ChartView key={chart.title} chart={chart} />
         ))}
       </div>
-      {Object.keys(told.parameters).length > 0 && (
+      {told.parameters && (
         <details>
           <summary>{trans.__('Parameters')}</summary>
           <table className="hops-parameters">

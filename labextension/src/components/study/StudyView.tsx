@@ -103,7 +103,8 @@ function Notices({ head }: { head: StudyHead }): ReactNode {
   );
 }
 
-function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInsert?: () => void }): ReactNode {
+/** The best trial so far, and its values as a cell. */
+export function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInsert?: () => void }): ReactNode {
   const trans = useTranslator();
   const [inserted, setInserted] = useState<string | null>(null);
   const told = trans.__('best %1, trial %2', head.metric, trial.number);

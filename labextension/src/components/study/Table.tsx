@@ -1,4 +1,4 @@
-import { type ReactNode, useMemo, useState } from 'react';
+import { type KeyboardEvent, type ReactNode, useMemo, useState } from 'react';
 import { figure } from '../../format';
 import { cell, sorted, type SortKey, type StudyModel, type Trial, type TrialState, type Value } from '../../study';
 import { type Translator, useTranslator } from '../../translate';
@@ -55,6 +55,9 @@ export function Table({ study, opened, onOpen }: Props): ReactNode {
         className="hops-scroll"
         style={{ maxHeight: HEIGHT }}
         tabIndex={0}
+        role="region"
+        aria-label={trans.__('Table of trials')}
+        onKeyDown={moveFocus}
         onScroll={event => {
           setTop(event.currentTarget.scrollTop);
         }}
@@ -101,6 +104,18 @@ export function Table({ study, opened, onOpen }: Props): ReactNode {
       </div>
     </section>
   );
+}
+
+/** Arrow keys lead from a trial's button to those above and below it. */
+function moveFocus(event: KeyboardEvent<HTMLElement>): void {
+  const row = (event.target as HTMLElement).closest('tbody tr');
+  const next =
+    event.key === 'ArrowDown' ? row?.nextElementSibling : event.key === 'ArrowUp' ? row?.previousElementSibling : null;
+  const button = next?.querySelector<HTMLElement>('button');
+  if (button) {
+    event.preventDefault();
+    button.focus();
+  }
 }
 
 interface Column {
