@@ -1,4 +1,4 @@
-"""Pictures of every screen, to be looked at: ``python tests/ui/pictures.py FOLDER [--home FOLDER] [--only WORD]``.
+"""Pictures of every screen, to be looked at: ``make pictures``, or by hand with ``--home FOLDER`` and ``--only WORD``.
 
 A real JupyterLab runs the examples on a real cluster; then each screen is taken in both themes, at two widths of the page,
 sections of the sidebar also narrow and wide. A home that is named is kept, and what ran in it is not run again.
