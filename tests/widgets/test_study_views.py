@@ -204,8 +204,9 @@ def test_an_opened_trial_without_a_word_is_empty():
 
 
 def test_an_opened_trial_tells_what_its_fits_were_called_with():
-    study = advance_study_all(ended(), [ev.TrialFitted(trial=40, values={"optimizer": "Adam", "epochs": 3})])
-    assert opened_trial(40, study, None)["parameters"] == {"optimizer": "Adam", "epochs": "3"}
+    said = ev.TrialFitted(trial=0, values={"optimizer": "Adam", "epochs": 3})
+    study = advance_study_all(beginning(), [started(0, 1.0), said])
+    assert opened_trial(0, study, None)["parameters"] == {"optimizer": "Adam", "epochs": "3"}
 
 
 def test_steps_are_epochs_where_all_trials_say_so_and_curves_have_times():
