@@ -7,7 +7,7 @@ import functools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ class StudyRecorderSpec:
 
 @dataclass
 class _Child:
-    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``ended_as`` once its end is."""
+    """A trial that the record has: the parameters that are written, and ``ended_as`` once its end is."""
 
     record_id: str
-    has_params: bool = True
+    params: set[str] = field(default_factory=set)
     ended_as: RunState | None = None
 
 
@@ -181,7 +181,7 @@ class StudyRecorder(EventWriter):
         for event in events:
             if isinstance(event, ev.TrialReported):
                 self._keep_rows(event)
-            if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
+            if isinstance(event, ev.TrialStarted | ev.TrialFitted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
             if isinstance(event, ev.FeaturesRead):
                 self._read.append(input_of(event))
@@ -245,9 +245,13 @@ class StudyRecorder(EventWriter):
 
         child = self._children.get(self._id_of(trial.number)) or self._begin_trial(trial)
         rows = self._rows_of(trial)
-        params = []
-        if not child.has_params:
-            params = [Param(*item) for item in params_of(trial_record(self.record, self._study, trial)).items()]
+        # MLflow refuses another value of one that is written
+        new = {
+            name: value
+            for name, value in params_of(trial_record(self.record, self._study, trial)).items()
+            if name not in child.params
+        }
+        params = [Param(*item) for item in new.items()]
         tags = trial_tags(self._study, trial)
         metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in rows]
         while metrics or params or tags:
@@ -257,7 +261,7 @@ class StudyRecorder(EventWriter):
             )
             params, tags = [], {}
         # only now: what the registry did not take is tried again, and MLflow takes equal points once
-        child.has_params = True
+        child.params |= set(new)
         self._rows.pop(trial.number, None)
         if trial.state.is_final:
             self._logs.setdefault(trial.number, _Log(child.record_id))
@@ -274,7 +278,7 @@ class StudyRecorder(EventWriter):
             run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
             tags=start_tags(record, self.record_id) | {layout.TAG_STATE: RunState.RUNNING.value},
         )
-        child = self._children[record.run_id] = _Child(str(run.info.run_id), has_params=False)
+        child = self._children[record.run_id] = _Child(str(run.info.run_id))
         return child
 
     def _write_trial_files(self, *, everything: bool = False) -> None:
@@ -319,7 +323,8 @@ class StudyRecorder(EventWriter):
             )
             for run in page:
                 state = state_of(run.data.tags, run.info.status)
-                child = _Child(str(run.info.run_id), ended_as=state if state.is_final else None)
+                ended_as = state if state.is_final else None
+                child = _Child(str(run.info.run_id), set(run.data.params), ended_as)
                 self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = child
             token = page.token
             if not token:
