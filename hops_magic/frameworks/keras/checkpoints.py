@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hops_magic.frameworks.context import RankContext
-from hops_magic.frameworks.keras.metrics import lasting_metrics, metric_variables
+from hops_magic.frameworks.keras.metrics import lasting_metrics, metric_variables, replaced_states, single_metrics
 from hops_magic.frameworks.keras.pickling import plain
 from hops_magic.runs.events import Checkpointed, Warned
 
@@ -161,10 +161,15 @@ class CheckpointStore:
 
     def add_metrics(self, session: FitSession, model: Any, saved: Counted, begun: set[int]) -> None:
         """Add what all ranks had counted to what the chief counts, of variables that were made in the first step."""
-        if session.is_chief:
-            for variable, value in zip(metric_variables(model), saved.values, strict=True):
-                if id(variable) not in begun:
-                    variable.assign(_array(variable) + value)
+        if not session.is_chief:
+            return
+        for variable, value in zip(metric_variables(model), saved.values, strict=True):
+            if id(variable) not in begun:
+                variable.assign(_array(variable) + value)
+        for metric in single_metrics(model):
+            names = [name for name in replaced_states(metric) if id(getattr(metric, name, None)) not in begun]
+            if names:
+                self._context.emit(Warned(message=_cannot_go_on(metric, names)))
 
     def finished(self, state: Mapping[str, Any], model: Any, epochs: int) -> Any:
         """Put a model where a finished fit of an earlier attempt left it; return that fit's history."""
@@ -217,8 +222,23 @@ def optimizers_of(model: Any) -> list[Any]:
     return list({id(optimizer): optimizer for optimizer in found}.values())
 
 
+def is_built_by_step(optimizer: Any) -> bool:
+    """Whether a class of the user's is still to make an optimizer's state: how it does may be part of the step."""
+    while optimizer is not None and type(optimizer).__module__.split(".")[0] == "keras":
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer is not None and not optimizer.built
+
+
 def _array(variable: Any) -> Any:
     return np.array(variable.numpy() if hasattr(variable, "numpy") else variable.value)
+
+
+def _cannot_go_on(metric: Any, names: list[str]) -> str:
+    return (
+        f"the metric {metric.name} makes its state {', '.join(names)} in its first update and replaces it: what it had "
+        "counted before the restart was added to it, so that its value for this epoch may be wrong; make its states in "
+        "its constructor"
+    )
 
 
 def _callback_state(callback: Any) -> tuple[str, dict[str, Any]]:

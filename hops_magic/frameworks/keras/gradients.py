@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from hops_magic.frameworks.keras.locality import is_local, mark_alike
+from hops_magic.frameworks.keras.loops import runs_once_a_step
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, Seeking, current_rows, loop_rows, seeking
 from hops_magic.frameworks.keras.scaling import Scale, scale_of
@@ -24,6 +25,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     from keras.src.optimizers import base_optimizer, loss_scale_optimizer
     from tensorflow.python.eager import backprop
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
+    from tensorflow.python.ops.parallel_for import control_flow_ops as parallel_for
 
     applying = Nesting()
 
@@ -46,7 +48,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     def make_gradient(original: Any) -> Any:
         def gradient(self: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
             rows = current_rows()
-            if rows is None or by_parts.depth or not _is_in_step(rows):
+            if rows is None or by_parts.depth or not runs_once_a_step(rows):
                 return original(self, target, sources, *args, **kwargs)
             sought = _sought(target)
             with seeking(sought):
@@ -55,16 +57,18 @@ def install(patches: Patches, collective: TensorCollective) -> None:
 
         return gradient
 
-    def make_jacobian(original: Any) -> Any:
-        def jacobian(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def make_by_parts(original: Any) -> Any:
+        def compute(*args: Any, **kwargs: Any) -> Any:
             with by_parts.entered():
-                return original(self, *args, **kwargs)
+                return original(*args, **kwargs)
 
-        return jacobian
+        return compute
 
     patches.wrap(backprop.GradientTape, "gradient", make_gradient)
-    patches.wrap(backprop.GradientTape, "jacobian", make_jacobian)
-    patches.wrap(backprop.GradientTape, "batch_jacobian", make_jacobian)
+    patches.wrap(backprop.GradientTape, "jacobian", make_by_parts)
+    patches.wrap(backprop.GradientTape, "batch_jacobian", make_by_parts)
+    # what it maps over are most often rows, whose gradients are wanted one by one
+    patches.wrap(parallel_for, "pfor", make_by_parts)
     patches.wrap(polymorphic_function.Function, "__call__", _inlined)
 
 
@@ -136,18 +140,6 @@ def _as_declared(value: Any, spec: Any) -> Any:
 
     simple = isinstance(spec, tf.TensorSpec) and not tf.is_tensor(value)
     return tf.convert_to_tensor(value, dtype=spec.dtype) if simple else value
-
-
-def _is_in_step(rows: Rows) -> bool:
-    """Whether the graph that is being traced is executed once a step: loops and branches may run otherwise on ranks."""
-    import tensorflow as tf
-
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None and graph is not rows.graph:
-        if type(graph).__name__ in ("WhileBodyFuncGraph", "WhileCondFuncGraph", "CondBranchFuncGraph"):
-            return False
-        graph = getattr(graph, "outer_graph", None)
-    return True
 
 
 def _sought(target: Any) -> Seeking:
@@ -228,7 +220,7 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective, sought:
         if rows is not None and not is_local(slices.indices):
             alike_rows[index] = slices  # of a lookup that does not depend on the data: contributions to the same entries
         else:
-            reduced[index] = _gather_slices(slices, weight, collective)
+            reduced[index] = _gather_slices(slices, weight, rows, collective)
     present = [index for index in present if reduced[index] is gradients[index]]
     dense = [
         tf.convert_to_tensor(alike_rows[index].values if index in alike_rows else gradients[index]) for index in present
@@ -267,15 +259,18 @@ def _weighted_sum(flat: Any, weight: Any, fingerprint: Any, collective: TensorCo
     return result
 
 
-def _gather_slices(slices: Any, weight: Any, collective: TensorCollective) -> Any:
+def _gather_slices(slices: Any, weight: Any, rows: Rows | None, collective: TensorCollective) -> Any:
     """Join the rows of an embedding that all ranks touched, in their order, as one process would have them.
 
     Added up to a dense gradient they would not do: Adam squares the contributions to a row one by one.
     """
     import tensorflow as tf
 
+    values = slices.values * tf.cast(weight, slices.values.dtype)
     # of the row that a rank without rows borrowed nothing is joined: even a zero would count as a visit
-    kept = tf.where(weight > 0, tf.shape(slices.indices)[0], 0)
-    values = slices.values[:kept] * tf.cast(weight, slices.values.dtype)
-    indices, values = collective.concatenate(slices.indices[:kept], values)
+    if rows is None:
+        indices, values = collective.concatenate(slices.indices, values)
+    else:
+        values, indices = collective.gather_with(values, [slices.indices], rows)
+        values.set_shape([None, *slices.values.shape[1:]])
     return tf.IndexedSlices(values, indices, slices.dense_shape)
