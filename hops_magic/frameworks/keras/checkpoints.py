@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hops_magic.frameworks.context import RankContext
-from hops_magic.frameworks.keras.metrics import lasting_metrics, metric_variables, replaced_states, single_metrics
+from hops_magic.frameworks.keras.metrics import lasting_metrics, metric_variables
 from hops_magic.frameworks.keras.pickling import plain
 from hops_magic.runs.events import Checkpointed, Warned
 
@@ -144,13 +144,17 @@ class CheckpointStore:
                 callback.__dict__.update(found.pop(0))
         model.history.epoch, model.history.history = list(state["history"][0]), dict(state["history"][1])
 
+    def lacks_states(self, model: Any, saved: Counted) -> bool:
+        """Whether a metric that is there before the first step makes its states only in it."""
+        return any(not _fit_in(saved.lasting.get(name, []), metric) for name, metric in lasting_metrics(model).items())
+
     def begin_metrics(self, session: FitSession, model: Any, saved: Counted) -> set[int]:
         """Give metrics what all ranks had counted in the epoch, before the first step; return their variables."""
         begun: set[int] = set()
         for name, metric in lasting_metrics(model).items():
             values = saved.lasting.get(name, [])
-            if [tuple(each.shape) for each in metric.variables] != [value.shape for value in values]:
-                continue  # makes them in the first step
+            if not _fit_in(values, metric):
+                continue
             for variable, value in zip(metric.variables, values, strict=True):
                 if session.metric_sync is None:
                     variable.assign(value)
@@ -161,15 +165,10 @@ class CheckpointStore:
 
     def add_metrics(self, session: FitSession, model: Any, saved: Counted, begun: set[int]) -> None:
         """Add what all ranks had counted to what the chief counts, of variables that were made in the first step."""
-        if not session.is_chief:
-            return
-        for variable, value in zip(metric_variables(model), saved.values, strict=True):
-            if id(variable) not in begun:
-                variable.assign(_array(variable) + value)
-        for metric in single_metrics(model):
-            names = [name for name in replaced_states(metric) if id(getattr(metric, name, None)) not in begun]
-            if names:
-                self._context.emit(Warned(message=_cannot_go_on(metric, names)))
+        if session.is_chief:
+            for variable, value in zip(metric_variables(model), saved.values, strict=True):
+                if id(variable) not in begun:
+                    variable.assign(_array(variable) + value)
 
     def finished(self, state: Mapping[str, Any], model: Any, epochs: int) -> Any:
         """Put a model where a finished fit of an earlier attempt left it; return that fit's history."""
@@ -233,12 +232,8 @@ def _array(variable: Any) -> Any:
     return np.array(variable.numpy() if hasattr(variable, "numpy") else variable.value)
 
 
-def _cannot_go_on(metric: Any, names: list[str]) -> str:
-    return (
-        f"the metric {metric.name} makes its state {', '.join(names)} in its first update and replaces it: what it had "
-        "counted before the restart was added to it, so that its value for this epoch may be wrong; make its states in "
-        "its constructor"
-    )
+def _fit_in(values: list[Any], metric: Any) -> bool:
+    return [tuple(each.shape) for each in metric.variables] == [value.shape for value in values]
 
 
 def _callback_state(callback: Any) -> tuple[str, dict[str, Any]]:

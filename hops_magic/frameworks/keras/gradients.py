@@ -2,7 +2,7 @@
 
 One packed all-reduce carries the gradients of a call of ``GradientTape.gradient``. The weighted mean over ranks is its own
 adjoint, so outer tapes go through it. What reaches an optimizer from elsewhere is made global there, if it may differ
-from rank to rank. Gradients with respect to anything but variables, such as those of penalties, stay a rank's own.
+from rank to rank. Gradients with respect to rows, such as those of penalties, stay with the rank that has these.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def install(patches: Patches, collective: TensorCollective) -> None:
             if rows is None or by_parts.depth or not runs_once_a_step(rows):
                 return original(self, target, sources, *args, **kwargs)
             sought = _sought(target)
-            with seeking(sought):
+            # tapes inside, as where activations are computed again on the way back, give parts of this gradient
+            with seeking(sought), by_parts.entered():
                 found = original(self, target, sources, *args, **kwargs)
             return _made_global(found, sources, sought, collective)
 
@@ -156,20 +157,33 @@ def _has_rows(tensor: Any) -> bool:
 
 
 def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCollective) -> Any:
-    """Reduce those gradients that are with respect to variables and may differ from rank to rank."""
+    """Make those gradients that may differ from rank to rank what one process has.
+
+    Those with respect to variables, and to what is computed of them alone, are reduced. Those with respect to rows stay with
+    the rank that has these; of a mean they are brought from its own rows to all.
+    """
     import tensorflow as tf
 
     each_source, gradients = tf.nest.flatten(sources), _flattened(found, sources)
-    which = [
-        index
-        for index, (source, gradient) in enumerate(zip(each_source, gradients, strict=True))
-        if gradient is not None and _is_variable(source) and is_local(gradient)
-    ]
-    if not which:
+    local = [index for index, gradient in enumerate(gradients) if gradient is not None and is_local(gradient)]
+    which = [index for index in local if _is_variable(each_source[index]) or not is_local(each_source[index])]
+    if not local:
         return found
-    for index, whole in zip(which, reduce_gradients([gradients[i] for i in which], collective, sought), strict=True):
+    reduced = reduce_gradients([gradients[i] for i in which], collective, sought) if which else []
+    for index, whole in zip(which, reduced, strict=True):
         gradients[index] = whole
+    rows = current_rows()
+    for index in set(local) - set(which) if rows is not None and sought is Seeking.MEAN else ():
+        gradients[index] = _times(gradients[index], rows.weight)
     return tf.nest.pack_sequence_as(sources, gradients)
+
+
+def _times(gradient: Any, share: Any) -> Any:
+    import tensorflow as tf
+
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(_times(gradient.values, share), gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(share, gradient.dtype)
 
 
 def _flattened(found: Any, sources: Any) -> list[Any]:

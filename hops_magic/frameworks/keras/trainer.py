@@ -181,8 +181,9 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
         def skipping(iterator: Any) -> Any:
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
-            session.before_step(self)
             try:
+                iterator = _with_states(self, step_function, iterator, session)
+                session.before_step(self)
                 if whole_step is not None:
                     iterator = _checked(self, whole_step, step_function, iterator, session)
                 logs = function(iterator)
@@ -215,6 +216,20 @@ def _checked(model: Any, step: Any, on_ranks: Any, iterator: Any, session: FitSe
     only_one = only_one and not any(map(is_built_by_step, optimizers_of(model)))
     check.see(model, step, on_ranks, batch, only_one=only_one)
     return iterator if batch is None else _beginning_with(batch, iterator, model.steps_per_execution)
+
+
+def _with_states(model: Any, step: Any, iterator: Any, session: FitSession) -> Any:
+    """Trace the first step after a restart if metrics make states in it: what they had counted goes in before it runs."""
+    import tensorflow as tf
+
+    if not session.awaits_states(model):
+        return iterator
+    iterator = iter(iterator)
+    batch = next(iterator, None)
+    if batch is None:
+        return iterator
+    tf.function(step, autograph=False).get_concrete_function(batch)
+    return _beginning_with(batch, iterator, model.steps_per_execution)
 
 
 def _beginning_with(batch: Any, iterator: Any, steps: int) -> Any:
