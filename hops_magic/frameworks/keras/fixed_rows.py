@@ -10,6 +10,7 @@ from hops_magic.errors import UnsupportedError
 _SHAPE = re.compile(r"\[(\d+)[,\]]")
 _ELEMENTS = re.compile(r"(\d+) (?:elements|values)|requested shape has (\d+)")
 _DIMENSIONS = re.compile(r"(?:Dimensions must be equal, but are|dimensions?) (\d+) and (\d+)")
+_MATRIX = re.compile(r"In\[\d\]: \[(\d+),(\d+)\]")
 _ABOUT_SHAPES = re.compile(
     r"must be equal|Incompatible shapes|size-incompatible|[Cc]annot reshape|Input to reshape|broadcast|must have the same"
 )
@@ -30,7 +31,7 @@ def refuse_fixed_rows(error: Exception, world_size: int) -> None:
     if not _ABOUT_SHAPES.search(text):
         return
     found = [*_SHAPE.findall(text), *(number for pair in _ELEMENTS.findall(text) for number in pair if number)]
-    found += [number for pair in _DIMENSIONS.findall(text) for number in pair]
+    found += [number for pattern in (_DIMENSIONS, _MATRIX) for pair in pattern.findall(text) for number in pair]
     sizes = {int(number) for number in found} - {0}
     if not any(part < whole and part in (whole // world_size, -(-whole // world_size)) for part in sizes for whole in sizes):
         return
