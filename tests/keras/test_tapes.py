@@ -200,6 +200,38 @@ def case_an_optimizer_around_another_beside_results_in_a_dictionary():
     return found | {name: np.array([each[name] for each in nested]) for name in nested[0]}
 
 
+class Skipping(keras.Sequential):
+    """Leaves out updates by the size of what ranks have alike, or of what each has of its own rows."""
+
+    def __init__(self, *args, by_loss):
+        super().__init__(*args)
+        self.by_loss = by_loss
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self(x, training=True) - y))
+        gradients = tape.gradient(loss, self.trainable_variables)
+
+        def update():
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return 1
+
+        size = loss if self.by_loss else tf.linalg.global_norm(gradients)
+        return {"loss": loss, "updates": tf.cond(size < 1.5, update, lambda: 0)}
+
+
+def skipping(*, by_loss):
+    model = Skipping(inner(), by_loss=by_loss)
+    model.compile("sgd")
+    model.optimizer.build(model.trainable_variables)
+    return fitted(model)
+
+
+def case_updates_left_out_by_the_size_of_gradients():
+    return skipping(by_loss=False)
+
+
 CASES = [value for name, value in list(globals().items()) if name.startswith("case_")]
 
 
@@ -218,3 +250,9 @@ def test_ranks_do_what_one_process_does(case):
     for ended in ranks(in_float64(case), 2):
         assert distance(expected, ended.result) < 1e-11
         assert not [event for event in ended.events if isinstance(event, Warned)]
+
+
+def test_updates_left_out_by_what_each_rank_has_of_its_own_are_refused():
+    for ended in ranks(in_float64(lambda: skipping(by_loss=True)), 2, may_fail=True):
+        assert "UnsupportedError" in ended.error
+        assert "depends on the rows of the batch, of which each rank would judge by its own part" in ended.error

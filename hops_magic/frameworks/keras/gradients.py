@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from hops_magic.frameworks.keras.locality import is_local, mark_alike
-from hops_magic.frameworks.keras.loops import runs_once_a_step
+from hops_magic.frameworks.keras.loops import refuse_unlike, runs_once_a_step
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, Seeking, current_rows, loop_rows, seeking
 from hops_magic.frameworks.keras.scaling import Scale, scale_of
@@ -33,6 +33,8 @@ def install(patches: Patches, collective: TensorCollective) -> None:
         def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
             if applying.depth:  # the optimizer inside another one, such as LossScaleOptimizer: reduced already
                 return original(self, grads, trainable_variables)
+            if (rows := current_rows()) is not None:
+                refuse_unlike(rows)
             with applying.entered():
                 take = _taking.get() or original
                 return take(self, _reduced_to_apply(list(grads), collective), trainable_variables)

@@ -1,7 +1,7 @@
 """Loops and branches in the graph of a step: whether all ranks take them alike, so that they may exchange inside.
 
 A loop whose end depends on a rank's rows (one turn for each row, or until an error of theirs is small) has other turns on
-other ranks. What is computed there stays a rank's own until an optimizer gets it.
+other ranks. What is computed there stays a rank's own until it leaves the loop, and no optimizer may get it before.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.locality import is_local, mark_alike
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, current_rows
@@ -23,6 +24,23 @@ def install(patches: Patches) -> None:
 
     patches.wrap(while_v2, "while_loop", _judged_loop)
     patches.wrap(cond_v2, "cond_v2", _judged_branch)
+    patches.wrap(cond_v2, "indexed_case", _judged_branches)
+
+
+def refuse_unlike(rows: Rows) -> None:
+    """Refuse to update weights where ranks may not come equally often.
+
+    Raises
+    ------
+    UnsupportedError
+        In a loop or branch whose condition depends on this rank's rows.
+    """
+    if not runs_once_a_step(rows):
+        raise UnsupportedError(
+            "an optimizer updates weights inside of a loop or branch whose condition depends on the rows of the batch, of "
+            "which each rank would judge by its own part: decide by what is alike on all ranks, such as a gradient or a "
+            "count of steps, or train with -n 1"
+        )
 
 
 def runs_once_a_step(rows: Rows) -> bool:
@@ -48,7 +66,7 @@ def _judged_loop(original: Any) -> Any:
         alike: list[bool] = []
 
         def judged(*given: Any) -> Any:
-            for inside, outside in zip(tf.nest.flatten(given, expand_composites=True), before, strict=True):
+            for inside, outside in zip(tf.nest.flatten(given, expand_composites=True), before, strict=False):
                 # a counter that begins alike is taken to go on alike; a sum of errors is not
                 if tf.is_tensor(inside) and inside.dtype.is_integer and not is_local(outside):
                     mark_alike(inside)
@@ -69,6 +87,15 @@ def _judged_branch(original: Any) -> Any:
         return original(pred, _noted(true_fn, lambda: True), _noted(false_fn, lambda: True), *args, **kwargs)
 
     return cond
+
+
+def _judged_branches(original: Any) -> Any:
+    def case(index: Any, branches: Any, *args: Any, **kwargs: Any) -> Any:
+        if current_rows() is not None and not is_local(index):
+            branches = [_noted(each, lambda: True) for each in branches]
+        return original(index, branches, *args, **kwargs)
+
+    return case
 
 
 def _noted(function: Callable[..., Any], alike: Callable[[], bool]) -> Callable[..., Any]:
