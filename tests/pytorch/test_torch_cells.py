@@ -65,12 +65,15 @@ def test_the_notebooks_own_model_is_trained_as_one_process_trains_it(kernel):
     assert not ran.error, ran.error
     # the objects that were there are those that were trained: a module's parameters, the optimizer's, a view of a weight
     same = "model[0].weight is first, optimizer.param_groups[0]['params'][0] is first, torch.equal(view, first[:2])"
-    assert kernel.run(same).result == "(True, True, True)"
-    assert kernel.run("len(optimizer.state), loss.requires_grad, loss.item() > 0").result == "(6, False, True)"
-    kernel.run("trained = model; model = start; optimizer = torch.optim.Adam(model.parameters(), lr=0.01); torch.manual_seed(7)")
+    assert kernel.ask(same) == "(True, True, True)"
+    assert kernel.ask("len(optimizer.state), loss.requires_grad, loss.item() > 0") == "(6, False, True)"
+    kernel.run(
+        "trained, model = model, start\noptimizer = torch.optim.Adam(model.parameters(), lr=0.01)\ntorch.manual_seed(7)"
+    )
     kernel.run(LOOP.replace("    hops.report(step=epoch, loss=loss.item())\n", ""))
-    difference = "max((a - b).abs().max().item() for a, b in zip(model.state_dict().values(), trained.state_dict().values()))"
-    assert kernel.run(f"{difference} < 1e-8").result == "True"
+    states = "zip(model.state_dict().values(), trained.state_dict().values(), strict=True)"
+    difference = f"max((a - b).abs().max().item() for a, b in {states})"
+    assert kernel.ask(f"{difference} < 1e-8") == "True"
 
 
 def test_a_cell_whose_loss_mixes_rows_is_refused_by_its_line(kernel):
@@ -91,8 +94,7 @@ def test_options_that_do_nothing_for_torch_are_refused(kernel):
 
 
 def test_a_fork_that_runs_to_the_end_of_a_cell_is_no_second_rank(kernel):
-    ran = kernel.run(
-        "%%distributed -n 2 --framework none\nimport os\nchild = os.fork()\nif child:\n    os.waitpid(child, 0)\nhere = child > 0"
-    )
+    cell = "import os\nchild = os.fork()\nif child:\n    os.waitpid(child, 0)\nhere = child > 0"
+    ran = kernel.run(f"%%distributed -n 2 --framework none\n{cell}")
     assert not ran.error, ran.error
-    assert kernel.run("here").result == "True"
+    assert kernel.ask("here") == "True"
