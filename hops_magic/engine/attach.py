@@ -138,7 +138,7 @@ def check(client: Client, where: str, remedy: str) -> dict[str, str]:
 
 
 def _probe() -> Any:
-    names = ("hops_magic", "tensorflow", "keras", "dask", "distributed", "cloudpickle")
+    names = ("hops_magic", "tensorflow", "keras", "torch", "dask", "distributed", "cloudpickle")
 
     # a nested function travels by value: the other side may have no hops_magic to import it from
     def packages() -> dict[str, str]:

@@ -12,7 +12,16 @@ from hops_magic.errors import VersionMismatchError
 Versions = Mapping[str, str]
 
 # component -> how many leading numbers of its version must agree
-_AGREE = {"python": 2, "dask": 3, "distributed": 3, "cloudpickle": 2, "hops_magic": 2, "tensorflow": 2, "keras": 2}
+_AGREE = {
+    "python": 2,
+    "dask": 3,
+    "distributed": 3,
+    "cloudpickle": 2,
+    "hops_magic": 2,
+    "tensorflow": 2,
+    "keras": 2,
+    "torch": 2,
+}
 
 
 def installed() -> dict[str, str]:
