@@ -175,8 +175,9 @@ def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCo
     for index, whole in zip(which, reduced, strict=True):
         gradients[index] = whole
     rows = current_rows()
-    for index in set(local) - set(which) if rows is not None and sought is Seeking.MEAN else ():
-        gradients[index] = _times(gradients[index], rows.weight)
+    if rows is not None and sought is Seeking.MEAN:
+        for index in set(local) - set(which):
+            gradients[index] = _times(gradients[index], rows.weight)
     return tf.nest.pack_sequence_as(sources, gradients)
 
 
