@@ -15,6 +15,7 @@ import screenStyle from '../style/screens.css';
 import answerStyle from '../style/answer.css';
 
 const PAGE = 50;
+const LATE_MS = 3_000;
 
 function Answer({ api, title }: { api: Api; title: string }): ReactNode {
   const trans = english;
@@ -22,23 +23,32 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
   const [table, setTable] = useState<Table | null>(null);
   const [sketches, setSketches] = useState<Record<string, Sketch>>({});
   const [fault, setFault] = useState('');
+  const [isLate, setLate] = useState(false);
   useEffect(() => {
     let isWanted = true;
+    const timer = setTimeout(setLate, LATE_MS, true);
+    const settle = () => {
+      clearTimeout(timer);
+      setLate(false);
+    };
     api.get<Table>('/rows', { ...asked, limit: PAGE }).then(
       found => {
         if (isWanted) {
+          settle();
           setTable(found);
           setFault('');
         }
       },
       (error: unknown) => {
         if (isWanted) {
+          settle();
           setFault(error instanceof ApiError ? error.message : String(error));
         }
       }
     );
     return () => {
       isWanted = false;
+      settle();
     };
   }, [api, asked]);
   const isThere = table !== null;
@@ -105,6 +115,11 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
         </div>
       )}
       {fault && <p role="alert">{plain(fault, 500)}</p>}
+      {isLate && (
+        <p role="status" className="hops-faint">
+          {trans.__('The kernel has not answered yet: these are the rows from before.')}
+        </p>
+      )}
     </>
   );
 }
