@@ -59,7 +59,10 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
     }
   }, [api, isThere]);
   if (!table) {
-    return <p role={fault ? 'alert' : 'status'}>{fault ? plain(fault, 500) : trans.__('Waiting for the rows…')}</p>;
+    // beside the picture of the rows: a page that was saved or exported may have the widget, and no kernel of it
+    return isLate || fault ? (
+      <p role={fault ? 'alert' : 'status'}>{fault ? plain(fault, 500) : trans.__('Waiting for the rows…')}</p>
+    ) : null;
   }
   const end = asked.offset + table.rows.length;
   const turn = (text: string, label: string, offset: number, isPossible: boolean): ReactNode => (
@@ -78,7 +81,7 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
   );
   const last = Math.max(0, Math.floor((table.total - 1) / PAGE) * PAGE);
   return (
-    <>
+    <div className="hops-answer">
       <div className="hops-answer-head">
         <strong>{plain(title, 120)}</strong>
         <span className="hops-faint hops-figure">
@@ -120,7 +123,7 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
           {trans.__('The kernel has not answered yet: these are the rows from before.')}
         </p>
       )}
-    </>
+    </div>
   );
 }
 
@@ -141,7 +144,7 @@ function View({ api, title }: { api: Api; title: string }): ReactNode {
   );
   return (
     <AppProvider.Provider value={context}>
-      <div className="hops-board hops-answer">
+      <div className="hops-board">
         <Answer api={api} title={title} />
       </div>
     </AppProvider.Provider>
