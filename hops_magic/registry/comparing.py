@@ -71,5 +71,10 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
 def _diff(infos: Sequence[RunInfo], sources: Sequence[str]) -> Iterable[str]:
     first = sources[0].splitlines(keepends=True)
     for info, source in zip(infos[1:], sources[1:], strict=True):
-        lines = difflib.unified_diff(first, source.splitlines(keepends=True), infos[0].name[:80], info.name[:80])
+        lines = difflib.unified_diff(first, source.splitlines(keepends=True), _titled(infos[0]), _titled(info))
         yield from (line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _titled(info: RunInfo) -> str:
+    """A name that tells runs of the same name apart."""
+    return f"{info.name[:80]} {info.run_id[:8]}"

@@ -103,7 +103,13 @@ def study_of(run_id: str, description: Mapping[str, Any], events: Iterable[Event
         log_names=tuple(description["log_names"]),
         object_names=tuple(description.get("object_names", ())),
     )
-    return recalled(beginning, events)
+    study = recalled(beginning, events)
+    # an ablation searches no space: its trials say what they leave out
+    return (
+        study
+        if study.names
+        else replace(study, names=tuple(dict.fromkeys(n for t in study.trials.values() for n in t.values)))
+    )
 
 
 def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
