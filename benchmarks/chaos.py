@@ -27,9 +27,11 @@ import psutil
 
 from benchmarks.document import with_sections
 from benchmarks.table import Table
+from hops_magic.errors import HopsError
 
 DOCUMENT = Path("docs/benchmarks.md")
 TRIALS = 20
+LAST_TRIALS = 4
 KILLS_A_ROUND = 10
 END_WITHIN_S = 180.0
 FOLLOW = "import sys, hops_magic as hops\nhops.attach(sys.argv[1], show=False)"
@@ -40,12 +42,17 @@ with pathlib.Path(log).open('a') as lines: lines.write(f'{x}\\n')
 for step in range(1, 6):
     hops.report(step=step, loss=float(x))
     time.sleep(pause)
+while x >= last and not pathlib.Path(gate).exists():
+    time.sleep(pause)
 """
+"""Its last trials wait until all that is to be killed was killed, however fast or slow the machine is."""
 RUN = """
-import subprocess, time
+import pathlib, subprocess, time
 child = subprocess.Popen(['sleep', '3600'])
 for step in range(1, 31):
     hops.report(step=step, loss=1 / step)
+    time.sleep(pause)
+while not pathlib.Path(gate).exists():
     time.sleep(pause)
 answer = 42
 """
@@ -103,7 +110,7 @@ class Round:
         from hops_magic.settings import Settings
 
         self.root, self.dice, self.workers, self.counts = root, dice, workers, counts
-        self.log = root / "log"
+        self.log, self.gate = root / "log", root / "gate"
         self.session = Session(Settings.from_environment())
         self.file = ConnectionFile(root / "home", root / "runtime")
         self.kernels: list[subprocess.Popen[bytes]] = []
@@ -113,19 +120,18 @@ class Round:
 
     def begin(self) -> None:
         self.session.clusters.start(self.workers, 1)
-        space = {"x": [float(i) for i in range(TRIALS)]}
-        names = {"log": str(self.log), "pause": 0.1}
-        self.study = self._tuned(space, names)
+        self.study = self._tuned()
         options = {"workers": 1, "framework": "none", "restarts": 200, "name": "run", "detach": True}
-        self.run = self.session.train(RUN, namespace={"pause": 0.1}, show=False, **options)
+        self.run = self.session.train(RUN, namespace={"pause": 0.1, "gate": str(self.gate)}, show=False, **options)
 
-    def _tuned(self, space: Any, names: dict[str, Any], **more: Any) -> Any:
+    def _tuned(self, **more: Any) -> Any:
         from hops_magic.tuning.space import grid
 
         options = {"minimize": "loss", "search": "grid", "trials": TRIALS, "stop": "none", "framework": "none"}
         options |= {"retries": 200, "name": "study", "detach": True, **more}
-        made = {name: grid(values) for name, values in space.items()}
-        return self.session.tune(STUDY, made, namespace=names, show=False, **options)
+        space = {"x": grid([float(i) for i in range(TRIALS)])}
+        names = {"log": str(self.log), "gate": str(self.gate), "last": float(TRIALS - LAST_TRIALS), "pause": 0.1}
+        return self.session.tune(STUDY, space, namespace=names, show=False, **options)
 
     # -- victims -------------------------------------------------------------------------------------------------------
 
@@ -179,8 +185,6 @@ class Round:
             self.counts.fault("hung", "the record of a run or study did not begin")
             return
         self.note_finished()
-        if len(self.study.follower.run.ended()) > TRIALS - 3:
-            return  # hardly anything would be left to go on with
         _kill(daemon)
         self.counts.kills["daemon"] += 1
         _wait(lambda: self.file.live() is None, 20)
@@ -193,8 +197,7 @@ class Round:
                     "contradictions", f"{handle.run_id} is {state.value} by its record, without a cluster ({lost})"
                 )
         self.session.clusters.start(self.workers, 1)
-        names = {"log": str(self.log), "pause": 0.1}
-        self.study = self._tuned({"x": [float(i) for i in range(TRIALS)]}, names, resume=self.study.run_id)
+        self.study = self._tuned(resume=self.study.run_id)
         self.run = None
 
     def _are_recorded(self) -> bool:
@@ -237,21 +240,33 @@ class Round:
         self._compare()
 
     def _compare(self) -> None:
-        """Compare what the notebook, the record and the journal say."""
-        registry = self.session.registry
+        """Compare what the notebook, the record and the journal say, when the record has had the time to be completed."""
         for handle in filter(None, (self.study, self.run)):
             told = handle.follower.run
-            recorded = registry.run(told.run_id)
-            states = [event.state.value for event in registry.journal(recorded) if event.kind == "state"]
-            said = {told.state.value, recorded.state.value, states[-1] if states else "nothing"}
+            if not _wait(lambda: self._recorded(told.run_id) != "", END_WITHIN_S):  # noqa: B023 (called at once)
+                self.counts.fault("contradictions", f"{told.name} is {told.state.value}, and not recorded: {told.warnings}")
+                continue
+            states = [event.state.value for event in self._journal(told.run_id) if event.kind == "state"]
+            said = {told.state.value, self._recorded(told.run_id), states[-1] if states else "nothing"}
             if len(said) > 1:
-                self.counts.fault(
-                    "contradictions", f"{told.name}: {told.state.value}, {recorded.state.value}, {states[-3:]}"
-                )
+                self.counts.fault("contradictions", f"{told.name}: told as {told.state.value}, {said}, {states[-3:]}")
         for trial in self.study.follower.run.trials.values():
-            recorded = registry.run(f"{self.study.run_id}-{trial.number}")
-            if recorded.state.value != trial.state.value:
-                self.counts.fault("contradictions", f"trial {trial.number}: {trial.state.value}, {recorded.state.value}")
+            recorded = self._recorded(f"{self.study.run_id}-{trial.number}")
+            if recorded != trial.state.value:
+                self.counts.fault("contradictions", f"trial {trial.number}: {trial.state.value}, {recorded or 'no record'}")
+
+    def _recorded(self, run_id: str) -> str:
+        """Return the state that a whole record tells; empty as long as there is none."""
+        try:
+            info = self.session.registry.run(run_id)
+        except HopsError:
+            return ""  # not begun yet, or the registry is busy
+        return info.state.value if info.state.is_final and not info.incomplete else ""
+
+    def _journal(self, run_id: str) -> list[Any]:
+        from hops_magic.engine.journal import read_journal
+
+        return list(read_journal(self.session.settings.runs / run_id))
 
     def close(self) -> None:
         for kernel in self.kernels:
@@ -329,14 +344,20 @@ def one_round(dice: random.Random, workers: int, kills: int, *, daemon: bool) ->
     with surroundings() as root:
         it = Round(root, dice, workers, counts)
         try:
-            _wait(lambda: bool(it.log.exists()), 60)
+            if not _wait(lambda: bool(it.log.exists()), END_WITHIN_S):
+                counts.fault("hung", f"no trial began on {workers} workers within {END_WITHIN_S:g} s")
+                return counts
             left = kills - daemon
-            ends = time.monotonic() + END_WITHIN_S
-            while left and not it.is_over() and time.monotonic() < ends:
+            while left:
                 time.sleep(dice.uniform(0.1, 2.0))
-                left -= it.kill(dice.choice(VICTIMS))
+                kind = dice.choice(VICTIMS)
+                if not _wait(lambda: it.kill(kind), END_WITHIN_S):  # noqa: B023 (called at once)
+                    counts.fault("hung", f"no {kind} was there to be killed within {END_WITHIN_S:g} s")
+                    break
+                left -= 1
             if daemon:
                 it.kill_daemon()
+            it.gate.touch()
             it.check()
         finally:
             it.close()

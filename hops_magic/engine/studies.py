@@ -19,7 +19,7 @@ from typing import Any
 from distributed import Worker
 
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
-from hops_magic.engine.journal import read_journal
+from hops_magic.engine.journal import Journal, read_journal
 from hops_magic.engine.publisher import Publisher
 from hops_magic.engine.rank_host import RankHost, everywhere
 from hops_magic.engine.supervising import Leaving, conduct, is_leaving
@@ -120,7 +120,9 @@ class StudyServices:
         if not self.stopping.is_set():
             self.stop_reason = reason
             self.stopping.set()
-            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+            self.publisher.hasten()
+            if not self.study.state.is_final:  # else only its record is waited for
+                self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
     def abandon(self) -> None:
         """Fall silent at once: this worker leaves, or another supervisor has taken over."""
@@ -171,6 +173,7 @@ class StudyServices:
         if left["stop"]:
             self.stop_reason = left["stop"]
             self.stopping.set()
+            self.publisher.hasten()
         if left["sequence"]:
             self.resumed = True
             # the scheduler's summary may be some moments old; where the journal can be seen, it has what came after
@@ -252,6 +255,10 @@ class StudyServices:
         """Forget a trial whose processes are gone."""
         self._commands.pop(command.job.run_id, None)
         self.host.supervisors.pop(command.job.run_id, None)
+
+    def keep_log(self, journal: Journal) -> None:
+        """Take over a trial's log for which there is no room yet."""
+        self.publisher.adopt(journal)
 
     def keep_result(self, result: dict[str, str]) -> None:
         """Offer a trial's values as the study's result."""

@@ -90,7 +90,9 @@ class Supervisor:
         if not self._stop.is_set():
             self.stop_reason = reason
             self._stop.set()
-            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+            self.publisher.hasten()
+            if not self.publisher.summary.state.is_final:  # else only its record is waited for
+                self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
     def abandon(self) -> None:
         """Fall silent at once: this worker leaves, or another supervisor has taken over."""
@@ -140,6 +142,7 @@ class Supervisor:
         if left["stop"]:
             self.stop_reason = left["stop"]
             self._stop.set()
+            self.publisher.hasten()
         if not left["sequence"]:
             return 0
         before, end = await asyncio.to_thread(recall, self.job, pickle.loads(left["snapshot"]))

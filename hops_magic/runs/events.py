@@ -14,6 +14,8 @@ from hops_magic.runs.states import RunState, TrialState
 Wire = dict[str, Any]
 RECORD_NOT_COMPLETE = "the record of the run is not complete"
 """How a warning begins after which a record lacks something."""
+NOT_RECORDED = "the run is not recorded"
+"""How a warning begins after which there is no record yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from hops_magic.api.run_rows import run_row
 from hops_magic.engine.journal import Journal, last_state, read_journal
 from hops_magic.errors import RegistryError
 from hops_magic.reconciling import reconcile
+from hops_magic.registry import beginning, study_recorder
 from hops_magic.registry import recorder as recorder_module
-from hops_magic.registry import study_recorder
 from hops_magic.registry.completing import complete, story_of
 from hops_magic.registry.records import RunKind, RunRecord
 from hops_magic.registry.registry import LOST_REASON
@@ -237,6 +237,25 @@ def test_a_runs_recorder_that_takes_over_writes_each_point_and_line_once(setting
     assert len(points_of(registry.store, info.record_id)) == 4
     assert info.curve.values == [3.0, 2.0, 1.5, 0.5]
     assert registry.output(info) == "one\ntwo\nthree\n"
+
+
+def test_a_record_whose_beginning_failed_half_way_is_begun_again(settings, registry, monkeypatch):
+    def fails(*_):
+        raise OSError("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(beginning, "_write_files", fails)
+        with pytest.raises(RegistryError, match="no room"):
+            opened(settings, RUN, params={"lr": 0.1})
+    assert registry.run(RUN).state is RunState.FAILED
+    again = opened(settings, RUN, params={"lr": 0.1})
+    again.recall([RUNNING, *epochs(3.0)])
+    wait_until(lambda: registry.run(RUN).state is RunState.RUNNING, "the state that was said before")
+    finished(again, RUN, epochs(2.0, at=START + 10))
+    info = registry.run(RUN)
+    assert (info.state, info.params["lr"], info.curve.values) == (RunState.DONE, "0.1", [3.0, 2.0])
+    assert registry.source(info) == "model.fit(x, y)\n"
+    assert len(registry.runs()) == 1
 
 
 def test_points_that_did_not_wait_in_memory_come_from_the_journal(settings, registry, monkeypatch):

@@ -1,7 +1,9 @@
 """Studies in text, in saved pages and on the wire: nothing is lost, nothing is markup, nothing is sent twice."""
 
+import ast
 import io
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -157,6 +159,21 @@ def test_the_best_as_code_sets_the_variables():
     exec(best_as_code(study), namespace)
     assert {name: namespace[name] for name in ("lr", "kind")} == study.best.values
     assert best_as_code(beginning()) == ""
+
+
+def test_names_of_others_set_nothing_but_variables():
+    evil = "x\nimport os\r\u2028\u202e\x00"
+    beginning = Study(run_id="s", name=f"search {evil}", metric=f"loss {evil}", names=("lr", evil))
+    story = [
+        ev.TrialStarted(trial=0, values={"lr": evil, evil: evil, "net": evil}, point={}),
+        ev.TrialEnded(trial=0, state=TrialState.DONE, value=1.0),
+    ]
+    code = best_as_code(replace(advance_study_all(beginning, story), object_names=("net",)))
+    assert [type(each) for each in ast.parse(code).body] == [ast.Assign]
+    namespace = {}
+    exec(code, namespace)
+    assert namespace.keys() - {"__builtins__"} == {"lr"}
+    assert "\u202e" not in code
 
 
 def test_the_best_is_told_with_the_time_at_which_it_was_found():

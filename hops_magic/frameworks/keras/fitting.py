@@ -181,6 +181,11 @@ class FitSession:
         self.has_skipped = True
         return {}
 
+    def awaits_states(self, model: Any) -> bool:
+        """Whether a restart in mid-epoch has counts for metrics that make their states in their first update."""
+        counted = self._counted_before if self._begun is None else None
+        return counted is not None and self.store.lacks_states(model, counted)
+
     def before_step(self, model: Any) -> None:
         """Give metrics back what they had counted in an epoch that a restart goes on with."""
         if self._counted_before is not None and self._begun is None:
