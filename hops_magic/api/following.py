@@ -214,8 +214,7 @@ def _replay(context: Context, info: RunInfo) -> Run | Study:
         events = []
     summary: Run | Study
     if description is not None:
-        is_ablation = "components" in registry.options(info).get("options", {})
-        summary = replace(study_of(info.run_id, description, events), is_ablation=is_ablation)
+        summary = study_of(info.run_id, description, events)
     elif info.kind is RunKind.STUDY:
         known = Study(run_id=info.run_id, name=info.name, experiment=info.experiment, created_at=info.created_at)
         summary = fold(known, events)

@@ -47,7 +47,8 @@ def _contents(captured: Sequence[Iterable[CapturedName]]) -> dict[str, tuple[str
     for name in _differing([{name: _content(row) for name, row in table.items()} for table in tables]):
         rows = [table.get(name) for table in tables]
         words = [None if row is None else _in_words(row) for row in rows]
-        if len({word for word in words if word is not None}) == 1:
+        known = [word for word in words if word is not None]
+        if len(known) > 1 and len(set(known)) == 1:
             words = [None if row is None else f"{_in_words(row)}, content {row.content_hash[:8]}" for row in rows]
         told[name] = tuple(words)
     return told

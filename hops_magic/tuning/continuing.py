@@ -104,12 +104,11 @@ def study_of(run_id: str, description: Mapping[str, Any], events: Iterable[Event
         object_names=tuple(description.get("object_names", ())),
     )
     study = recalled(beginning, events)
+    if study.names:
+        return study
     # an ablation searches no space: its trials say what they leave out
-    return (
-        study
-        if study.names
-        else replace(study, names=tuple(dict.fromkeys(n for t in study.trials.values() for n in t.values)))
-    )
+    names = tuple(dict.fromkeys(name for trial in study.trials.values() for name in trial.values))
+    return replace(study, names=names, is_ablation=description.get("is_ablation", "left_out" in names))
 
 
 def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

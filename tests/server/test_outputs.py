@@ -112,13 +112,14 @@ def test_a_study_whose_record_is_being_written_is_one_all_the_same(context: Cont
     assert ask(context, "/runs/search/live")["kind"] == "study"
 
 
-def test_an_ablation_of_the_record_is_told_as_one(context: Context) -> None:
+@pytest.mark.parametrize("told", [{"is_ablation": True}, {}], ids=["said", "of an earlier version"])
+def test_an_ablation_of_the_record_is_told_as_one(context: Context, told: dict[str, bool]) -> None:
     settings = context.session.settings
-    opened(settings, "ffff00000001", name="worth", kind=RunKind.STUDY, options={"components": ["flag:norm"]})
+    opened(settings, "ffff00000001", name="worth", kind=RunKind.STUDY)
     description = {"name": "worth", "experiment": "digits", "metric": "loss", "direction": "minimize"}
     with context.registry.artifact(context.registry.run("worth"), "") as folder:
         assert folder is not None
-        (folder / STUDY_FILE).write_text(json.dumps({**description, "names": [], "log_names": []}))
+        (folder / STUDY_FILE).write_text(json.dumps({**description, "names": [], "log_names": [], **told}))
     journal = Journal(settings.runs / "ffff00000001")
     for number, (left_out, value) in enumerate((("", 1.0), ("flag:norm", 1.5))):
         point = {"left_out": left_out, "repeat": 0}
