@@ -329,6 +329,7 @@ class Session:
         )
 
     def _continued(self, prepared: PreparedStudy, wanted: str) -> PreparedStudy:
+        from hops_magic.registry.registry import LOST_REASON
         from hops_magic.tuning.continuing import continued, study_of
 
         self.reconcile()
@@ -339,7 +340,8 @@ class Session:
         if not told:
             raise UsageError(f"--resume {wanted}: {info.name} is no study")
         description = json.loads(told)
-        return continued(prepared, study_of(info.run_id, description, self.registry.journal(info)), description)
+        before = study_of(info.run_id, description, self.registry.journal(info))
+        return continued(prepared, before, description, was_lost=info.reason == LOST_REASON)
 
     def reconcile(self) -> list[str]:
         """Complete the records of runs that have ended, and close those of lost ones; tell which."""
