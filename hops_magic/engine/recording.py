@@ -132,7 +132,7 @@ class Recording(Generic[Summary]):
             return
         self.is_behind = True
         if is_told and (self._recorder is not None or not self._is_missing_told):
-            self._failed(f"the registry did not answer within {time.monotonic() - began:.0f} s")
+            self._failed(f"{ev.NO_ANSWER} within {time.monotonic() - began:.0f} s")
 
     async def complete(self, summary: Summary, within_s: float) -> bool:
         """Try again to write the end of a run that is over; return whether its record is whole."""
