@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,13 +97,21 @@ class Viewer(Round):
     """A kernel with a study and a run on a cluster that it is connected to; it takes note of what its user would see."""
 
     def begin(self) -> None:
-        self.cluster = self.session.clusters.connect(f"tcp://{NETWORK}.1:8786")
-        super().begin_on_cluster()
+        if not _wait(self._connects, END_WITHIN_S):
+            sys.exit("the scheduler did not come")
+        self.begin_on_cluster()
         self.shown: dict[str, str] = {}
         self.refusals: list[str] = []
         for handle in (self.study, self.run):
             threading.Thread(target=self._follow, args=(handle,), daemon=True).start()
         threading.Thread(target=self._look, daemon=True).start()
+
+    def _connects(self) -> bool:
+        try:
+            self.cluster = self.session.clusters.connect(f"tcp://{NETWORK}.1:8786")
+        except ClusterError:
+            return False
+        return len(self.cluster.status().workers) == self.workers
 
     def _follow(self, handle: Any) -> None:
         from hops_magic.training import follow
@@ -189,15 +197,19 @@ def _cluster(network: Network, root: Path) -> Iterator[None]:
         finally:
             for process in reversed(started):
                 process.terminate()
-                process.wait(60)
+            for process in started:
+                # one that does not end is found, and counted, with what else is left
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(60)
 
 
 def cut(target: str, for_s: float, dice: random.Random) -> dict[str, Any]:
     """Cut a link for some seconds; return what the kernel has to tell afterwards."""
     with ExitStack() as stack:
         root = stack.enter_context(surroundings())
-        os.environ["HOPS_TRACKING_URI"] = stack.enter_context(_postgres(root))
-        stack.callback(os.environ.pop, "HOPS_TRACKING_URI")
+        shared = {"HOPS_TRACKING_URI": stack.enter_context(_postgres(root)), "HOPS_ARTIFACTS": str(root / "artifacts")}
+        os.environ |= shared
+        stack.callback(lambda: [os.environ.pop(name) for name in shared])
         network = stack.enter_context(Network())
         with _cluster(network, root):
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -205,16 +217,21 @@ def cut(target: str, for_s: float, dice: random.Random) -> dict[str, Any]:
             assert kernel.stdin is not None
             assert kernel.stdout is not None
             begun = kernel.stdout.readline().strip()
-            place = dice.choice(PLACES[1:3]) if target == "worker" else target
-            network.cut(place)
-            time.sleep(for_s)
-            network.mend(place)
-            kernel.stdin.write("end\n")
-            kernel.stdin.flush()
-            told = kernel.stdout.readline()
+            told = ""
+            if begun == "begun":
+                place = dice.choice(PLACES[1:3]) if target == "worker" else target
+                network.cut(place)
+                time.sleep(for_s)
+                network.mend(place)
+                kernel.stdin.write("end\n")
+                kernel.stdin.flush()
+                told = kernel.stdout.readline()
+            kernel.kill()
             kernel.wait(60)
         left = [p for p in psutil.process_iter() if f"HOPS_HOME={root / 'home'}" in _environment(p) and p.pid != os.getpid()]
-        found: dict[str, Any] = json.loads(told) if told else {"faults": {"hung": [f"the kernel: {begun}"]}}
+        found: dict[str, Any] = (
+            json.loads(told) if told else {"faults": {"hung": [f"the kernel, {begun or 'which did not begin'}"]}}
+        )
         if left:
             found["faults"].setdefault("left behind", []).append(f"{len(left)} processes")
         for process in left:

@@ -107,8 +107,10 @@ class Placement(SchedulerPlugin):
         if self.nodes.pop(worker, None) is not None and not _is_expected(scheduler, worker):
             self._lost_at.append(time.monotonic())
         for run_id, entry in self.runs.items():
-            if entry.supervisor == worker and not entry.is_final:
-                self._supervisor_lost(run_id, entry)
+            if entry.supervisor == worker:
+                entry.is_recorded = True  # by nobody any more, if it was behind
+                if not entry.is_final:
+                    self._supervisor_lost(run_id, entry)
         for run_id in self.gangs.remove(worker):
             self._notify(run_id, {"what": "worker-lost", "worker": worker})
 
@@ -322,8 +324,6 @@ class Placement(SchedulerPlugin):
             await self.scheduler.broadcast(
                 msg={"op": "hops_end", "run_id": run_id, "reason": entry.stop_reason}, on_error="ignore"
             )
-
-    # -- inside --------------------------------------------------------------------------------------------------
 
     def _say(self, run_id: str, entry: _Entry, event: Event, result: dict[str, str] | None = None) -> None:
         """Tell a run's viewers what its supervisor cannot tell."""

@@ -135,18 +135,17 @@ class Publisher(Generic[Summary]):
         The end of a run does not wait for that: its values are handed out before.
         """
         until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, AGAIN_AFTER_S
+        was_behind = self._record.is_behind
         while not self._is_abandoned and (self._journal.is_behind or self._record.is_behind) and time.monotonic() < until:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, AGAIN_AT_LEAST_EVERY_S)
             self._journal.close()
             # the record holds the log
-            if (
-                self._record.is_behind
-                and not self._journal.is_behind
-                and await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S)
-            ):
-                with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
-                    await self._worker.scheduler.hops_recorded(run_id=self._run_id)
+            if self._record.is_behind and not self._journal.is_behind:
+                await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S)
+        if was_behind and not self._is_abandoned:
+            with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
+                await self._worker.scheduler.hops_recorded(run_id=self._run_id)
 
     def abandon(self) -> None:
         """Say and write nothing more: another supervisor does, or is about to."""

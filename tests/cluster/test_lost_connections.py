@@ -115,6 +115,7 @@ def test_a_link_that_falls_silent_is_noticed_told_and_taken_up_again(
     assert not thread.is_alive()
     assert (shown[-1].state, shown[-1].warnings) == (RunState.STOPPED, ())
     wait_until(lambda: cluster.is_usable, "the connection", 180)
+    monkeypatch.setattr(attach, "DOUBTED_AFTER_S", 3600.0)
     assert clusters.current() is cluster
 
 
