@@ -168,7 +168,9 @@ def _postgres(root: Path) -> Iterator[str]:
     folder.mkdir()
     root.chmod(0o755)
     shutil.chown(folder, "postgres", "postgres")
-    who: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
+    # no process of the round's, by the home in its environment
+    environment = {name: value for name, value in os.environ.items() if name != "HOPS_HOME"}
+    who: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder, "env": environment}
 
     def run(*words: str) -> None:
         subprocess.run([str(tools / words[0]), *words[1:]], check=True, capture_output=True, **who)
