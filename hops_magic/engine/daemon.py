@@ -250,7 +250,9 @@ def _import_dashboard() -> Any:
 def _runs_alive(scheduler: Any) -> bool:
     placement = scheduler.plugins.get("hops-placement")
     # a run that is over may have a record that waits for its registry
-    return placement is not None and any(not (run.is_final and run.is_recorded) for run in placement.runs.values())
+    return placement is not None and any(
+        not run.is_final or (not run.is_recorded and run.supervisor in scheduler.workers) for run in placement.runs.values()
+    )
 
 
 def serve(channel: socket.socket, folder: Path, file: ConnectionFile, **sizing: Any) -> None:

@@ -27,6 +27,8 @@ class Journal:
         self._path = folder / JOURNAL_NAME
         self._file: FileIO | None = None
         self._waiting = bytearray()
+        self._half = b""
+        """The beginning of a line that the file has, and whose rest it has not taken yet."""
         self._is_telling = False
         self._lost = 0
         with contextlib.suppress(OSError):  # told with the first events
@@ -36,6 +38,11 @@ class Journal:
     def is_behind(self) -> bool:
         """Whether events wait for room."""
         return bool(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for room."""
+        return len(self._waiting)
 
     @property
     def lost(self) -> int:
@@ -83,9 +90,21 @@ class Journal:
     def _write_waiting(self) -> None:
         if self._file is None:
             self._file = self._opened()
-        while self._waiting:
-            # a line that is torn by a full disk is gone on with
-            del self._waiting[: self._file.write(self._waiting)]
+        try:
+            while self._waiting:
+                written = self._file.write(self._waiting)
+                self._half = (self._half + self._waiting[:written]).rpartition(b"\n")[2]
+                del self._waiting[:written]
+        except OSError:
+            self._take_back_half(self._file)
+            raise
+
+    def _take_back_half(self, file: FileIO) -> None:
+        """Leave whole lines only: who reads a log while its disk is full, or goes on with it, finds nothing torn."""
+        if self._half:
+            file.truncate(file.seek(0, os.SEEK_END) - len(self._half))
+            self._waiting[:0] = self._half
+            self._half = b""
 
     def _opened(self) -> FileIO:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Generic
 from distributed import Worker
 
 from hops_magic.engine.job import Recorder, run_folder
-from hops_magic.engine.journal import Journal
+from hops_magic.engine.journal import MOST_WAITING, Journal
 from hops_magic.engine.recording import AGAIN_AFTER_S, AGAIN_AT_LEAST_EVERY_S, Recording
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
@@ -73,6 +73,8 @@ class Publisher(Generic[Summary]):
         self._record: Recording[Summary] = Recording(
             self._run_id, open_recorder, self._journal, lambda event: self.say_all([event])
         )
+        self._late: list[Journal] = []
+        self._look_at_late_at = 0.0
         self._closing = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -103,6 +105,20 @@ class Publisher(Generic[Summary]):
         elif was_behind and not self._journal.is_behind and not self._journal.lost:
             self.say_all([ev.Noted(at=time.time(), message="the log of the run is complete again: there was room")])
 
+    def adopt(self, journal: Journal) -> None:
+        """Keep what a full disk did not take of the log of a trial that is over, and write it when there is room."""
+        if sum(other.waiting for other in self._late) + journal.waiting <= MOST_WAITING:
+            self._late.append(journal)
+
+    @property
+    def _is_log_behind(self) -> bool:
+        return self._journal.is_behind or bool(self._late)
+
+    def _write_late_logs(self) -> None:
+        for journal in self._late:
+            journal.close()
+        self._late = [journal for journal in self._late if journal.is_behind]
+
     async def open(self) -> None:
         """Start to publish; the record opens beside it."""
         self._loop_task = asyncio.create_task(self._publish_often())
@@ -125,7 +141,7 @@ class Publisher(Generic[Summary]):
         # the values of a run that said much wait for nothing; its record says that it goes on until it is whole
         is_long = isinstance(self.summary, Run) and self._sequence > MANY_EVENTS
         within_s = RECORD_OF_MANY_WITHIN_S if is_long else self._record_within_s
-        await self._record.end(self.summary, within_s, is_told=not is_long)
+        await self._record.end(self.summary, within_s, is_told=not is_long, is_log_behind=self._is_log_behind)
         await self._flush(result)
         self._journal.close()
 
@@ -135,15 +151,18 @@ class Publisher(Generic[Summary]):
         The end of a run does not wait for that: its values are handed out before.
         """
         until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, AGAIN_AFTER_S
-        was_behind = self._record.is_behind
-        while not self._is_abandoned and (self._journal.is_behind or self._record.is_behind) and time.monotonic() < until:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, AGAIN_AT_LEAST_EVERY_S)
+        record_at, was_recorded = time.monotonic() + pause_s, not self._record.is_behind
+        while not self._is_abandoned and (self._is_log_behind or self._record.is_behind) and time.monotonic() < until:
+            await asyncio.sleep(AGAIN_AFTER_S)
+            was_behind = self._is_log_behind
             self._journal.close()
-            # the record holds the log
-            if self._record.is_behind and not self._journal.is_behind:
+            self._write_late_logs()
+            # the record holds the logs; where they found room, it may do so too
+            if self._record.is_behind and not self._is_log_behind and (was_behind or time.monotonic() >= record_at):
                 await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S)
-        if was_behind and not self._is_abandoned:
+                pause_s = min(2 * pause_s, AGAIN_AT_LEAST_EVERY_S)
+                record_at = time.monotonic() + pause_s
+        if not was_recorded and not self._is_abandoned:
             with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
                 await self._worker.scheduler.hops_recorded(run_id=self._run_id)
 
@@ -154,10 +173,19 @@ class Publisher(Generic[Summary]):
         self._record.abandon()
         self._journal.close()
 
+    def _look_after_what_waits(self) -> None:
+        """Write logs of trials for which there is room by now, and open a record that could not be opened."""
+        if self._late and time.monotonic() >= self._look_at_late_at:
+            self._look_at_late_at = time.monotonic() + AGAIN_AFTER_S
+            self._write_late_logs()
+        self._record.hand_over()
+
     async def _publish_often(self) -> None:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
+            if not self._closing.is_set():
+                self._look_after_what_waits()
             if (self._pending or self._snapshot_due) and not self._is_abandoned:
                 try:
                     await self._flush()

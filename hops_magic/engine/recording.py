@@ -25,7 +25,7 @@ from hops_magic.runs.summary import Summary
 logger = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 2.0
-AGAIN_AT_LEAST_EVERY_S = 60.0
+AGAIN_AT_LEAST_EVERY_S = 10.0
 MOST_WAITING_EVENTS = 200_000
 """So many events wait in memory at most for a record that does not open; it is told more by the log of the run."""
 STOPPED_WITHIN_S = 4.0
@@ -115,13 +115,19 @@ class Recording(Generic[Summary]):
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    async def end(self, summary: Summary, within_s: float, *, is_told: bool) -> None:
-        """Write the end of a run, if that can be done in time; else it is behind, which viewers learn if ``is_told``."""
+    async def end(self, summary: Summary, within_s: float, *, is_told: bool, is_log_behind: bool) -> None:
+        """Write the end of a run, if that can be done in time; else it is behind, which viewers learn if ``is_told``.
+
+        ``is_log_behind`` says that a log, which the record holds, waits for room on its disk.
+        """
         if self._opening is None:
             return
         self._is_ending, began = True, time.monotonic()
         self._open()
         await self._wait_for(self._opening, began + within_s)
+        if self._recorder is not None and is_log_behind:
+            self._failed("the log waits for room on the disk")
+            return
         if self._recorder is not None:
             await self._wait_for(self._finish(summary), began + within_s)
         if self._finishing is not None and self._finishing.done():
@@ -176,6 +182,8 @@ class Recording(Generic[Summary]):
 
     def _open(self) -> None:
         """Open the record now, unless it is open or somebody is at it."""
+        if self._is_in_log_alone and self._journal.is_behind:
+            return  # the log does not have all yet that the record must be told
         if self._recorder is None and not self._is_abandoned and (self._opening is None or self._opening.done()):
             self._opening = asyncio.create_task(self._try_to_open())
 

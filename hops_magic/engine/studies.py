@@ -19,7 +19,7 @@ from typing import Any
 from distributed import Worker
 
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
-from hops_magic.engine.journal import read_journal
+from hops_magic.engine.journal import Journal, read_journal
 from hops_magic.engine.publisher import Publisher
 from hops_magic.engine.rank_host import RankHost, everywhere
 from hops_magic.engine.supervising import Leaving, conduct, is_leaving
@@ -255,6 +255,10 @@ class StudyServices:
         """Forget a trial whose processes are gone."""
         self._commands.pop(command.job.run_id, None)
         self.host.supervisors.pop(command.job.run_id, None)
+
+    def keep_log(self, journal: Journal) -> None:
+        """Take over a trial's log for which there is no room yet."""
+        self.publisher.adopt(journal)
 
     def keep_result(self, result: dict[str, str]) -> None:
         """Offer a trial's values as the study's result."""

@@ -51,6 +51,8 @@ class LiveRun:
     """Whether a final run's values wait to be brought back."""
     is_recorded: bool = True
     """Whether the record of a final run is not being written any more."""
+    is_completing: bool = False
+    """Whether the supervisor of a final run still lives, and writes what the record lacks."""
 
 
 class Handle(Generic[Summary]):
@@ -270,6 +272,7 @@ def live_runs(client: Client) -> list[LiveRun]:
             state=RunState(info["state"]),
             has_values=info["has_values"],
             is_recorded=info.get("is_recorded", True),
+            is_completing=info.get("is_completing", False),
         )
         for run_id, info in cluster_state(client)["runs"].items()
     ]

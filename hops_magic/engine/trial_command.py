@@ -34,6 +34,10 @@ class OfStudy(Protocol):
         """Record events and tell viewers."""
         ...
 
+    def keep_log(self, journal: Journal) -> None:
+        """Take over a log for which there is no room yet."""
+        ...
+
     def started(self, command: TrialCommand) -> None:
         """Take note of a trial that begins."""
         ...
@@ -109,6 +113,8 @@ class TrialCommand:
             journal.close()
             if not self._is_abandoned:
                 self._tell(problem)
+                if journal.is_behind:
+                    self._services.keep_log(journal)
 
     async def end(self, reason: str) -> None:
         """Kill what is left of the trial, when its study has failed."""

@@ -187,11 +187,17 @@ def _untold(study: Study, story: Story) -> list[ev.Event]:
                     place=trial.place,
                 )
             )
+        if trial.parameters and (known is None or known.parameters != trial.parameters):
+            found.append(ev.TrialFitted(at=trial.started_at, trial=trial.number, values=trial.parameters))
         last = -1 if known is None or not known.curve.steps else known.curve.steps[-1]
         found += [
             # when is not known any more: not before what the log has of the trial
             ev.TrialReported(
-                at=trial.ended_at or trial.started_at, trial=trial.number, step=step, values={study.metric: value}
+                at=trial.ended_at or trial.started_at,
+                trial=trial.number,
+                step=step,
+                values={study.metric: value},
+                by_epoch=trial.by_epoch,
             )
             for step, value in zip(trial.curve.steps, trial.curve.values, strict=True)
             if step > last

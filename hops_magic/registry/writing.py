@@ -17,6 +17,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.infos import json_tag, state_of
 from hops_magic.registry.store import Store
 from hops_magic.runs.events import Event
+from hops_magic.runs.states import RunState
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +100,11 @@ class EventWriter(ABC):
 
     def _has_end(self, ended_at: float | None) -> bool:
         """Whether the record has this end already: whoever comes upon one that has none may complete it."""
-        tags = dict(self._client.get_run(self.record_id).data.tags)
+        run = self._client.get_run(self.record_id)
+        tags = dict(run.data.tags)
         known = json_tag(tags, layout.TAG_END).get("ended_at")
-        return state_of(tags, "RUNNING").is_final and known is not None and known == ended_at
+        is_ended = layout.STATES.get(run.info.status, RunState.RUNNING).is_final and state_of(tags, "RUNNING").is_final
+        return is_ended and known is not None and known == ended_at
 
     @abstractmethod
     def _recall(self, events: Sequence[Event]) -> None:

@@ -250,12 +250,22 @@ class TrialStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReported(Event):
-    """Metrics of a trial at a step, counted from 1."""
+    """Metrics of a trial at a step, counted from 1; ``by_epoch`` if such a step is an epoch."""
 
     kind: ClassVar[str] = "trial-reported"
     trial: int
     step: int
     values: Mapping[str, float]
+    by_epoch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFitted(Event):
+    """What a fit of a trial was called with, and its model compiled with, under the names that a run has them by."""
+
+    kind: ClassVar[str] = "trial-fitted"
+    trial: int
+    values: Mapping[str, int | float | str]
 
 
 @dataclass(frozen=True, kw_only=True)

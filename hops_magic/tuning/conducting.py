@@ -276,8 +276,8 @@ class Conductor:
 
     def _hear(self, live: Live, event: ev.Event) -> None:
         step = live.hear(event)
-        if isinstance(event, ev.Warned):
-            self.services.say(event)
+        if isinstance(event, ev.Warned | ev.Parameters):
+            self.services.say(live.told(event))
         elif isinstance(event, ev.FeaturesRead):
             self._hear_of_reading(event)
         elif isinstance(event, ev.Metrics) and step is not None:
@@ -291,7 +291,7 @@ class Conductor:
             self.services.say(event)
 
     def _hear_metrics(self, live: Live, event: ev.Metrics, step: int) -> None:
-        self.services.say(ev.TrialReported(at=event.at, trial=live.number, step=step, values=event.values))
+        self.services.say(live.reported(event, step))
         value = event.values.get(self.options.metric)
         if value is None:
             return

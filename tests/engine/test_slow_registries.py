@@ -181,7 +181,7 @@ def test_a_record_that_opens_late_is_told_from_the_log_what_did_not_wait_in_memo
         for event in said:
             journal.write([ev.to_wire(event)])
             record.take([event])
-        await record.end(Run(run_id="late", state=RunState.DONE), 60.0, is_told=True)
+        await record.end(Run(run_id="late", state=RunState.DONE), 60.0, is_told=True, is_log_behind=False)
         return told
 
     told = in_a_loop(record())
@@ -198,7 +198,7 @@ def test_a_run_without_a_record_ends_at_once(home, is_told):
         record = Recording("none", None, Journal(run_folder("none")), pytest.fail)
         record.begin()
         record.hand_over()
-        await record.end(Run(run_id="none"), 60.0, is_told=is_told)
+        await record.end(Run(run_id="none"), 60.0, is_told=is_told, is_log_behind=False)
         return record.is_behind
 
     assert in_a_loop(end()) is False
@@ -206,8 +206,9 @@ def test_a_run_without_a_record_ends_at_once(home, is_told):
 
 @pytest.mark.parametrize(("is_final", "is_recorded"), [(False, True), (True, False)])
 def test_a_cluster_does_not_end_for_idleness_while_a_run_or_its_record_is_not_over(is_final, is_recorded):
-    run = SimpleNamespace(is_final=is_final, is_recorded=is_recorded)
-    scheduler = SimpleNamespace(plugins={"hops-placement": SimpleNamespace(runs={"one": run})})
+    run = SimpleNamespace(is_final=is_final, is_recorded=is_recorded, supervisor="tcp://here:1")
+    placement = SimpleNamespace(runs={"one": run})
+    scheduler = SimpleNamespace(plugins={"hops-placement": placement}, workers={"tcp://here:1": None})
     assert daemon._runs_alive(scheduler)
     run.is_final = run.is_recorded = True
     assert not daemon._runs_alive(scheduler)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
-from recorded_runs import epochs, opened, record
+from recorded_runs import epochs, opened
 from waiting import wait_until
 
 from hops_magic.api import endpoints
@@ -24,28 +20,8 @@ from hops_magic.registry import open_registry
 from hops_magic.runs.events import to_wire
 from hops_magic.runs.run import RankView
 from hops_magic.runs.states import RunState
-from hops_magic.session import Session
-from hops_magic.settings import Settings
 
 assert endpoints.__all__
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("template") / "home"
-    settings = Settings.from_environment({"HOPS_HOME": str(home)})
-    record(settings, "aaaa00000001", epochs(0.9, 0.5), name="good")
-    return home
-
-
-@pytest.fixture
-def context(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    home = tmp_path / "home"
-    shutil.copytree(template, home)
-    monkeypatch.setenv("HOPS_HOME", str(home))
-    made = Context(Session(Settings.from_environment()))
-    yield made
-    made.close()
 
 
 class Heard(list):

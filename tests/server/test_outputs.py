@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_runs import epochs, opened, record
+from recorded_runs import opened
 
 from hops_magic.api import endpoints
 from hops_magic.api.context import Context
@@ -23,8 +20,6 @@ from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Direction, Study, advance_study_all
-from hops_magic.session import Session
-from hops_magic.settings import Settings
 
 assert endpoints.__all__
 
@@ -45,23 +40,6 @@ class Following:
 class Handle:
     run_id: str
     follower: Following = field(repr=False)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("template") / "home"
-    record(Settings.from_environment({"HOPS_HOME": str(home)}), "aaaa00000001", epochs(0.9, 0.5), name="good")
-    return home
-
-
-@pytest.fixture
-def context(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    home = tmp_path / "home"
-    shutil.copytree(template, home)
-    monkeypatch.setenv("HOPS_HOME", str(home))
-    made = Context(Session(Settings.from_environment()))
-    yield made
-    made.close()
 
 
 def ask(context: Context, path: str, **query: str) -> Any:

@@ -67,7 +67,9 @@ export function ModelsSection(): ReactNode {
                         <Line text={`${alias} → v${String(version)}`} />
                       </span>
                     ))}
-                    <Line text={model.description} />
+                    <Line
+                      text={model.description || (Object.keys(model.aliases).length ? '' : trans.__('no alias yet'))}
+                    />
                   </div>
                 </div>
               )}

@@ -95,6 +95,18 @@ export function ticks(low: number, high: number, wanted = 4): number[] {
   return found;
 }
 
+/** Powers of ten between two positive numbers; where there are few, also twice and five times them. */
+export function logTicks(low: number, high: number): number[] {
+  const powers = Array.from(
+    { length: Math.floor(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 },
+    (_, index) => 10 ** (Math.floor(Math.log10(low)) + index)
+  );
+  const factors = powers.length > 3 ? [1] : [1, 2, 5];
+  return powers
+    .flatMap(power => factors.map(factor => Number((power * factor).toPrecision(12))))
+    .filter(value => value >= low && value <= high);
+}
+
 export function axisFigure(value: number): string {
   const size = Math.abs(value);
   return size && (size < 1e-3 || size >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(4)));

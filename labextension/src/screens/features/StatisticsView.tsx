@@ -1,12 +1,12 @@
 /** Statistics as pictures: a histogram with its figures for each column, and the correlations. */
 import type { ReactNode } from 'react';
 import { useApp } from '../../app';
-import type { ColumnStatistics, Statistics } from '../../api/types';
-import { figure, span, whole } from '../../format';
+import type { Cell, ColumnStatistics, Statistics } from '../../api/types';
+import { figure, moment, percent, span, whole } from '../../format';
 import { Empty } from '../../parts/frame';
 import { LabelledBars } from '../../parts/pictures';
 import { Line, plain } from '../../parts/text';
-import { shown } from './Grid';
+import { shown as cellShown } from './Grid';
 
 export function StatisticsView({ statistics }: { statistics: Statistics | null }): ReactNode {
   const { trans } = useApp();
@@ -44,7 +44,7 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
       }
     : { labels: column.top.map(top => shown(top.value)), counts: column.top.map(top => top.count) };
   const figures: [string, string][] = [
-    [trans.__('nulls'), rows ? `${whole(column.nulls)} (${figure((100 * column.nulls) / rows)} %)` : '0'],
+    [trans.__('nulls'), rows ? `${whole(column.nulls)} (${percent(column.nulls / rows)})` : '0'],
     [
       trans.__('distinct'),
       column.distinct === null ? '–' : `${column.is_distinct_estimate ? '≈ ' : ''}${whole(column.distinct)}`
@@ -76,6 +76,11 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
       </dl>
     </section>
   );
+}
+
+/** A value of a summary: moments to the minute. */
+function shown(cell: Cell): string {
+  return moment(cellShown(cell));
 }
 
 /** The standard deviation; of moments it is a span of time, told in seconds. */
