@@ -77,6 +77,11 @@ class Follower(Generic[Summary]):
         """Whether news can come: not while the connection to the scheduler is lost."""
         return bool(self._client.status == "running")
 
+    @property
+    def silent_since(self) -> float | None:
+        """When the cluster was last heard, seconds since the epoch, if the connection is lost and looked for again."""
+        return self._client.silent_since if isinstance(self._client, SteadyClient) else None
+
     def open(self) -> None:
         """Catch up with what has been and subscribe to what comes.
 
@@ -115,12 +120,7 @@ class Follower(Generic[Summary]):
             with self._news:
                 if not self._batches:
                     self._news.wait(every_s)
-            if self._batches:
-                look_at = time.monotonic() + pause
-            elif time.monotonic() >= look_at:
-                self._look()
-                pause = min(2 * pause, LOOK_AT_LEAST_EVERY_S)
-                look_at = time.monotonic() + pause
+            has_news = bool(self._batches)
             while self._batches:
                 batch = self._batches.popleft()
                 if batch["n"] > self._sequence:
@@ -129,6 +129,14 @@ class Follower(Generic[Summary]):
                         self._catch_up()
                 self._fold(batch)
             self._check_connection()
+            if not self.is_connected:
+                look_at = time.monotonic()  # at once, when it is again
+            elif has_news:
+                look_at = time.monotonic() + pause
+            elif time.monotonic() >= look_at:
+                self._look()
+                pause = min(2 * pause, LOOK_AT_LEAST_EVERY_S)
+                look_at = time.monotonic() + pause
             yield self.run
 
     def _check_connection(self) -> None:

@@ -184,6 +184,8 @@ def _open(settings: Settings, *, as_it_lies: bool = False) -> MlflowClient:
     # the defaults wait for minutes before they say that a server is gone
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    # a server that accepts connections and says nothing would be waited for without end
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     for name, value in settings.credentials.items():
         os.environ.setdefault(name, value)
     # its progress bars, links and migrations speak in the middle of a user's output
