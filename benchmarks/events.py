@@ -1,4 +1,4 @@
-"""Metric events of four ranks: a thousand a second, what a kernel pays for them; and as many as they can say, on a busy machine."""
+"""Metric events of four ranks: a thousand a second, and what a kernel pays; all that they can say, on a busy machine."""
 
 from __future__ import annotations
 
@@ -151,9 +151,9 @@ def table() -> Table:
     flood = flooded()
     lost_of_flood = RANKS * FLOOD - flood.recorded
     result.verdict = (
-        f"The kernel used at most {worst:.1f} % of a core; {lost} events were lost. Of {FLOOD:,} metrics from each of {RANKS} "
-        f"ranks, as fast as they can say them, beside {BURNERS} processes that take the cores, {lost_of_flood} were lost and "
-        f"{flood.killed} ranks killed; the cell was back {flood.back_after_s:.1f} s after its run had ended (aim: 2 s)."
+        f"The kernel used at most {worst:.1f} % of a core; {lost} events were lost. Of {FLOOD:,} metrics from each of "
+        f"{RANKS} ranks, as fast as they can say them, beside {BURNERS} processes that take the cores, {lost_of_flood} were "
+        f"lost and {flood.killed} ranks killed; the cell was back {flood.back_after_s:.1f} s after its run (aim: 2 s)."
     )
     return result
 
