@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
+from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import write_inputs
-from hops_magic.registry.records import RunRecord
+from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.store import Store
 from hops_magic.runs.states import RunState
 
@@ -73,10 +74,7 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
         )
     record_id = str(run.info.run_id)
     try:
-        with store.failures(f"recording the source and options of run {record.name}"):
-            _write_params(client, record_id, record)
-            write_inputs(client, record_id, record.inputs)
-            _write_files(client, record_id, record, environment)
+        _write_beginning(store, record_id, record, environment)
     except RegistryError:
         # a record without its files must not look like one that goes on; if this fails too, the first reason counts
         with contextlib.suppress(RegistryError), store.failures("closing the record"):
@@ -84,6 +82,33 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
             client.set_terminated(record_id, "FAILED")
         raise
     return record_id
+
+
+def begin_again(store: Store, record_id: str, record: RunRecord) -> None:
+    """Write the beginning of a record that could not be written whole the first time; one that was is left alone.
+
+    Raises
+    ------
+    RegistryError
+        If it still cannot be written.
+    """
+    client = store.client
+    with store.failures(f"reading the record of run {record.name}"):
+        # the last file that is written
+        is_whole = any(file.path == layout.ENVIRONMENT for file in client.list_artifacts(record_id))
+    if is_whole:
+        return
+    _write_beginning(store, record_id, record, environment_facts())
+    with store.failures(f"recording run {record.name}"):
+        client.set_tag(record_id, layout.TAG_STATE, RunState.SUBMITTED.value)
+        client.update_run(record_id, status=layout.status_of(RunState.SUBMITTED))
+
+
+def _write_beginning(store: Store, record_id: str, record: RunRecord, environment: Mapping[str, Any]) -> None:
+    with store.failures(f"recording the source and options of run {record.name}"):
+        _write_params(store.client, record_id, record)
+        write_inputs(store.client, record_id, record.inputs)
+        _write_files(store.client, record_id, record, environment)
 
 
 def experiment_of(store: Store, name: str) -> str:
@@ -174,7 +199,7 @@ def _write_files(client: MlflowClient, record_id: str, record: RunRecord, enviro
         layout.ENVIRONMENT: layout.as_json(facts),
     }
     for name, text in files.items():
-        client.log_text(record_id, text.encode("utf-8", "replace").decode(), name)
+        keep_text(client, record_id, text.encode("utf-8", "replace").decode(), name)
 
 
 def _artifact_place(store: Store, experiment: str) -> str | None:

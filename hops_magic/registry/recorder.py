@@ -14,9 +14,10 @@ from typing import TextIO
 from hops_magic.engine.journal import read_journal
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
-from hops_magic.registry.beginning import begin, find_run, params_of
+from hops_magic.registry.beginning import begin, begin_again, find_run, params_of
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
+from hops_magic.registry.keeping import keep_folder, keep_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
@@ -91,6 +92,7 @@ class Recorder(EventWriter):
         self.record_id = existing or begin(self._store, record, environment_facts())
         self._taken_params = set(params_of(record))
         if existing:
+            begin_again(self._store, existing, record)
             # MLflow refuses another value: what was written for an earlier supervisor stays as it is
             with self._store.failures(f"reading the parameters of run {record.name}"):
                 self._written_params = set(self._client.get_run(existing).data.params) - self._taken_params
@@ -298,11 +300,11 @@ class Recorder(EventWriter):
 
         # the end last: a record that has one is not completed any more
         if (errors := self._errors or list(run.errors)) and run.errors:
-            self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
+            keep_text(self._client, self.record_id, error_text(errors), layout.ERROR)
         self._write_model()
         output = self.folder / layout.OUTPUT_FOLDER
         if output.is_dir():
-            self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
+            keep_folder(self._client, self.record_id, output, layout.OUTPUT_FOLDER)
         self._write_journal()
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         tags = end_tags(run)
