@@ -14,7 +14,7 @@ from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import write_inputs
-from hops_magic.registry.records import RunRecord, environment_facts
+from hops_magic.registry.records import RunRecord
 from hops_magic.registry.store import Store
 from hops_magic.runs.states import RunState
 
