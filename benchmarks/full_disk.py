@@ -261,6 +261,8 @@ class Case:
 
     def _read_while_full(self) -> None:
         """The list is readable, by a kernel that has just come as well; it and what is refused say how things are."""
+        if not self.session.settings.database_file.exists():
+            return  # nothing was ever recorded
         try:
             known = {info.run_id: info for info in self.session.registry.runs()}
         except Exception as error:  # noqa: BLE001 (whatever it is, it is counted)

@@ -23,7 +23,7 @@ import hops_magic as hops
 step = 0
 while not pathlib.Path({end!r}).exists():
     step += 1
-    hops.report(step=step, loss=1 / step)
+    hops.report(step=step, loss={loss})
     time.sleep(0.02)
 """
 KINDS = {
@@ -69,7 +69,7 @@ class Place:
     @contextmanager
     def begun(self, kind: str, name: str) -> Iterator[Page]:
         """A page on whose notebook a run goes on, and is saved; attached, it was begun by the cell before."""
-        named = {"name": name, "end": str(self.folder / name)}
+        named = {"name": name, "end": str(self.folder / name), "loss": "x / step" if kind == "tune" else "1 / step"}
         before = KINDS["distributed"].format(**named).replace("--name", "--detach --name") if kind == "attach" else "1"
         cells = ["%load_ext hops_magic", before, KINDS[kind].format(**named), ""]
         write_notebook(self.jupyter, f"{name}.ipynb", cells)

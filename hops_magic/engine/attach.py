@@ -299,6 +299,7 @@ def _check_accepted(address: str, host: str, port: int, credentials: Credentials
 _EXPIRED = "certificate has expired"
 _MEANINGS = {
     _EXPIRED: "the scheduler's certificate has expired: have it renewed there; ",
+    "not yet valid": "its certificate is valid only later: compare the clocks of both machines; ",
     "ALERT_CERTIFICATE_EXPIRED": "the scheduler refuses the certificate of --tls-cert, which has expired: renew it; ",
     "UNKNOWN_CA": "the scheduler does not trust the authority that signed --tls-cert; ",
     "certificate signature failure": "its certificate is signed by another authority than --tls-ca; ",

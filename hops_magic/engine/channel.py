@@ -25,6 +25,8 @@ from hops_magic.runs.summary import Summary, fold
 
 LOOK_WHEN_QUIET_S = 2.0
 LOOK_AT_LEAST_EVERY_S = 30.0
+MOST_BEHIND = 10
+"""Batches that wait to be folded at most: more are skipped, by the summary that includes them."""
 
 
 class _Fanout:
@@ -121,6 +123,8 @@ class Follower(Generic[Summary]):
                 if not self._batches:
                     self._news.wait(every_s)
             has_news = bool(self._batches)
+            if len(self._batches) > MOST_BEHIND:
+                self._jump()
             while self._batches:
                 batch = self._batches.popleft()
                 if batch["n"] > self._sequence:
@@ -190,6 +194,13 @@ class Follower(Generic[Summary]):
         for _, batch in self._client.get_events(self._topic):
             self._fold(batch)
         return True
+
+    def _jump(self) -> None:
+        """Take the newest summary, so that a run that says more than can be followed is shown, and ends, as it stands."""
+        with contextlib.suppress(OSError):
+            left = self._client.sync(self._client.scheduler.hops_snapshot, run_id=self.run_id)
+            if left is not None and left["snapshot"] and left["sequence"] > self._sequence:
+                self._sequence, self.run = left["sequence"], pickle.loads(left["snapshot"])
 
     def _fold(self, batch: dict[str, Any]) -> None:
         first, wires = batch["n"], batch["events"]

@@ -236,7 +236,7 @@ def _study(registry: Registry, info: RunInfo, events: Sequence[ev.Event], known:
         trials_wanted=int(options.get("trials") or 0),
         workers_per_trial=int(options.get("workers_per_trial") or 1),
         created_at=info.created_at,
-        is_ablation="components" in options,
+        is_ablation=bool(described.get("is_ablation")),
     )
     study = recalled(beginning, events)
     if known is not None and known.state.is_final and len(known.ended()) >= len(study.ended()):

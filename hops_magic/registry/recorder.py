@@ -17,6 +17,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
+from hops_magic.registry.keeping import keep_folder, keep_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
@@ -300,11 +301,11 @@ class Recorder(EventWriter):
 
         # the end last: a record that has one is not completed any more
         if (errors := self._errors or list(run.errors)) and run.errors:
-            self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
+            keep_text(self._client, self.record_id, error_text(errors), layout.ERROR)
         self._write_model()
         output = self.folder / layout.OUTPUT_FOLDER
         if output.is_dir():
-            self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
+            keep_folder(self._client, self.record_id, output, layout.OUTPUT_FOLDER)
         self._write_journal()
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         tags = end_tags(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import sqlite3
 import urllib.error
@@ -234,14 +235,19 @@ def _make_tables(file: Path) -> None:
     """Make an empty store beside its place, then move it there: a process killed meanwhile leaves no half of one."""
     from mlflow import MlflowClient
 
-    draft = file.with_name(f".{file.name}.draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    uri = f"sqlite:///{draft}"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    client.search_experiments(max_results=1)
-    client.search_registered_models(max_results=1)
-    draft.replace(file)
+    for left in file.parent.glob(f".{file.name}.*draft"):
+        left.unlink()  # of a process that was killed: whoever makes tables holds the lock
+    # MLflow keeps connections by name, also to a file that a full disk has ended
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.draft")
+    try:
+        draft.touch(mode=0o600)
+        uri = f"sqlite:///{draft}"
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _check_server(settings: Settings) -> None:

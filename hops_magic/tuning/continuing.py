@@ -111,7 +111,12 @@ def study_of(run_id: str, description: Mapping[str, Any], events: Iterable[Event
         log_names=tuple(description["log_names"]),
         object_names=tuple(description.get("object_names", ())),
     )
-    return recalled(beginning, events)
+    study = recalled(beginning, events)
+    if study.names:
+        return study
+    # an ablation searches no space: its trials say what they leave out
+    names = tuple(dict.fromkeys(name for trial in study.trials.values() for name in trial.values))
+    return replace(study, names=names, is_ablation=description.get("is_ablation", "left_out" in names))
 
 
 def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

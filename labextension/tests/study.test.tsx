@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderToStaticMarkup } from 'react-dom/server';
 import { act, create, type ReactTestRenderer } from 'react-test-renderer';
-import { beyond, numeric } from '../src/components/study/Parallel';
+import { beyond, numeric, stretches } from '../src/components/study/Parallel';
 import { logTicks } from '../src/components/study/Canvas';
 import { reach } from '../src/components/study/Curves';
 import { Opened } from '../src/components/study/Opened';
@@ -262,6 +262,21 @@ test('a trial that was stopped by hand was not stopped early', () => {
   assert.match(told(3, 1), /2 stopped early · 1 stopped by hand/);
   assert.doesNotMatch(told(1, 1), /stopped early/);
   assert.doesNotMatch(told(1, 0), /by hand/);
+});
+
+test('a line without a value on an axis passes it at no place', () => {
+  const found = stretches([0, null, 0.5, 1, null, null, 0.25]);
+  assert.deepEqual(
+    found.map(stretch => stretch.map(({ index, place }) => [index, place])),
+    [
+      [[0, 0]],
+      [
+        [2, 0.5],
+        [3, 1]
+      ],
+      [[6, 0.25]]
+    ]
+  );
 });
 
 test('values beyond an axis are drawn and counted beyond its end, not on it', () => {

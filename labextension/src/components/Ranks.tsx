@@ -26,7 +26,7 @@ export function Ranks({ ranks, isFinal = false }: Props): ReactNode {
   };
   return (
     <div className="hops-ranks" role="region" aria-label={trans.__('Ranks')} tabIndex={0}>
-      <table>
+      <table className={has.progress ? '' : 'hops-narrow'}>
         <thead>
           <tr>
             <th scope="col">{trans.__('rank')}</th>

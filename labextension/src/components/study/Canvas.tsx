@@ -8,6 +8,7 @@ export interface Brush {
   height: number;
   ink: string;
   grid: string;
+  ground: string;
   font: string;
 }
 
@@ -76,6 +77,7 @@ function paintOn(node: HTMLCanvasElement, height: number, draw: (brush: Brush) =
     height,
     ink: style.getPropertyValue('--hops-ink-faint'),
     grid: style.getPropertyValue('--hops-grid'),
+    ground: style.getPropertyValue('--hops-ground'),
     font: `10px ${style.fontFamily}`
   });
 }

@@ -43,13 +43,13 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
         counts: histogram.counts
       }
     : { labels: column.top.map(top => shown(top.value)), counts: column.top.map(top => top.count) };
-  const figures: [string, string][] = [
+  const figures: [string, ReactNode][] = [
     [trans.__('nulls'), rows ? `${whole(column.nulls)} (${percent(column.nulls / rows)})` : '0'],
     [
       trans.__('distinct'),
       column.distinct === null ? '–' : `${column.is_distinct_estimate ? '≈ ' : ''}${whole(column.distinct)}`
     ],
-    [trans.__('range'), column.min === null ? '–' : `${shown(column.min)} … ${shown(column.max)}`],
+    [trans.__('range'), column.min === null ? '–' : <Range from={shown(column.min)} to={shown(column.max)} />],
     [trans.__('mean'), column.mean === null ? '–' : shown(column.mean)],
     [trans.__('std'), spreadOf(column)],
     [trans.__('median'), column.quantiles.length ? shown(column.quantiles[3] ?? null) : '–']
@@ -75,6 +75,15 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
         ))}
       </dl>
     </section>
+  );
+}
+
+/** From where to where: broken between both, if at all. */
+function Range({ from, to }: { from: string; to: string }): ReactNode {
+  return (
+    <>
+      <span className="hops-figure">{`${from} …`}</span> <span className="hops-figure">{to}</span>
+    </>
   );
 }
 
