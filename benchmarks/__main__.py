@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     collectives,
     events,
+    examples_per_second,
     failing_regions,
     feature_drift,
     feature_joins,
@@ -39,6 +40,7 @@ MODULES = (
     imports,
     first_step,
     throughput,
+    examples_per_second,
     input_sharing,
     first_step_check,
     collectives,
