@@ -30,12 +30,14 @@ from benchmarks import (
     study_load,
     throughput,
     time_to_target,
+    travel,
     trials,
 )
 from benchmarks.document import with_sections
 
 MODULES = (
     imports,
+    travel,
     first_step,
     throughput,
     input_sharing,
