@@ -26,7 +26,16 @@ import cloudpickle
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
-from hops_magic.cells.arrays import Layout, inside_pandas, is_array, joinable_blocks, layout_of, owner_of, reduce_lie
+from hops_magic.cells.arrays import (
+    Layout,
+    inside_pandas,
+    is_array,
+    is_plain_array,
+    joinable_blocks,
+    layout_of,
+    owner_of,
+    reduce_lie,
+)
 from hops_magic.cells.kinds import KINDS, reduce_kind
 from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.pickled import Memo, Pickled, numbered_in, without_collector
@@ -138,6 +147,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.inner: set[int] = set()
         """Ids of a framework's objects that are parts of others: a model's optimizer."""
         self._of_pandas: list[Any] = []
+        self._array_class = getattr(sys.modules.get("numpy"), "ndarray", None)
         # by class, whether its objects are as pickle makes them, and whether they have a dictionary
         self._plain: dict[type, bool] = {}
 
@@ -148,15 +158,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def reducer_override(self, obj: Any) -> Any:
         # a million objects of one class come here: what their class tells is looked up once
-        has_dictionary = self._plain.get(type(obj))
+        kind = type(obj)
+        has_dictionary = self._plain.get(kind)
         if has_dictionary is not None:
             if has_dictionary and has_shared_attributes(obj):
                 made = reduce_shared(obj)
                 return NotImplemented if made is None else made
             return NotImplemented
+        if kind is self._array_class:
+            if obj.flags.carray and not (self._layout or self.temporary):
+                self.arrays.append(obj)
+                return NotImplemented
+            made = self._array(obj)
+            return NotImplemented if made is None else made
         made = self._reduced(obj)
         if made is NotImplemented:
-            self._learn(type(obj))
+            self._learn(kind)
         return made
 
     def _learn(self, kind: type) -> None:
@@ -220,7 +237,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return None
 
     def _array(self, array: Any) -> Any:
-        if any(array is one for one in self.temporary[-1:]):
+        if self.temporary and array is self.temporary[-1]:
             return None
         self.arrays.append(array)
         if id(array) in self._layout:
