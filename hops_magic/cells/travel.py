@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import enum
 import functools
-import hashlib
 import importlib
 import io
 import logging
-import os
 import pickle
 import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -30,7 +27,6 @@ from hops_magic.cells.arrays import (
     Layout,
     inside_pandas,
     is_array,
-    is_plain_array,
     joinable_blocks,
     layout_of,
     owner_of,
@@ -61,8 +57,6 @@ LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
 
 _CachedFunction = type(functools.lru_cache(int))
-
-_PART_BYTES = 16 << 20
 
 _arriving: ContextVar[dict[str, Any]] = ContextVar("hops_arriving")
 
@@ -393,14 +387,3 @@ def loads(
     if numbered is not None:
         numbered.add(functools.cache(lambda: numbered_in(loading.memo.copy())))  # type: ignore[attr-defined]  # as that of picklers
     return value
-
-
-def digest(data: bytes | memoryview) -> str:
-    """Content hash, by which equal data is recognised; large data is hashed in parts, on all cores."""
-    whole = memoryview(data).cast("B")
-    if whole.nbytes <= _PART_BYTES:
-        return hashlib.blake2b(whole, digest_size=20).hexdigest()
-    parts = [whole[start : start + _PART_BYTES] for start in range(0, whole.nbytes, _PART_BYTES)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(lambda part: hashlib.blake2b(part, digest_size=20).digest(), parts)
-        return hashlib.blake2b(b"".join(hashes), digest_size=20, person=b"hops-parts").hexdigest()
