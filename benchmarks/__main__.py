@@ -32,12 +32,14 @@ from benchmarks import (
     study_load,
     throughput,
     time_to_target,
+    travel,
     trials,
 )
 from benchmarks.document import with_sections
 
 MODULES = (
     imports,
+    travel,
     first_step,
     throughput,
     examples_per_second,
