@@ -123,9 +123,11 @@ class StudyPainter(WidgetPainter[Study, StudyFeed]):
 
     def _asked(self, kind: object, content: Mapping[str, Any]) -> None:
         trial = content.get("trial")
-        if kind == "stop-trial" and isinstance(trial, int):
+        # whatever a page says, it is of the trials that it is shown
+        is_shown = type(trial) is int and trial in self._seen.trials
+        if kind == "stop-trial" and is_shown:
             self._on_stop_trial(trial)
-        elif kind == "open" and isinstance(trial, int) and trial in self._seen.trials:
+        elif kind == "open" and is_shown:
             self._opened.append(trial)
         elif kind == "insert-best":
             self._insert_best()
