@@ -72,6 +72,73 @@ large = hops.all_reduce(data)
     assert os.environ["HOPS_HOME"]
 
 
+PENALIZED = """
+import keras
+import tensorflow as tf
+
+keras.config.set_floatx("float64")
+
+class Penalized(keras.Model):
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                predicted = self(x, training=True)
+            slopes = inner.gradient(predicted, x)
+            length = tf.sqrt(tf.reduce_sum(tf.square(slopes), axis=1))
+            loss = tf.reduce_mean(tf.square(y - predicted)) + 0.5 * tf.reduce_mean(tf.square(length - 1.0))
+        gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, self.trainable_variables), 0.7)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return {"loss": loss, "norm": norm}
+
+rows = keras.Input((3,))
+hidden = keras.layers.Dense(4, activation="tanh", use_bias=False)(rows)
+model = Penalized(rows, keras.layers.Dense(1, use_bias=False)(hidden))
+model.compile(keras.optimizers.SGD(0.3))
+begun = [weight.numpy() for weight in model.weights]
+model.fit(X, Y, batch_size=5, epochs=2, shuffle=False, verbose=0)
+ended = [weight.numpy() for weight in model.weights]
+"""
+
+
+def penalized_by_hand(weights, x, y):
+    def loss(weights):
+        hidden = np.tanh(x @ weights[0])
+        slopes = ((1 - hidden**2) * weights[1][:, 0]) @ weights[0].T
+        return np.mean((y - hidden @ weights[1]) ** 2) + 0.5 * np.mean((np.linalg.norm(slopes, axis=1) - 1) ** 2)
+
+    def slope(place, index, step=1e-5):
+        sides = [[each.copy() for each in weights] for _ in range(2)]
+        sides[0][place][index] += step
+        sides[1][place][index] -= step
+        return (loss(sides[0]) - loss(sides[1])) / (2 * step)
+
+    gradients = [np.zeros_like(each) for each in weights]
+    for place, gradient in enumerate(gradients):
+        for index in np.ndindex(gradient.shape):
+            gradient[index] = slope(place, index)
+    scale = min(1.0, 0.7 / np.sqrt(sum(np.sum(gradient**2) for gradient in gradients)))
+    return [weight - 0.3 * scale * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+
+
+def test_a_whole_fit_over_two_nodes_clips_and_penalizes_as_one_process(two_nodes, tmp_path):
+    rng = np.random.default_rng(2)
+    namespace = {"X": rng.normal(size=(13, 3)), "Y": rng.normal(size=(13, 1))}
+    surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
+    handle = start(two_nodes, prepare(PENALIZED, namespace, DistributedOptions(workers=2), surroundings))
+    trained = collect(handle, namespace, follow(handle))
+    assert trained.run.state is RunState.DONE
+    assert len({view.worker for view in trained.run.ranks.values()}) == 2
+    expected = namespace["begun"]
+    for _ in range(2):
+        for first in range(0, 13, 5):
+            expected = penalized_by_hand(expected, *(namespace[name][first : first + 5] for name in "XY"))
+    for mine, theirs in zip(expected, namespace["ended"], strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-6, atol=1e-8)
+    assert not trained.run.warnings
+
+
 def test_a_stop_does_not_wait_for_data_on_their_way(two_nodes, tmp_path):
     def keep_waiting(dask_worker):
         async def never(**asked):

@@ -71,7 +71,20 @@ def input_of_a_fixed_size():
     trained(keras.Input((4,), batch_size=16))
 
 
-@pytest.mark.parametrize("body", [reshape, noise, join_in_a_dataset])
+class Neighbours(layers.Layer):
+    def call(self, given):
+        return tf.matmul(given[1], given[0])
+
+
+def a_graph_of_all_nodes():
+    links = np.eye(25, dtype="float32")
+    nodes, neighbours = keras.Input((4,)), keras.Input((25,))
+    model = keras.Model([nodes, neighbours], layers.Dense(1)(Neighbours()([nodes, neighbours])))
+    model.compile("sgd", "mse")
+    model.fit([X[:25], links], X[:25, :1], batch_size=25, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize("body", [reshape, noise, join_in_a_dataset, a_graph_of_all_nodes])
 def test_a_constant_number_of_rows_is_named_with_its_line(body):
     for ended in ranks(body, 2, may_fail=True):
         last = ended.error.strip().splitlines()[-1]

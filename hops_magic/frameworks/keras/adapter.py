@@ -107,8 +107,9 @@ def _keep_generated_code(patches: Any, folder: Path) -> None:
 
 
 def _install_parallel(patches: Any, tensors: Any) -> None:
-    from hops_magic.frameworks.keras import batchnorm, gradients, losses, metric_updates, randomness, strategy
+    from hops_magic.frameworks.keras import batchnorm, gradients, loops, losses, metric_updates, randomness, strategy
 
+    loops.install(patches)
     gradients.install(patches, tensors)
     metric_updates.install(patches, tensors)
     losses.install(patches, tensors)

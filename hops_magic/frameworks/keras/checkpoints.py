@@ -144,13 +144,17 @@ class CheckpointStore:
                 callback.__dict__.update(found.pop(0))
         model.history.epoch, model.history.history = list(state["history"][0]), dict(state["history"][1])
 
+    def lacks_states(self, model: Any, saved: Counted) -> bool:
+        """Whether a metric that is there before the first step makes its states only in it."""
+        return any(not _fit_in(saved.lasting.get(name, []), metric) for name, metric in lasting_metrics(model).items())
+
     def begin_metrics(self, session: FitSession, model: Any, saved: Counted) -> set[int]:
         """Give metrics what all ranks had counted in the epoch, before the first step; return their variables."""
         begun: set[int] = set()
         for name, metric in lasting_metrics(model).items():
             values = saved.lasting.get(name, [])
-            if [tuple(each.shape) for each in metric.variables] != [value.shape for value in values]:
-                continue  # makes them in the first step
+            if not _fit_in(values, metric):
+                continue
             for variable, value in zip(metric.variables, values, strict=True):
                 if session.metric_sync is None:
                     variable.assign(value)
@@ -217,8 +221,19 @@ def optimizers_of(model: Any) -> list[Any]:
     return list({id(optimizer): optimizer for optimizer in found}.values())
 
 
+def is_built_by_step(optimizer: Any) -> bool:
+    """Whether a class of the user's is still to make an optimizer's state: how it does may be part of the step."""
+    while optimizer is not None and type(optimizer).__module__.split(".")[0] == "keras":
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer is not None and not optimizer.built
+
+
 def _array(variable: Any) -> Any:
     return np.array(variable.numpy() if hasattr(variable, "numpy") else variable.value)
+
+
+def _fit_in(values: list[Any], metric: Any) -> bool:
+    return [tuple(each.shape) for each in metric.variables] == [value.shape for value in values]
 
 
 def _callback_state(callback: Any) -> tuple[str, dict[str, Any]]:

@@ -10,8 +10,9 @@ from hops_magic.errors import UnsupportedError
 _SHAPE = re.compile(r"\[(\d+)[,\]]")
 _ELEMENTS = re.compile(r"(\d+) (?:elements|values)|requested shape has (\d+)")
 _DIMENSIONS = re.compile(r"(?:Dimensions must be equal, but are|dimensions?) (\d+) and (\d+)")
+_MATRIX = re.compile(r"In\[\d\]: \[(\d+),(\d+)\]")
 _ABOUT_SHAPES = re.compile(
-    r"must be equal|Incompatible shapes|[Cc]annot reshape|Input to reshape|broadcast|must have the same"
+    r"must be equal|Incompatible shapes|size-incompatible|[Cc]annot reshape|Input to reshape|broadcast|must have the same"
 )
 _COLOURS = re.compile(r"\x1b\[\d*m")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
@@ -19,7 +20,7 @@ _LIBRARIES = ("site-packages", "dist-packages", "hops_magic/frameworks", "__auto
 
 
 def refuse_fixed_rows(error: Exception, world_size: int) -> None:
-    """Raise a sentence for an error about shapes of which one is as many times as long as there are ranks.
+    """Raise a sentence for an error about shapes of which one is about as many times as long as there are ranks.
 
     Raises
     ------
@@ -30,9 +31,9 @@ def refuse_fixed_rows(error: Exception, world_size: int) -> None:
     if not _ABOUT_SHAPES.search(text):
         return
     found = [*_SHAPE.findall(text), *(number for pair in _ELEMENTS.findall(text) for number in pair if number)]
-    found += [number for pair in _DIMENSIONS.findall(text) for number in pair]
+    found += [number for pattern in (_DIMENSIONS, _MATRIX) for pair in pattern.findall(text) for number in pair]
     sizes = {int(number) for number in found} - {0}
-    if not any(size * world_size in sizes for size in sizes):
+    if not any(part < whole and part in (whole // world_size, -(-whole // world_size)) for part in sizes for whole in sizes):
         return
     place = _line_of(error) or "something in it"
     said = next(each.strip() for each in text.splitlines()[::-1] if _ABOUT_SHAPES.search(each))

@@ -2,7 +2,7 @@
 
 One packed all-reduce carries the gradients of a call of ``GradientTape.gradient``. The weighted mean over ranks is its own
 adjoint, so outer tapes go through it. What reaches an optimizer from elsewhere is made global there, if it may differ
-from rank to rank. Gradients with respect to anything but variables, such as those of penalties, stay a rank's own.
+from rank to rank. Gradients with respect to rows, such as those of penalties, stay with the rank that has these.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from hops_magic.frameworks.keras.locality import is_local, mark_alike
+from hops_magic.frameworks.keras.loops import refuse_unlike, runs_once_a_step
 from hops_magic.frameworks.keras.patches import Patches
 from hops_magic.frameworks.keras.rows import Rows, Seeking, current_rows, loop_rows, seeking
 from hops_magic.frameworks.keras.scaling import Scale, scale_of
@@ -24,6 +25,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     from keras.src.optimizers import base_optimizer, loss_scale_optimizer
     from tensorflow.python.eager import backprop
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
+    from tensorflow.python.ops.parallel_for import control_flow_ops as parallel_for
 
     applying = Nesting()
 
@@ -31,6 +33,8 @@ def install(patches: Patches, collective: TensorCollective) -> None:
         def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
             if applying.depth:  # the optimizer inside another one, such as LossScaleOptimizer: reduced already
                 return original(self, grads, trainable_variables)
+            if (rows := current_rows()) is not None:
+                refuse_unlike(rows)
             with applying.entered():
                 take = _taking.get() or original
                 return take(self, _reduced_to_apply(list(grads), collective), trainable_variables)
@@ -46,25 +50,28 @@ def install(patches: Patches, collective: TensorCollective) -> None:
     def make_gradient(original: Any) -> Any:
         def gradient(self: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
             rows = current_rows()
-            if rows is None or by_parts.depth or not _is_in_step(rows):
+            if rows is None or by_parts.depth or not runs_once_a_step(rows):
                 return original(self, target, sources, *args, **kwargs)
             sought = _sought(target)
-            with seeking(sought):
+            # tapes inside, as where activations are computed again on the way back, give parts of this gradient
+            with seeking(sought), by_parts.entered():
                 found = original(self, target, sources, *args, **kwargs)
             return _made_global(found, sources, sought, collective)
 
         return gradient
 
-    def make_jacobian(original: Any) -> Any:
-        def jacobian(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def make_by_parts(original: Any) -> Any:
+        def compute(*args: Any, **kwargs: Any) -> Any:
             with by_parts.entered():
-                return original(self, *args, **kwargs)
+                return original(*args, **kwargs)
 
-        return jacobian
+        return compute
 
     patches.wrap(backprop.GradientTape, "gradient", make_gradient)
-    patches.wrap(backprop.GradientTape, "jacobian", make_jacobian)
-    patches.wrap(backprop.GradientTape, "batch_jacobian", make_jacobian)
+    patches.wrap(backprop.GradientTape, "jacobian", make_by_parts)
+    patches.wrap(backprop.GradientTape, "batch_jacobian", make_by_parts)
+    # what it maps over are most often rows, whose gradients are wanted one by one
+    patches.wrap(parallel_for, "pfor", make_by_parts)
     patches.wrap(polymorphic_function.Function, "__call__", _inlined)
 
 
@@ -138,18 +145,6 @@ def _as_declared(value: Any, spec: Any) -> Any:
     return tf.convert_to_tensor(value, dtype=spec.dtype) if simple else value
 
 
-def _is_in_step(rows: Rows) -> bool:
-    """Whether the graph that is being traced is executed once a step: loops and branches may run otherwise on ranks."""
-    import tensorflow as tf
-
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None and graph is not rows.graph:
-        if type(graph).__name__ in ("WhileBodyFuncGraph", "WhileCondFuncGraph", "CondBranchFuncGraph"):
-            return False
-        graph = getattr(graph, "outer_graph", None)
-    return True
-
-
 def _sought(target: Any) -> Seeking:
     """Whether the gradient of a target is that of a sum over rows: TensorFlow adds up what has several entries."""
     import tensorflow as tf
@@ -164,20 +159,34 @@ def _has_rows(tensor: Any) -> bool:
 
 
 def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCollective) -> Any:
-    """Reduce those gradients that are with respect to variables and may differ from rank to rank."""
+    """Make those gradients that may differ from rank to rank what one process has.
+
+    Those with respect to variables, and to what is computed of them alone, are reduced. Those with respect to rows stay with
+    the rank that has these; of a mean they are brought from its own rows to all.
+    """
     import tensorflow as tf
 
     each_source, gradients = tf.nest.flatten(sources), _flattened(found, sources)
-    which = [
-        index
-        for index, (source, gradient) in enumerate(zip(each_source, gradients, strict=True))
-        if gradient is not None and _is_variable(source) and is_local(gradient)
-    ]
-    if not which:
+    local = [index for index, gradient in enumerate(gradients) if gradient is not None and is_local(gradient)]
+    which = [index for index in local if _is_variable(each_source[index]) or not is_local(each_source[index])]
+    if not local:
         return found
-    for index, whole in zip(which, reduce_gradients([gradients[i] for i in which], collective, sought), strict=True):
+    reduced = reduce_gradients([gradients[i] for i in which], collective, sought) if which else []
+    for index, whole in zip(which, reduced, strict=True):
         gradients[index] = whole
+    rows = current_rows()
+    if rows is not None and sought is Seeking.MEAN:
+        for index in set(local) - set(which):
+            gradients[index] = _times(gradients[index], rows.weight)
     return tf.nest.pack_sequence_as(sources, gradients)
+
+
+def _times(gradient: Any, share: Any) -> Any:
+    import tensorflow as tf
+
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(_times(gradient.values, share), gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(share, gradient.dtype)
 
 
 def _flattened(found: Any, sources: Any) -> list[Any]:
@@ -228,7 +237,7 @@ def reduce_gradients(gradients: list[Any], collective: TensorCollective, sought:
         if rows is not None and not is_local(slices.indices):
             alike_rows[index] = slices  # of a lookup that does not depend on the data: contributions to the same entries
         else:
-            reduced[index] = _gather_slices(slices, weight, collective)
+            reduced[index] = _gather_slices(slices, weight, rows, collective)
     present = [index for index in present if reduced[index] is gradients[index]]
     dense = [
         tf.convert_to_tensor(alike_rows[index].values if index in alike_rows else gradients[index]) for index in present
@@ -267,15 +276,18 @@ def _weighted_sum(flat: Any, weight: Any, fingerprint: Any, collective: TensorCo
     return result
 
 
-def _gather_slices(slices: Any, weight: Any, collective: TensorCollective) -> Any:
+def _gather_slices(slices: Any, weight: Any, rows: Rows | None, collective: TensorCollective) -> Any:
     """Join the rows of an embedding that all ranks touched, in their order, as one process would have them.
 
     Added up to a dense gradient they would not do: Adam squares the contributions to a row one by one.
     """
     import tensorflow as tf
 
+    values = slices.values * tf.cast(weight, slices.values.dtype)
     # of the row that a rank without rows borrowed nothing is joined: even a zero would count as a visit
-    kept = tf.where(weight > 0, tf.shape(slices.indices)[0], 0)
-    values = slices.values[:kept] * tf.cast(weight, slices.values.dtype)
-    indices, values = collective.concatenate(slices.indices[:kept], values)
+    if rows is None:
+        indices, values = collective.concatenate(slices.indices, values)
+    else:
+        values, indices = collective.gather_with(values, [slices.indices], rows)
+        values.set_shape([None, *slices.values.shape[1:]])
     return tf.IndexedSlices(values, indices, slices.dense_shape)

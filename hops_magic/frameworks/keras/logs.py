@@ -28,7 +28,7 @@ class StepLogs:
         if not isinstance(logs, dict):
             return
         metrics = single_metrics(model)
-        for name, value in logs.items():
+        for name, value in _flat(logs).items():
             if not tf.is_tensor(value) or isinstance(value, tf.RaggedTensor | tf.SparseTensor):
                 continue
             self._scales[name] = scale_of(value)
@@ -37,20 +37,18 @@ class StepLogs:
             self._metrics[name] = sorted(found, key=lambda metric: metric.name != name)
 
     def results(self, logs: dict[str, Any], share: float, collective: Collective) -> dict[str, Any]:
-        """Return the logs that are a metric's result, each with the metric. To be asked before merging.
+        """Return the logs that are a metric's result, with the metric and which of its results. To be asked before merging.
 
         A rank that had no rows has put its metrics back, so its logs are no result of theirs: it goes by what others see.
         """
-        candidates = {name: self._metrics[name] for name in sorted(logs) if self._metrics.get(name)}
+        flat = _flat(logs)
+        candidates = {name: self._metrics[name] for name in sorted(flat) if self._metrics.get(name)}
         if not candidates:
             return {}
-        mine = {}
-        for name, metrics in candidates.items():
-            same = (place for place, metric in enumerate(metrics) if _same(metric.result(), logs[name]))
-            mine[name] = next(same, None)
+        mine = {name: _place(flat[name], metrics) for name, metrics in candidates.items()}
         views = collective.all_gather_objects((share > 0, mine))
         _, seen = next((view for view in views if view[0]), views[0])
-        return {name: candidates[name][place] for name, place in seen.items() if place is not None}
+        return {name: (candidates[name][place[0]], place[1]) for name, place in seen.items() if place is not None}
 
     def globalized(
         self, logs: dict[str, Any], results: dict[str, Any], share: float, collective: Collective
@@ -62,11 +60,12 @@ class StepLogs:
         share
             This rank's part of the rows of the last step.
         """
-        whole = {name: _array(metric.result()) for name, metric in results.items()}
+        nested, logs = logs, _flat(logs)
+        whole = {name: _array(_flat({"": metric.result()})[which]) for name, (metric, which) in results.items()}
         for scales, op in (((Scale.MAX,), "max"), ((Scale.MIN,), "min"), ((), "sum")):
             names = [name for name in sorted(logs) if name not in whole and (not scales or self._scales.get(name) in scales)]
             whole |= self._reduced(names, logs, op, share, collective)
-        return {name: float(whole[name]) if np.ndim(whole[name]) == 0 else whole[name] for name in logs}
+        return _packed(nested, {name: float(each) if np.ndim(each) == 0 else each for name, each in whole.items()})
 
     def _reduced(
         self, names: list[str], logs: dict[str, Any], op: str, share: float, collective: Collective
@@ -84,12 +83,34 @@ class StepLogs:
         return {name: part.reshape(value.shape) for name, value, part in zip(names, values, parts, strict=True)}
 
 
+def _flat(logs: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Return logs, those of dictionaries among them too, by their ways there."""
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        found |= _flat(value, f"{before}{name}/") if isinstance(value, dict) else {f"{before}{name}": value}
+    return found
+
+
+def _packed(logs: dict[str, Any], flat: dict[str, Any], before: str = "") -> dict[str, Any]:
+    return {
+        name: _packed(value, flat, f"{before}{name}/") if isinstance(value, dict) else flat[f"{before}{name}"]
+        for name, value in logs.items()
+    }
+
+
+def _place(value: Any, metrics: list[Any]) -> tuple[int, str] | None:
+    """Return which of some metrics, and which of its results, a log is."""
+    for place, metric in enumerate(metrics):
+        for which, result in _flat({"": metric.result()}).items():
+            if _same(result, value):
+                return place, which
+    return None
+
+
 def _array(value: Any) -> Any:
     return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
 def _same(result: Any, value: Any) -> bool:
-    if isinstance(result, dict):
-        return False
     mine, theirs = _array(result), _array(value)
     return mine.shape == theirs.shape and bool(np.allclose(mine, theirs, rtol=1e-6, atol=0, equal_nan=True))

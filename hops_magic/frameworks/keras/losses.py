@@ -71,6 +71,18 @@ def install(patches: Patches, collective: TensorCollective) -> None:
 
         return call
 
+    patches.wrap(loss_module.Loss, "__call__", make_call)
+    patches.wrap(loss_module, "reduce_values", make_reduce)
+    patches.wrap(loss_module, "apply_mask", make_mask)
+    _install_added(patches)
+
+
+def _install_added(patches: Patches) -> None:
+    """Replace the functions by which layers add losses of their own, and Keras adds those up."""
+    import tensorflow as tf
+    from keras import layers
+    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+
     def make_add(original: Any) -> Any:
         def add_loss(self: Any, loss: Any) -> None:
             rows = current_rows()
@@ -78,16 +90,20 @@ def install(patches: Patches, collective: TensorCollective) -> None:
                 loss = tf.nest.map_structure(lambda each: _as_mean(each, rows), loss)
             original(self, loss)
 
-        import tensorflow as tf
-
         return add_loss
 
-    from keras import layers
+    def make_aggregate(original: Any) -> Any:
+        def aggregate(self: Any, loss: Any) -> Any:
+            rows = current_rows()
+            if rows is None or not has_rows(loss):
+                return original(self, loss)
+            # only Keras is known to add up the entries: a step of the user's may as well take their mean
+            return mark_mean(original(self, _scaled(loss, rows)))
+
+        return aggregate
 
     patches.wrap(layers.Layer, "add_loss", make_add)
-    patches.wrap(loss_module.Loss, "__call__", make_call)
-    patches.wrap(loss_module, "reduce_values", make_reduce)
-    patches.wrap(loss_module, "apply_mask", make_mask)
+    patches.wrap(TensorFlowTrainer, "_aggregate_additional_loss", make_aggregate)
 
 
 def _of_batch(
@@ -122,12 +138,18 @@ def _of_batch(
 
 
 def _as_mean(added: Any, rows: Rows) -> Any:
-    """Bring a loss that a layer adds to the scale of a mean over this rank's rows: Keras adds up several entries."""
+    """Bring a sum over rows that a layer adds as a loss to the scale of a mean over this rank's rows."""
     import tensorflow as tf
 
-    if not tf.is_tensor(added) or not (has_rows(added) or scale_of(added) is Scale.SUM):
+    if not tf.is_tensor(added) or has_rows(added) or scale_of(added) is not Scale.SUM:
         return added
-    return added * tf.cast(rows.inverse_weight, added.dtype)
+    return mark_mean(_scaled(added, rows))
+
+
+def _scaled(sums: Any, rows: Rows) -> Any:
+    import tensorflow as tf
+
+    return sums * tf.cast(rows.inverse_weight, sums.dtype)
 
 
 def _compares_rows(loss: Any, values: Any, bases: tuple[Any, ...]) -> bool:

@@ -150,24 +150,33 @@ class TensorCollective:
         return result
 
     def gather_rows(self, tensor: Any, rows: Rows) -> Any:
-        """Join the ranks' rows of a tensor; the gradient of what is made of them flows back to the ranks that have them.
+        """Join the ranks' rows of a tensor; gradients, of any order, flow back to the ranks that have them.
 
         Gradients of means are brought to this rank's scale: they are weighted by the ranks' rows later.
         """
+        joined = self.gather_with(tensor, [], rows)[0]
+        joined.set_shape([None, *tensor.shape[1:]])
+        return joined
+
+    def gather_with(self, tensor: Any, others: list[Any], rows: Rows) -> list[Any]:
+        """Join the ranks' rows of a tensor as :meth:`gather_rows` does, and with it those of others that are constants."""
         import tensorflow as tf
 
         kept = tf.where(rows.local > 0, tf.shape(tensor)[0], 0)
+        beside: list[Any] = []
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def gathered(x: Any) -> Any:
-            joined, lengths = self.concatenate(x[:kept], tf.reshape(kept, [1]))
+            joined, lengths, *beside[:] = self.concatenate(
+                x[:kept], tf.reshape(kept, [1]), *(each[:kept] for each in others)
+            )
             start = tf.reduce_sum(lengths[: self.rank])
 
             def backward(upstream: Any) -> Any:
-                of_sum = sought() is Seeking.SUM
+                of_sum, upstream = sought() is Seeking.SUM, tf.convert_to_tensor(upstream)
                 if is_local(upstream):  # each rank made another part of the result of all rows
                     weight = 1.0 if of_sum else tf.cast(rows.weight, upstream.dtype)
-                    upstream = self.all_reduce(_of_own_rows(upstream, rows) * weight)
+                    upstream = self.differentiable_sum(_of_own_rows(upstream, rows) * weight, rows)
                 mine = upstream[start : start + kept]
                 mine = mine if of_sum else mine * tf.cast(rows.inverse_weight, upstream.dtype)
                 return tf.concat([mine, tf.zeros_like(x[kept:])], 0)
@@ -175,9 +184,8 @@ class TensorCollective:
             return joined, backward
 
         result = gathered(tensor)
-        result.set_shape([None, *tensor.shape[1:]])
         mark_alike(result)
-        return result
+        return [result, *beside]
 
 
 def _of_own_rows(upstream: Any, rows: Rows) -> Any:

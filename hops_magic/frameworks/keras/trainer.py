@@ -11,7 +11,7 @@ from typing import Any
 
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.keras.agreement import refuse_other_rows
-from hops_magic.frameworks.keras.checkpoints import optimizers_of
+from hops_magic.frameworks.keras.checkpoints import is_built_by_step, optimizers_of
 from hops_magic.frameworks.keras.fitting import FitSession
 from hops_magic.frameworks.keras.fixed_rows import refuse_fixed_rows
 from hops_magic.frameworks.keras.inputs.parts import evidence_of, judge_arrays
@@ -181,8 +181,9 @@ def _make_function(original: Any, session: FitSession, tensors: TensorCollective
         def skipping(iterator: Any) -> Any:
             if session.skip_steps > 0:
                 return session.skip(iterator, self.steps_per_execution)
-            session.before_step(self)
             try:
+                iterator = _with_states(self, step_function, iterator, session)
+                session.before_step(self)
                 if whole_step is not None:
                     iterator = _checked(self, whole_step, step_function, iterator, session)
                 logs = function(iterator)
@@ -212,8 +213,23 @@ def _checked(model: Any, step: Any, on_ranks: Any, iterator: Any, session: FitSe
     iterator = iter(iterator)
     batch = next(iterator, None)
     only_one = session.is_only_epoch and step.__name__ == "train_step" and session.iterator.num_batches == 1
+    only_one = only_one and not any(map(is_built_by_step, optimizers_of(model)))
     check.see(model, step, on_ranks, batch, only_one=only_one)
     return iterator if batch is None else _beginning_with(batch, iterator, model.steps_per_execution)
+
+
+def _with_states(model: Any, step: Any, iterator: Any, session: FitSession) -> Any:
+    """Trace the first step after a restart if metrics make states in it: what they had counted goes in before it runs."""
+    import tensorflow as tf
+
+    if not session.awaits_states(model):
+        return iterator
+    iterator = iter(iterator)
+    batch = next(iterator, None)
+    if batch is None:
+        return iterator
+    tf.function(step, autograph=False).get_concrete_function(batch)
+    return _beginning_with(batch, iterator, model.steps_per_execution)
 
 
 def _beginning_with(batch: Any, iterator: Any, steps: int) -> Any:
@@ -341,7 +357,8 @@ def agree_on_start(model: Any, session: FitSession) -> None:
     optimizers = optimizers_of(model)
     # a subclassed model that is built by build(shape) calls itself built, whatever its layers are
     is_built = model.built and all(layer.built for layer in model._flatten_layers())
-    if len(optimizers) == 1 and optimizers[0] is model.optimizer and is_built and not model.optimizer.built:
+    is_only = len(optimizers) == 1 and optimizers[0] is model.optimizer
+    if is_only and is_built and not model.optimizer.built and not is_built_by_step(model.optimizer):
         model.optimizer.build(model.trainable_variables)
     for optimizer in optimizers:
         variables += list(optimizer.variables)
