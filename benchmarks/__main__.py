@@ -26,6 +26,7 @@ from benchmarks import (
     imports,
     input_sharing,
     larger_than_memory,
+    restarts,
     search_quality,
     sidebar,
     stopping_simulation,
@@ -60,6 +61,7 @@ MODULES = (
     feature_drift,
     larger_than_memory,
     sidebar,
+    restarts,
 )
 DOCUMENT = Path("docs/benchmarks.md")
 HEAD = """# Benchmarks
