@@ -61,6 +61,9 @@ lab: .venv/.ready front  ## JupyterLab on the examples
 bench: .venv/.ready .venv-bench/.ready .venv-feast/.ready  ## measure, and write docs/benchmarks.md
 	$(PY) -m benchmarks
 
+pictures: .venv/.ready front  ## pictures of every screen, in both themes and at several sizes, into test-artifacts/pictures
+	PYTHONPATH=tests/shared:tests/ui $(PY) tests/ui/pictures.py test-artifacts/pictures
+
 SEED ?= 1
 KILLS ?= 100
 chaos: .venv/.ready  ## kill ranks, workers, kernels and clusters at random and count what is lost: SEED=1 KILLS=100
@@ -94,4 +97,4 @@ JOBS ?= 1
 fuzz: .venv/.ready  ## random Keras programs, ranks against one process: SEED=1 N=1000 JOBS=1; goes on where it stopped
 	cd tests/keras && PYTHONPATH=$(CURDIR) $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
 
-.PHONY: help demo lab bench chaos lock front front-check wheel check test test-cells test-keras fuzz
+.PHONY: help demo lab bench pictures chaos lock front front-check wheel check test test-cells test-keras fuzz

@@ -4,5 +4,5 @@ import sys
 from pathlib import Path
 
 # homes and servers that the tests make too
-for _folder in ("shared", "ui"):
+for _folder in ("shared", "ui", "magics"):
     sys.path.append(str(Path(__file__).parents[1] / "tests" / _folder))

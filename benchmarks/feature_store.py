@@ -16,17 +16,15 @@ from benchmarks.table import Table
 ROWS, UPSERTED, FEATURES = 5_000_000, 100_000, 8
 LOOKUPS = 300
 GROUPS, COLUMNS = 1_000, 10
-WIDE_ROWS, WIDE_COLUMNS = 50, 1_000
 
 
 def table() -> Table:
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*_upserts(Path(folder)), *_wide(Path(folder)), *_search(Path(folder))]
+        rows = [*_upserts(Path(folder)), *_search(Path(folder))]
     return Table(
         "Writing, looking up and searching features",
         f"One process. Upserts of {UPSERTED:,} rows into {ROWS:,} of {FEATURES + 1} columns, in turns on equal tables, "
-        f"without statistics; {LOOKUPS} look-ups of two features by key in the group after an upsert; writes of "
-        f"{WIDE_ROWS} rows to a group of {WIDE_COLUMNS:,} columns; a catalog of "
+        f"without statistics; {LOOKUPS} look-ups of two features by key in the group after an upsert; a catalog of "
         f"{GROUPS * COLUMNS:,} features in {GROUPS:,} groups.",
         ["what", "how", "median", "worst", "ratio"],
         rows,
@@ -77,42 +75,6 @@ def _upserts(folder: Path) -> list[list[object]]:
             f"{looked[int(0.99 * LOOKUPS)]:.1f} ms (p99)",
             "",
         ],
-    ]
-
-
-def _wide(folder: Path) -> list[list[object]]:
-    """An append, an upsert and a read of a group of many columns, in turns."""
-    import pyarrow as pa
-
-    from hops_magic.features.store import FeatureStore
-    from hops_magic.settings import FeatureSettings
-
-    store = FeatureStore(FeatureSettings.from_environment({"HOPS_HOME": str(folder / "wide")}))
-    features = {f"x{number}": np.arange(WIDE_ROWS, dtype="float64") for number in range(WIDE_COLUMNS)}
-
-    def rows(first: int) -> pa.Table:
-        return pa.table({"id": np.arange(first, first + WIDE_ROWS), **features})
-
-    store.save(rows(0), "wide", key="id", statistics=False)
-    appended, upserted, read = [], [], []
-    for turn in range(1, 6):
-        began = time.perf_counter()
-        store.save(rows(turn * WIDE_ROWS), "wide", mode="append", statistics=False)
-        appended.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        store.save(rows(0), "wide", statistics=False)
-        upserted.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        store.get("wide.*", form="arrow")
-        read.append(time.perf_counter() - began)
-    plain = statistics.median(appended)
-    return [
-        [f"{what} of a wide group", "`%features`", f"{statistics.median(times):.2f} s", f"{max(times):.2f} s", ratio(times)]
-        for what, times, ratio in (
-            ("append", appended, lambda times: "1"),
-            ("upsert", upserted, lambda times: f"{statistics.median(times) / plain:.2f} x"),
-            ("read", read, lambda times: ""),
-        )
     ]
 
 

@@ -119,9 +119,8 @@ def _summary(registry: Registry, info: RunInfo) -> Run | Study:
     if described:
         from hops_magic.tuning.continuing import study_of
 
-        is_ablation = "components" in registry.options(info).get("options", {})
         study = study_of(info.run_id, json.loads(described), registry.journal(info))
-        study = replace(study, is_ablation=is_ablation, started_at=info.started_at, ended_at=info.ended_at)
+        study = replace(study, started_at=info.started_at, ended_at=info.ended_at)
         return replace(study, state=info.state, reason=info.reason)
     ranks = int(info.end.get("world_size") or 1)
     run = Run(run_id=info.run_id, name=info.name, experiment=info.experiment, world_size=ranks, created_at=info.created_at)

@@ -52,7 +52,7 @@ def reconcile(registry: Registry, cluster: Cluster | None) -> list[str]:
         fate = _fate(registry, info, cluster, known)
         if fate is Fate.LOST:
             lost.add(info.run_id)
-        if fate is not Fate.LIVES and _closed(registry, info, cluster if info.run_id in known else None):
+        if fate is not Fate.LIVES and _closed(registry, info, cluster, known.get(info.run_id)):
             closed.append(info.run_id)
     # trials are lost with their study, which may have been closed before
     still = {info.run_id for info in unfinished} - lost
@@ -83,15 +83,21 @@ def _fate(registry: Registry, info: RunInfo, cluster: Cluster | None, known: dic
     return Fate.LOST if is_gone else Fate.LIVES
 
 
-def _closed(registry: Registry, info: RunInfo, cluster: Cluster | None) -> bool:
+def _closed(registry: Registry, info: RunInfo, cluster: Cluster | None, known: LiveRun | None) -> bool:
     """Complete a record; where that fails, let those who read it know how the run ended and what is missing."""
+    from hops_magic.engine.journal import last_state
     from hops_magic.registry.completing import complete, lost, story_of, unwritten
 
     story = None
     try:
-        story = story_of(registry, info, None if cluster is None else _summary(cluster, info.run_id))
+        story = story_of(registry, info, None if cluster is None or known is None else _summary(cluster, info.run_id))
         if not story.summary.state.is_final:
             story = lost(story, LOST_REASON)
+        if known is not None and known.is_completing:
+            told = last_state(registry.settings.runs / info.run_id)
+            if told is None or not told.state.is_final:
+                # what is missing has no file yet, and what is closed without it would never get it
+                raise RegistryError("its log waits for room in the memory of its supervisor, which completes both")
         complete(registry, info, story)
     except RegistryError as error:
         logger.info("the record of run %s cannot be completed yet: %s", info.run_id, error)

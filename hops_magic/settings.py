@@ -160,7 +160,7 @@ class FeatureSettings:
         home = home_folder(environ)
         place = environ.get(FEATURES, "")
         lake = place.rstrip("/") if "://" in place else str(Path(place or home / "features").expanduser().absolute())
-        return cls(home=home, lake=lake, catalog=environ.get(CATALOG) or f"sqlite:///{home / 'features.db'}")
+        return cls(home=home, lake=lake, catalog=environ.get(CATALOG) or _sqlite_url(home / "features.db"))
 
 
 def redacted(uri: str) -> str:
@@ -171,6 +171,11 @@ def redacted(uri: str) -> str:
 def _scheme(uri: str) -> str:
     # postgresql+psycopg://... names the driver as well
     return urlsplit(uri).scheme.split("+")[0].lower() if "://" in uri else ""
+
+
+def _sqlite_url(file: Path) -> str:
+    # what follows a "?" would be options, and an escape its letter
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 
 def _as_uri(place: str) -> str:

@@ -49,6 +49,8 @@ class DatasetDetail(DatasetRow):
     splits: dict[str, str]
     seed: int
     event_time: str | None
+    max_age_s: dict[str, float]
+    """By group: seconds after which what it knew counts as unknown."""
 
 
 @table.route("GET", "/datasets", tag="features")
@@ -78,6 +80,7 @@ def show_dataset(context: Context, dataset: Name) -> DatasetDetail:
         },
         seed=found.recipe.seed,
         event_time=found.recipe.event_time,
+        max_age_s=dict(found.recipe.max_age_s),
     )
 
 

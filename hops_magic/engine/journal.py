@@ -27,6 +27,8 @@ class Journal:
         self._path = folder / JOURNAL_NAME
         self._file: FileIO | None = None
         self._waiting = bytearray()
+        self._half = b""
+        """The beginning of a line that the file has, and whose rest it has not taken yet."""
         self._is_telling = False
         self._lost = 0
         with contextlib.suppress(OSError):  # told with the first events
@@ -38,9 +40,19 @@ class Journal:
         return bool(self._waiting)
 
     @property
+    def waiting(self) -> int:
+        """Bytes that wait for room."""
+        return len(self._waiting)
+
+    @property
     def lost(self) -> int:
         """Bytes that could not wait, because too much did."""
         return self._lost
+
+    @property
+    def size(self) -> int:
+        """Bytes that the file has."""
+        return self._path.stat().st_size if self._path.exists() else 0
 
     def write(self, wires: Sequence[Wire]) -> str:
         """Append events and hand them to the operating system, so that a killed process loses none.
@@ -78,9 +90,21 @@ class Journal:
     def _write_waiting(self) -> None:
         if self._file is None:
             self._file = self._opened()
-        while self._waiting:
-            # a line that is torn by a full disk is gone on with
-            del self._waiting[: self._file.write(self._waiting)]
+        try:
+            while self._waiting:
+                written = self._file.write(self._waiting)
+                self._half = (self._half + self._waiting[:written]).rpartition(b"\n")[2]
+                del self._waiting[:written]
+        except OSError:
+            self._take_back_half(self._file)
+            raise
+
+    def _take_back_half(self, file: FileIO) -> None:
+        """Leave whole lines only: who reads a log while its disk is full, or goes on with it, finds nothing torn."""
+        if self._half:
+            file.truncate(file.seek(0, os.SEEK_END) - len(self._half))
+            self._waiting[:0] = self._half
+            self._half = b""
 
     def _opened(self) -> FileIO:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,10 +115,12 @@ class Journal:
         return file
 
 
-def read_journal(folder: Path) -> Iterator[Event]:
-    """Read a run's events; a line torn by a crash is left out."""
-    with (folder / JOURNAL_NAME).open(encoding="utf-8") as file:
+def read_journal(folder: Path, size: int | None = None) -> Iterator[Event]:
+    """Read a run's events, of the first ``size`` bytes if said; a line torn by a crash is left out."""
+    with (folder / JOURNAL_NAME).open("rb") as file:
         for line in file:
+            if size is not None and file.tell() > size:
+                return
             with contextlib.suppress(json.JSONDecodeError):
                 yield from_wire(json.loads(line))
 

@@ -143,15 +143,12 @@ class Placement(SchedulerPlugin):
 
     def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
-        granted = self.gangs.reserve(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank))
-        self._notify_granted([other for other in granted if other != run_id])
-        return self._standing(run_id)
+        return self._answered(run_id, self.gangs.reserve(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank)))
 
     def on_pass_on(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Let other runs have a study's place if any waits; answers as :meth:`on_reserve` does."""
         granted = self.gangs.pass_on(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank))
-        self._notify_granted([other for other in granted if other != run_id])
-        return self._standing(run_id)
+        return self._answered(run_id, granted)
 
     def on_release(self, run_id: str, term: int | None = None) -> str:
         """Give back a run's slots or its place in the queue."""
@@ -252,6 +249,7 @@ class Placement(SchedulerPlugin):
                     "state": entry.state.value,
                     "is_final": entry.is_final,
                     "is_recorded": entry.is_recorded,
+                    "is_completing": not entry.is_recorded and entry.supervisor in self.scheduler.workers,
                     "has_values": bool(entry.result) and not entry.is_collected,
                     "changed_at": entry.changed_at,
                 }
@@ -323,8 +321,6 @@ class Placement(SchedulerPlugin):
                 msg={"op": "hops_end", "run_id": run_id, "reason": entry.stop_reason}, on_error="ignore"
             )
 
-    # -- inside --------------------------------------------------------------------------------------------------
-
     def _say(self, run_id: str, entry: _Entry, event: Event, result: dict[str, str] | None = None) -> None:
         """Tell a run's viewers what its supervisor cannot tell."""
         self.on_publish(run_id, entry.last + 1, [to_wire(event)], b"", result=result)
@@ -336,6 +332,10 @@ class Placement(SchedulerPlugin):
         """Count the workers that are about to offer slots: those that are new, and those that are started again."""
         self._lost_at = [at for at in self._lost_at if time.monotonic() - at < RETURN_WITHIN_S]
         return sum(address not in self.nodes for address in self.scheduler.workers) + len(self._lost_at)
+
+    def _answered(self, run_id: str, granted: list[str]) -> dict[str, Any]:
+        self._notify_granted([other for other in granted if other != run_id])
+        return self._standing(run_id)
 
     def _standing(self, run_id: str) -> dict[str, Any]:
         gang = self.gangs.held.get(run_id)

@@ -8,15 +8,14 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Generic
 
 from distributed import Worker
 
 from hops_magic.engine.job import Recorder, run_folder
-from hops_magic.engine.journal import Journal
-from hops_magic.errors import in_a_sentence
+from hops_magic.engine.journal import MOST_WAITING, Journal
+from hops_magic.engine.recording import AGAIN_AFTER_S, AGAIN_AT_LEAST_EVERY_S, Recording
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.run import Run
@@ -32,8 +31,6 @@ COMPLETE_WITHIN_S = 6 * 3600.0
 MANY_EVENTS = 10_000
 """A record of so many events may take long to write; the end of a run does not wait for it."""
 RECORD_OF_MANY_WITHIN_S = 0.5
-COMPLETE_EVERY_S = 2.0
-COMPLETE_AT_LEAST_EVERY_S = 60.0
 
 
 class Publisher(Generic[Summary]):
@@ -62,8 +59,7 @@ class Publisher(Generic[Summary]):
         on_superseded: Callable[[], None] = lambda: None,
     ) -> None:
         self.summary: Summary = summary
-        self._worker, self._record_with = worker, open_recorder
-        self._record_within_s = record_within_s
+        self._worker, self._record_within_s = worker, record_within_s
         self._on_superseded = on_superseded
         self.term = 0
         """The supervisor's number among those of the run, given by the scheduler."""
@@ -71,17 +67,16 @@ class Publisher(Generic[Summary]):
         self._run_id = summary.run_id
         self._sequence = 0
         self._pending: list[Wire] = []
-        self._unrecorded: list[Event] = []
-        self._told_before: Sequence[Event] = ()
         self._snapshot_due = True
         self._snapshot_at = 0.0
-        self._recorder: Recorder | None = None
-        self._is_record_behind = False
-        self._finishing: asyncio.Task[None] | None = None
         self._journal = Journal(run_folder(self._run_id))
+        self._record: Recording[Summary] = Recording(
+            self._run_id, open_recorder, self._journal, lambda event: self.say_all([event])
+        )
+        self._late: list[Journal] = []
+        self._look_at_late_at = 0.0
         self._closing = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
-        self._opening: asyncio.Task[None] | None = None
 
     def resume(self, summary: Summary, sequence: int, told: Sequence[Event] = ()) -> None:
         """Go on where an earlier supervisor was; viewers count a few numbers that it took along as lost.
@@ -89,7 +84,7 @@ class Publisher(Generic[Summary]):
         ``told`` is what it had said, of which its record may lack the last moments.
         """
         self.summary = summary
-        self._told_before = told
+        self._record.recall(told)
         self._sequence = sequence + 1_000
 
     def say_all(self, events: Sequence[Event]) -> None:
@@ -104,19 +99,34 @@ class Publisher(Generic[Summary]):
         was_behind = self._journal.is_behind
         problem = self._journal.write(wires)
         self._pending.extend(wires)
-        self._unrecorded.extend(events)
+        self._record.take(events)
         if problem:
-            self._warn(f"the log of the run is not complete: {problem}")
+            self.say_all([ev.Warned(at=time.time(), message=f"the log of the run is not complete: {problem}")])
         elif was_behind and not self._journal.is_behind and not self._journal.lost:
             self.say_all([ev.Noted(at=time.time(), message="the log of the run is complete again: there was room")])
 
-    def _warn(self, message: str) -> None:
-        self.say_all([ev.Warned(at=time.time(), message=message)])
+    def adopt(self, journal: Journal) -> None:
+        """Keep what a full disk did not take of the log of a trial that is over, and write it when there is room."""
+        if sum(other.waiting for other in self._late) + journal.waiting <= MOST_WAITING:
+            self._late.append(journal)
+
+    @property
+    def _is_log_behind(self) -> bool:
+        return self._journal.is_behind or bool(self._late)
+
+    def _write_late_logs(self) -> None:
+        for journal in self._late:
+            journal.close()
+        self._late = [journal for journal in self._late if journal.is_behind]
 
     async def open(self) -> None:
-        """Start to publish; the record opens beside it, since its library takes a second to import."""
+        """Start to publish; the record opens beside it."""
         self._loop_task = asyncio.create_task(self._publish_often())
-        self._opening = asyncio.create_task(self._open_recorder())
+        self._record.begin()
+
+    def hasten(self) -> None:
+        """Let the end wait for the record only as long as somebody who stops the run would wait."""
+        self._record.hasten()
 
     async def close(self, last: Event, result: dict[str, str]) -> None:
         """Publish and record all that is left.
@@ -128,35 +138,31 @@ class Publisher(Generic[Summary]):
         if self._loop_task is not None:
             await asyncio.wait([self._loop_task])
         self.say_all([last])
-        if self._opening is not None:
-            await self._record_rest()
+        # the values of a run that said much wait for nothing; its record says that it goes on until it is whole
+        is_long = isinstance(self.summary, Run) and self._sequence > MANY_EVENTS
+        within_s = RECORD_OF_MANY_WITHIN_S if is_long else self._record_within_s
+        await self._record.end(self.summary, within_s, is_told=not is_long, is_log_behind=self._is_log_behind)
         await self._flush(result)
         self._journal.close()
 
     async def complete(self) -> None:
-        """Write what could not be written of the log and the record of a run that is over, when there is room again.
+        """Write what could not be written of the log and the record of a run that is over, when that can be done.
 
         The end of a run does not wait for that: its values are handed out before.
         """
-        until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, COMPLETE_EVERY_S
-        while not self._is_abandoned and (self._journal.is_behind or self._is_record_behind) and time.monotonic() < until:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, COMPLETE_AT_LEAST_EVERY_S)
+        until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, AGAIN_AFTER_S
+        record_at, was_recorded = time.monotonic() + pause_s, not self._record.is_behind
+        while not self._is_abandoned and (self._is_log_behind or self._record.is_behind) and time.monotonic() < until:
+            await asyncio.sleep(AGAIN_AFTER_S)
+            was_behind = self._is_log_behind
             self._journal.close()
-            # the record holds the log
-            if self._is_record_behind and not self._journal.is_behind:
-                await self._finish_late()
-
-    async def _finish_late(self) -> None:
-        if self._finishing is None or (self._finishing.done() and self._finishing.exception() is not None):
-            # what it lacked is no more missing
-            told = tuple(text for text in self.summary.warnings if not text.startswith(ev.RECORD_NOT_COMPLETE))
-            self._begin_to_finish(replace(self.summary, warnings=told))
-        if self._finishing is None:
-            return  # the registry does not even open
-        await asyncio.wait({self._finishing})
-        if self._finishing.exception() is None:
-            self._is_record_behind = False
+            self._write_late_logs()
+            # the record holds the logs; where they found room, it may do so too
+            if self._record.is_behind and not self._is_log_behind and (was_behind or time.monotonic() >= record_at):
+                await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S)
+                pause_s = min(2 * pause_s, AGAIN_AT_LEAST_EVERY_S)
+                record_at = time.monotonic() + pause_s
+        if not was_recorded and not self._is_abandoned:
             with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
                 await self._worker.scheduler.hops_recorded(run_id=self._run_id)
 
@@ -164,67 +170,22 @@ class Publisher(Generic[Summary]):
         """Say and write nothing more: another supervisor does, or is about to."""
         self._is_abandoned = True
         self._closing.set()
+        self._record.abandon()
         self._journal.close()
 
-    async def _open_recorder(self) -> None:
-        if self._record_with is None:
-            return
-        try:
-            recorder = await asyncio.to_thread(self._record_with, run_folder(self._run_id))
-            if self._told_before:
-                recorder.recall(self._told_before)
-                self._told_before = ()
-            # at once: a run that says nothing for hours must not be behind in its record for so long
-            recorder.events(self._take_unrecorded())
-            self._recorder = recorder
-        except Exception as error:  # whatever a store's library raises, the run goes on without its record
-            logger.warning("run %s is not recorded", self._run_id, exc_info=error)
-            self._warn(f"the run is not recorded: {in_a_sentence(error)}")
-
-    async def _record_rest(self) -> None:
-        assert self._opening is not None
-        within_s = RECORD_OF_MANY_WITHIN_S if self._is_long else self._record_within_s
-        until = time.monotonic() + within_s
-        await asyncio.wait({self._opening}, timeout=within_s)
-        if self._recorder is not None:
-            self._begin_to_finish(self.summary)
-            assert self._finishing is not None
-            await asyncio.wait({self._finishing}, timeout=max(0.0, until - time.monotonic()))
-            if self._finishing.done():
-                # whatever a store's library raises, the run's values must be handed out
-                if isinstance(error := self._finishing.exception(), Exception):
-                    logger.warning("the record of run %s is not complete", self._run_id, exc_info=error)
-                    self._record_failed(in_a_sentence(error))
-                return
-        if self._is_long:
-            # its values wait for nothing; the record says that it goes on until it is whole
-            self._is_record_behind = True
-        elif self._recorder is not None or not self._opening.done():
-            self._record_failed(f"the registry did not answer within {within_s:.0f} s")
-
-    @property
-    def _is_long(self) -> bool:
-        return isinstance(self.summary, Run) and self._sequence > MANY_EVENTS
-
-    def _begin_to_finish(self, summary: Summary) -> None:
-        if self._recorder is not None:
-            self._recorder.events(self._take_unrecorded())
-            self._finishing = asyncio.create_task(asyncio.to_thread(self._recorder.finish, summary))
-            # looked at later, or by nobody if the worker ends before
-            self._finishing.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _record_failed(self, why: str) -> None:
-        self._is_record_behind = True
-        self._warn(f"{ev.RECORD_NOT_COMPLETE}: {why}")
-
-    def _take_unrecorded(self) -> list[Event]:
-        events, self._unrecorded = self._unrecorded, []
-        return events
+    def _look_after_what_waits(self) -> None:
+        """Write logs of trials for which there is room by now, and open a record that could not be opened."""
+        if self._late and time.monotonic() >= self._look_at_late_at:
+            self._look_at_late_at = time.monotonic() + AGAIN_AFTER_S
+            self._write_late_logs()
+        self._record.hand_over()
 
     async def _publish_often(self) -> None:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PUBLISH_EVERY_S)
+            if not self._closing.is_set():
+                self._look_after_what_waits()
             if (self._pending or self._snapshot_due) and not self._is_abandoned:
                 try:
                     await self._flush()
@@ -234,8 +195,7 @@ class Publisher(Generic[Summary]):
     async def _flush(self, result: dict[str, str] | None = None) -> None:
         batch, self._pending = self._pending, []
         self._sequence += len(batch)
-        if self._recorder is not None:
-            self._recorder.events(self._take_unrecorded())
+        self._record.hand_over()
         now = time.monotonic()
         snapshot = b""
         if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
@@ -247,7 +207,7 @@ class Publisher(Generic[Summary]):
                 events=batch,
                 snapshot=snapshot,
                 result=result,
-                is_recorded=not self._is_record_behind,
+                is_recorded=not self._record.is_behind,
                 term=self.term,
             )
         except OSError:

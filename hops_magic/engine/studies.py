@@ -18,8 +18,9 @@ from typing import Any
 
 from distributed import Worker
 
+from hops_magic.engine.handing_back import drop_drafts
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
-from hops_magic.engine.journal import read_journal
+from hops_magic.engine.journal import Journal, read_journal
 from hops_magic.engine.publisher import Publisher
 from hops_magic.engine.rank_host import RankHost, everywhere
 from hops_magic.engine.supervising import Leaving, conduct, is_leaving
@@ -120,7 +121,9 @@ class StudyServices:
         if not self.stopping.is_set():
             self.stop_reason = reason
             self.stopping.set()
-            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+            self.publisher.hasten()
+            if not self.study.state.is_final:  # else only its record is waited for
+                self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
     def abandon(self) -> None:
         """Fall silent at once: this worker leaves, or another supervisor has taken over."""
@@ -171,6 +174,7 @@ class StudyServices:
         if left["stop"]:
             self.stop_reason = left["stop"]
             self.stopping.set()
+            self.publisher.hasten()
         if left["sequence"]:
             self.resumed = True
             # the scheduler's summary may be some moments old; where the journal can be seen, it has what came after
@@ -253,6 +257,10 @@ class StudyServices:
         self._commands.pop(command.job.run_id, None)
         self.host.supervisors.pop(command.job.run_id, None)
 
+    def keep_log(self, journal: Journal) -> None:
+        """Take over a trial's log for which there is no room yet."""
+        self.publisher.adopt(journal)
+
     def keep_result(self, result: dict[str, str]) -> None:
         """Offer a trial's values as the study's result."""
         self._result = result
@@ -285,6 +293,7 @@ class StudyServices:
 
 def _drop_files(folder: Path, *, keep_model: bool) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    drop_drafts(folder)
     if not keep_model:
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / RESULT_NAME).unlink(missing_ok=True)

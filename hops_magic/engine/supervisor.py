@@ -18,6 +18,7 @@ from typing import Any
 from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
+from hops_magic.engine.handing_back import drop_drafts
 from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.publisher import Publisher
@@ -90,7 +91,9 @@ class Supervisor:
         if not self._stop.is_set():
             self.stop_reason = reason
             self._stop.set()
-            self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
+            self.publisher.hasten()
+            if not self.publisher.summary.state.is_final:  # else only its record is waited for
+                self.say(ev.StateChanged(at=time.time(), state=RunState.STOPPING, reason=reason))
 
     def abandon(self) -> None:
         """Fall silent at once: this worker leaves, or another supervisor has taken over."""
@@ -117,6 +120,7 @@ class Supervisor:
             logger.exception("the supervisor of run %s failed", self.job.run_id)
             end = AttemptEnd(Verdict.FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
         await self._clean()
+        await asyncio.to_thread(drop_drafts, run_folder(self.job.run_id))
         if end.verdict is Verdict.DONE:
             # nothing will start from them again; the trained model is in the record
             await asyncio.to_thread(_drop_checkpoints, self.job.run_id)
@@ -140,6 +144,7 @@ class Supervisor:
         if left["stop"]:
             self.stop_reason = left["stop"]
             self._stop.set()
+            self.publisher.hasten()
         if not left["sequence"]:
             return 0
         before, end = await asyncio.to_thread(recall, self.job, pickle.loads(left["snapshot"]))

@@ -34,6 +34,10 @@ class OfStudy(Protocol):
         """Record events and tell viewers."""
         ...
 
+    def keep_log(self, journal: Journal) -> None:
+        """Take over a log for which there is no room yet."""
+        ...
+
     def started(self, command: TrialCommand) -> None:
         """Take note of a trial that begins."""
         ...
@@ -89,10 +93,13 @@ class TrialCommand:
         except ClusterError as error:
             return AttemptEnd(Verdict.LOST, str(error))
         finally:
-            if not self._is_abandoned:
-                await self._clean()
-            self._services.ended(self)
-            self._close_journal()
+            try:
+                if not self._is_abandoned:
+                    await self._clean()
+            finally:
+                # also if its study is cut off while a worker does not answer
+                self._services.ended(self)
+                self._close_journal()
 
     def abandon(self) -> None:
         """Fall silent: the study is conducted by another supervisor, or about to be."""
@@ -106,6 +113,8 @@ class TrialCommand:
             journal.close()
             if not self._is_abandoned:
                 self._tell(problem)
+                if journal.is_behind:
+                    self._services.keep_log(journal)
 
     async def end(self, reason: str) -> None:
         """Kill what is left of the trial, when its study has failed."""

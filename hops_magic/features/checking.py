@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from hops_magic.errors import counted
 from hops_magic.features.conditions import check_condition, first_line
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 # clocks of two machines differ by that much
 _TOLERANCE = datetime.timedelta(minutes=5)
 _SHOWN = 3
-_LONGEST_FOLDER = 255
 
 
 def check_new_group(group: Group) -> None:
@@ -156,67 +154,6 @@ def check_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
         raise KeyViolationError(
             f"several rows of the data for {group.name} have the same {', '.join(keys)}: {_shown(found, keys)}{more}; "
             "keep one row of each" + ("" if group.event_time else ", or say which column is the --event-time")
-        )
-
-
-def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
-    """Refuse columns and values after which no folder can be named so that they come back as they are.
-
-    Raises
-    ------
-    SchemaMismatchError
-        With the column, or the value.
-    """
-    for name in group.partition_by:
-        column = group.column(name)
-        kind = column.type if column else ""
-        if ":" in name:
-            raise SchemaMismatchError(
-                f"column {name} cannot be a partition, since the lake would take what is before its ':' for the scheme of a "
-                "URI: rename it"
-            )
-        if kind.startswith(("binary", "list", "struct")):
-            raise SchemaMismatchError(
-                f"column {name} cannot be a partition, since no folder can be named after values of type {kind}: convert it "
-                "to texts, or partition by another column"
-            )
-        empty = f"SELECT count(*) AS n FROM batch WHERE CAST({quoted(name)} AS VARCHAR) = ''"
-        if count := rows_of(connection, empty)[0]["n"]:
-            raise FeatureError(
-                f"partition column {name} is an empty text in {counted(count, 'row')} of the data for {group.name}, which "
-                "would come back as null: give it another value, or partition by another column"
-            )
-        if kind.startswith("decimal"):
-            _check_decimals(connection, name, group)
-        _check_folders(connection, name, kind, group)
-
-
-def _check_decimals(connection: duckdb.DuckDBPyConnection, name: str, group: Group) -> None:
-    """Refuse negative fractions: the lake writes -1.50 as -1.-50."""
-    value = quoted(name)
-    query = f"SELECT CAST({value} AS VARCHAR) AS value FROM batch WHERE {value} < 0 AND {value} <> trunc({value}) LIMIT 1"
-    for row in rows_of(connection, query):
-        raise SchemaMismatchError(
-            f"column {name} of the data for {group.name} is a partition, and the lake cannot name a folder after the "
-            f"negative fraction {row['value']}: convert it to texts, or partition by another column"
-        )
-
-
-def _check_folders(connection: duckdb.DuckDBPyConnection, name: str, kind: str, group: Group) -> None:
-    """Refuse values that are too long for the name of a folder: COLUMN=VALUE, escaped as in a URI."""
-    room = _LONGEST_FOLDER - len(quote(name, safe="")) - 1
-    text = f"CAST({quoted(name)} AS VARCHAR)"
-    size = f"strlen(url_encode({text}))"
-    if kind in ("float", "double"):
-        # the lake writes all digits: 1e300 has 301, and 1e-300 as many zeros before up to 17 others
-        value = f"CASE WHEN isfinite({quoted(name)}) AND {quoted(name)} <> 0 THEN log10(abs({quoted(name)})) ELSE 0 END"
-        size = f"CAST(CASE WHEN {value} < 0 THEN 20 - {value} ELSE 4 + {value} END AS BIGINT)"
-    query = f"SELECT {text} AS value, {size} AS size FROM batch WHERE {size} > {room} ORDER BY size DESC LIMIT 1"
-    for row in rows_of(connection, query):
-        raise SchemaMismatchError(
-            f"column {name} of the data for {group.name} is a partition, and a folder cannot be named after its value "
-            f"{row['value'][:40]!r}, which takes {row['size']:,} characters (at most {room}): shorten it, or keep the "
-            "group without this partition"
         )
 
 

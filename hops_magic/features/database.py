@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from hops_magic.features.errors import StoreError
 from hops_magic.settings import redacted
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Engine
 
 _BUSY_S = 30.0
 
@@ -31,7 +32,7 @@ def open_database(url: str) -> Engine:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     try:
-        engine = create_engine(_with_driver(url), **({"connect_args": {"timeout": _BUSY_S}} if _is_sqlite(url) else {}))
+        engine = create_engine(_address(url), **({"connect_args": {"timeout": _BUSY_S}} if _is_sqlite(url) else {}))
         if _is_sqlite(url):
             _make_private(engine)
             event.listen(engine, "connect", _set_up)
@@ -114,8 +115,14 @@ def _is_sqlite(url: str) -> bool:
     return url.startswith("sqlite:")
 
 
-def _with_driver(url: str) -> str:
+def _address(url: str) -> URL:
+    """Read the URL of a database; that an escape in a file's path is its letter does not depend on SQLAlchemy's age."""
+    from sqlalchemy import make_url
+
+    if url.startswith("sqlite:///"):
+        file, mark, options = url.removeprefix("sqlite:///").partition("?")
+        return make_url(f"sqlite://{mark}{options}").set(database=unquote(file) or None)
     for plain in ("postgresql://", "postgres://"):
         if url.startswith(plain):
-            return "postgresql+psycopg://" + url.removeprefix(plain)
-    return url
+            return make_url("postgresql+psycopg://" + url.removeprefix(plain))
+    return make_url(url)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from hops_magic.errors import UsageError
+from hops_magic.features.lake_places import local_folder
+from hops_magic.features.sql import has_no_name
 from hops_magic.settings import FeatureSettings, redacted
 
 if TYPE_CHECKING:
@@ -17,10 +19,9 @@ if TYPE_CHECKING:
 
 _QUARANTINE = "-quarantine"
 _AGAIN = "-again-"
-# what the lake's library fails at, or takes as another path
+# what a URI has as an escape, or not at all
 _UNUSABLE = re.compile(r"[\[\]|^\\?#\x00-\x1f\x7f]")
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
-# the same in escapes of a URI, where the last is what is no letter
+# what no library reads alike in escapes of a URI, where the last is what is no letter
 _UNUSABLE_ESCAPED = re.compile(r"[/\\?#\x00-\x1f\x7f\ufffd]")
 _STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _OF_URIS = "%/:@!$&'()*+,;=~-._"
@@ -34,34 +35,41 @@ def check_place(settings: FeatureSettings) -> None:
     UsageError
         With what is wrong in it.
     """
-    lake = settings.lake
-    if "://" in lake:
-        _check_uri(lake)
-    found = _UNUSABLE.search(lake) or (None if "://" in lake else _ESCAPE.search(lake))
-    if found is not None:
-        raise UsageError(
-            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since the lake cannot name a folder with "
-            f"{found[0]!r}: set HOPS_FEATURES to another place"
-        )
-    if settings.catalog == f"sqlite:///{settings.home / 'features.db'}" and "?" in str(settings.home):
-        raise UsageError(
-            f"the catalog of features cannot be kept in {str(settings.home)[:200]!r}, since what follows a '?' would be "
-            "taken as an option: set HOPS_HOME to another folder, or HOPS_CATALOG to another database"
-        )
+    if "://" in settings.lake:
+        _check_uri(settings.lake)
+    for variable, place in (("HOPS_HOME", str(settings.home)), ("HOPS_FEATURES", settings.lake)):
+        if has_no_name(local_folder(place) or ""):
+            raise UsageError(
+                f"feature groups cannot be kept in {place[:200]!r}, since the engine cannot read a path with both a "
+                f"backslash and one of '*', '?' and '[': set {variable} to another place"
+            )
+        try:
+            place.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"feature groups cannot be kept in {place[:200]!r}, since the folder's name is no text of UTF-8: set "
+                f"{variable} to another place"
+            ) from error
 
 
 def _check_uri(lake: str) -> None:
     """Refuse a URI that is none, or that the lake and the file system would take for two places."""
+    found = _UNUSABLE.search(lake)
+    if found is not None:
+        raise UsageError(
+            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a URI cannot have {found[0]!r}: set "
+            "HOPS_FEATURES to another place"
+        )
     if _STRAY.search(lake):
         raise UsageError(
             f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a '%' in a URI begins an escape such as "
             "%20: write %25 for the letter itself"
         )
     parts = [unquote(part) for part in lake.split("://", 1)[1].split("/")[1:]]
-    found = next((part for part in parts if part in ("", ".", "..") or _UNUSABLE_ESCAPED.search(part)), None)
-    if found is not None:
+    named = next((part for part in parts if part in ("", ".", "..") or _UNUSABLE_ESCAPED.search(part)), None)
+    if named is not None:
         raise UsageError(
-            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a URI cannot have a folder named {found!r}: "
+            f"feature groups cannot be kept in {redacted(lake)[:200]!r}, since a URI cannot have a folder named {named!r}: "
             "set HOPS_FEATURES to another place"
         )
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from hops_magic.features.errors import ConflictError, StoreError
+from hops_magic.features.lake_places import Place
 from hops_magic.features.model import COMMITTED_AT, Column, Commit, Operation
 from hops_magic.settings import redacted
 
@@ -52,6 +52,7 @@ class Note:
     run_id: str = ""
     rows_added: int | None = None
     rows_changed: int | None = None
+    rows_removed: int | None = None
 
 
 class LakeTable:
@@ -74,16 +75,22 @@ class LakeTable:
         from deltalake import DeltaTable
 
         self.location = location
+        self._place = Place.of(location)
+        if self._place.is_missing:
+            raise _missing(location)
         with _told(location):
-            self._delta: DeltaTable = DeltaTable(location, version=version)
+            self._delta: DeltaTable = DeltaTable(self._place.uri, version=version, storage_options=self._place.options)
 
     @staticmethod
     def exists(location: str) -> bool:
         """Whether there is a table."""
         from deltalake import DeltaTable
 
+        place = Place.of(location)
+        if place.is_missing:
+            return False
         with _told(location):
-            return bool(DeltaTable.is_deltatable(location))
+            return bool(DeltaTable.is_deltatable(place.uri, storage_options=place.options))
 
     @classmethod
     def create(
@@ -99,11 +106,13 @@ class LakeTable:
         """Write the first rows of a table, in one commit."""
         from deltalake import write_deltalake
 
+        place = Place.of(location)
         with _told(location):
             write_deltalake(
-                location,
+                place.uri,
                 rows,
                 mode="error",
+                storage_options=place.options,
                 partition_by=list(partition_by) or None,
                 description=description or None,
                 configuration=dict(_KEPT),
@@ -172,10 +181,7 @@ class LakeTable:
 
     def _local_files(self) -> list[str | None]:
         """Paths of the data files; None for those that are elsewhere."""
-        folder = _local_path(self.location)
-        # the lake escapes letters of the table's own place, not of what is in it
-        place = self._delta.table_uri.removeprefix("file://").rstrip("/") + "/"
-        return [folder and f"{folder}/{uri.removeprefix('file://').removeprefix(place)}" for uri in self._delta.file_uris()]
+        return [self._place.file(uri, self._delta.table_uri) for uri in self._delta.file_uris()]
 
     def append(self, rows: pa.RecordBatchReader, note: Note, *, keys: Sequence[str]) -> None:
         """Add rows in one commit."""
@@ -253,10 +259,9 @@ class LakeTable:
 
     def destroy(self) -> None:
         """Delete the table and its files for good."""
-        folder = _local_path(self.location)
         with _told(self.location):
-            if folder:
-                shutil.rmtree(folder)
+            if self._place.folder:
+                shutil.rmtree(self._place.folder)
                 return
             self._delta.delete()
             self._delta.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
@@ -275,6 +280,7 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
     operation = Operation(told["operation"]) if "operation" in told else _guess(str(entry.get("operation")))
     added = told.get("rows_added", counts.get("num_added_rows") or counts.get("num_target_rows_inserted") or 0)
     changed = told.get("rows_changed", counts.get("num_target_rows_updated") or 0)
+    removed = told.get("rows_removed", counts.get("num_target_rows_deleted") or counts.get("num_deleted_rows") or 0)
     return Commit(
         number=int(entry["version"]),
         at=datetime.datetime.fromtimestamp(int(entry["timestamp"]) / 1000, datetime.UTC),
@@ -282,7 +288,7 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
         operation=operation,
         rows_added=0 if operation is Operation.COMPACT else int(added),
         rows_changed=int(changed),
-        rows_removed=int(counts.get("num_target_rows_deleted") or counts.get("num_deleted_rows") or 0),
+        rows_removed=int(removed),
         source=told.get("source", ""),
         run_id=told.get("run_id", ""),
     )
@@ -339,12 +345,6 @@ def _escaped(name: str) -> str:
     return name.replace('"', '""')
 
 
-def _local_path(uri: str) -> str | None:
-    if "://" not in uri:
-        return uri
-    return unquote(urlsplit(uri).path) if uri.startswith("file://") else None
-
-
 @contextlib.contextmanager
 def _told(location: str) -> Iterator[None]:
     """Tell failures of the lake as sentences, without secrets."""
@@ -356,15 +356,23 @@ def _told(location: str) -> Iterator[None]:
     except CommitFailedError:
         raise
     except TableNotFoundError as error:
-        raise StoreError(f"there is no table at {place}: it was deleted, or the feature store is another one") from error
+        raise _missing(location) from error
     except (DeltaError, OSError) as error:
         raise StoreError(f"the table at {place} cannot be used: {_reason(error)}") from error
+
+
+def _missing(location: str) -> StoreError:
+    return StoreError(f"there is no table at {redacted(location)}: it was deleted, or the feature store is another one")
 
 
 def _reason(error: Exception) -> str:
     # what follows is a stack of the library's own
     text = redacted(" ".join(_COLOURS.sub("", str(error)).split(" 0: ")[0].split()))
     for mark, reason in (
+        (
+            "Unknown scheme: fs.",
+            "the installed deltalake cannot name such a folder: update it, or set HOPS_FEATURES to another",
+        ),
         ("No space left", "the disk is full"),
         ("os error 28", "the disk is full"),
         ("Permission denied", "this user may not read or write there"),

@@ -7,20 +7,18 @@ tells the rules to users.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hops_magic.features.errors import FanoutError, FeatureError
-from hops_magic.features.key_types import family_of
-from hops_magic.features.model import Column, ForeignKey, Group
+from hops_magic.features.model import Column, Group
 from hops_magic.features.names import folded, parse_feature
 from hops_magic.features.naming import named
 from hops_magic.features.refusals import apart_from, beyond_spine, multiplied
 from hops_magic.features.resolving import Groups, resolve
-from hops_magic.features.roles import Roles, ambiguous, leading_to, role_of
-
-SPINE = "spine"
+from hops_magic.features.roles import Roles, leading_to
+from hops_magic.features.ways import SPINE, Pair, Way, by_names, check_other_ways, chosen
 
 
 class Moment(StrEnum):
@@ -32,15 +30,6 @@ class Moment(StrEnum):
     AS_OF = "as of"
     # the last one of all
     LATEST = "latest"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One equality of a join: a column of a source to the left, and the joined group's column."""
-
-    source: str
-    left: str
-    right: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +164,7 @@ def plan(
     if not names:
         raise FeatureError("no feature was named: %features get NAME ..., and %features search TEXT finds names")
     found, used = resolve([parse_feature(name) for name in names], groups)
-    roles = Roles.of(on, used)
+    roles = Roles.of(on, used, spine.columns if spine else None)
     joined = _from_spine(spine, used, roles, allow_fanout) if spine else _from_base(used, roles, allow_fanout)
     wanted = dict.fromkeys(_key_column(each, joined) if isinstance(each, str) else each for each in found)
     aliases: dict[str, dict[str, str]] = {joined.base.full_name: {"": "g0"}} if joined.base is not None else {}
@@ -245,34 +234,71 @@ def _attach(
     joins: list[Join] = []
     first = len(sources)
     sources, keys, pending = list(sources), dict(keys), list(pending)
+    of_spine = {name: place for name, place in keys.items() if place[0] == SPINE}
     # of a group in several roles, the name of the first join leads on; all of them by role
     several: dict[str, dict[str, str]] = {}
+    taken: dict[str, list[Way]] = {}
     while pending:
-        options = [(group, ways) for group in pending if (ways := _ways(group, sources, keys, roles))]
-        unique = [(group, ways) for group, ways in options if _is_unique(group, ways)]
+        options = [(group, ways) for group in pending if (ways := chosen(group, sources, keys, roles))]
+        unique = [(group, ways) for group, ways in options if _is_unique(group, ways.values())]
         if unique:
-            group, ways = unique[0]
+            # a key that is declared goes before a name, whatever the order in which groups are asked for
+            group, ways = min(unique, key=lambda option: _is_by_names(option[1]) + _is_declared_later(option, pending))
         elif options and allow_fanout:
             group, ways = options[0]
         else:
             return joins, pending
-        ways = _in_each_role(group, ways, several)
-        made = _joins(group, ways, first + len(joins), event_time)
+        on = _in_each_role(group, {role: way.on for role, way in ways.items()}, several)
+        made = _joins(group, on, first + len(joins), event_time)
         alias = made[0].alias
         if len(made) > 1:
             several[alias] = {join.role: join.alias for join in made}
         joins += made
+        taken[alias] = list(ways.values())
         pending.remove(group)
         sources.append((alias, group))
         for key in group.primary_key:
             keys.setdefault(folded(key), (alias, key))
+    _check_ways(joins, taken, sources, of_spine, roles)
     return joins, []
+
+
+def _is_by_names(ways: Mapping[str, Way]) -> bool:
+    return not all(way.is_declared for way in ways.values())
+
+
+def _is_declared_later(option: tuple[Group, Mapping[str, Way]], pending: Sequence[Group]) -> bool:
+    """Whether a group is joined by names although another that is still to be joined declares a key to it."""
+    group, ways = option
+    return _is_by_names(ways) and any(leading_to(group, other) for other in pending if other is not group)
+
+
+def _check_ways(
+    joins: Sequence[Join],
+    taken: Mapping[str, Sequence[Way]],
+    sources: Sequence[tuple[str, Group]],
+    of_spine: Mapping[str, tuple[str, str]],
+    roles: Roles,
+) -> None:
+    """Refuse a plan in which a group could be joined in another way as well, by which other rows might be found."""
+    equal = {(join.alias, folded(pair.right)): (pair.source, folded(pair.left)) for join in joins for pair in join.on}
+    for group_alias, ways in taken.items():
+        group = dict(sources)[group_alias]
+        # what is joined to the group is no way to it
+        below = {group_alias}
+        for join in joins:
+            if any(pair.source in below for pair in join.on):
+                below.add(join.alias)
+        others = [(alias, other) for alias, other in sources if alias not in below and other.name != group.name]
+        spine = by_names(group, of_spine, ())
+        whole = spine if spine and _is_unique(group, [spine]) else None
+        check_other_ways(group, ways, others, equal, roles, whole)
 
 
 def _joins(group: Group, ways: Mapping[str, tuple[Pair, ...]], first: int, event_time: str | None) -> list[Join]:
     """Join a group once for each of its roles."""
     moment = Moment.ONLY if not group.event_time else Moment.AS_OF if event_time else Moment.LATEST
-    is_unique = _is_unique(group, ways)
+    is_unique = all({pair.right for pair in on} >= set(group.primary_key) for on in ways.values())
     if moment is Moment.AS_OF and not is_unique:
         known = next(iter(ways.values()))
         raise FanoutError(
@@ -283,35 +309,6 @@ def _joins(group: Group, ways: Mapping[str, tuple[Pair, ...]], first: int, event
         Join(alias=f"g{number}", group=group, on=on, moment=moment, is_unique=is_unique, role=role)
         for number, (role, on) in enumerate(ways.items(), start=first)
     ]
-
-
-def _ways(
-    group: Group, sources: Sequence[tuple[str, Group]], keys: dict[str, tuple[str, str]], roles: Roles
-) -> dict[str, tuple[Pair, ...]]:
-    """Return how a group can be joined, by role: by foreign keys of a source, else by the primary keys of both sides."""
-    known, wanted = dict(sources), roles.of_group(group)
-    found: dict[str, tuple[Pair, ...]] = {}
-    for alias, source in sources:
-        ways = [(key, on) for key in leading_to(group, source) if _clash(group, on := _pairs(alias, key), known) is None]
-        if wanted:
-            ways = [(key, on) for key, on in ways if role_of(key) in wanted]
-            if len({role_of(key) for key, _ in ways}) < len(ways):
-                raise ambiguous(source, group, [key for key, _ in ways])
-            found = {role_of(key): on for key, on in ways} | found
-        elif len(ways) > 1:
-            raise ambiguous(source, group, [key for key, _ in ways])
-        elif ways:
-            return {"": ways[0][1]}
-    if wanted:
-        ready = {role: found[role] for role in wanted if role in found}
-        return {} if len(ready) < len(wanted) else ready if len(wanted) > 1 else {"": ready[wanted[0]]}
-    shared = [(keys[folded(key)], key) for key in group.primary_key if folded(key) in keys]
-    on = tuple(Pair(source=source, left=left, right=key) for (source, left), key in shared)
-    return {"": on} if on and _clash(group, on, known) is None else {}
-
-
-def _pairs(alias: str, key: ForeignKey) -> tuple[Pair, ...]:
-    return tuple(Pair(source=alias, left=left, right=right) for left, right in zip(key.columns, key.references, strict=True))
 
 
 def _in_each_role(
@@ -334,16 +331,5 @@ def _in_each_role(
     return found
 
 
-def _clash(group: Group, on: Sequence[Pair], sources: Mapping[str, Group]) -> Pair | None:
-    """Return the first pair whose values can never be equal; the types of a spine are seen when it is read."""
-    return next((pair for pair in on if pair.source in sources and not _is_comparable(pair, group, sources)), None)
-
-
-def _is_comparable(pair: Pair, group: Group, sources: Mapping[str, Group]) -> bool:
-    left, right = sources[pair.source].column(pair.left), group.column(pair.right)
-    # a foreign key may name what is no column; the query tells
-    return left is None or right is None or family_of(left.type) is family_of(right.type)
-
-
-def _is_unique(group: Group, ways: Mapping[str, Sequence[Pair]]) -> bool:
-    return all({pair.right for pair in on} >= set(group.primary_key) for on in ways.values())
+def _is_unique(group: Group, ways: Iterable[Way]) -> bool:
+    return all({pair.right for pair in way.on} >= set(group.primary_key) for way in ways)

@@ -13,8 +13,9 @@ from hops_magic.features.errors import FeatureError
 from hops_magic.features.key_types import ENGINE_INTEGERS, engine_number
 from hops_magic.features.model import COMMITTED_AT, Group
 from hops_magic.features.names import folded
-from hops_magic.features.planner import SPINE, Join, Moment, Output, Pair, Plan
+from hops_magic.features.planner import Join, Moment, Output, Plan
 from hops_magic.features.sql import listed, literal, quoted
+from hops_magic.features.ways import SPINE, Pair
 
 # number of a spine's row, so that the answer has them in their order
 ROW = "_hops_row"

@@ -18,13 +18,14 @@ from hops_magic.features.errors import FeatureError
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import Group
 from hops_magic.features.past import Past, Source
-from hops_magic.features.planner import SPINE, Plan, Spine
+from hops_magic.features.planner import Plan, Spine
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import as_form
 from hops_magic.features.spine import SpineRows, needed_columns, rows_to_find
 from hops_magic.features.sql import quoted
 from hops_magic.features.streaming import AnswerFiles, StreamedRows
 from hops_magic.features.types import in_utc
+from hops_magic.features.ways import SPINE
 from hops_magic.options import option
 from hops_magic.runs.inputs import FeatureInput, InputKind
 from hops_magic.settings import FeatureSettings

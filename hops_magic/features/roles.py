@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hops_magic.features.errors import AmbiguousJoinError, RoleError
+from hops_magic.features.errors import RoleError
 from hops_magic.features.model import ForeignKey, Group
 
 
@@ -16,8 +16,8 @@ class Roles:
     of_groups: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, names: Sequence[str], used: Sequence[Group]) -> Roles:
-        """Find the groups that are joined in the roles of these names.
+    def of(cls, names: Sequence[str], used: Sequence[Group], spine: Sequence[str] | None = None) -> Roles:
+        """Find the groups that are joined in the roles of these names: ``home``, ``games.home`` or ``spine.home``.
 
         Raises
         ------
@@ -27,14 +27,15 @@ class Roles:
         known = [(group, key) for group in used for key in group.foreign_keys]
         found: dict[str, dict[str, None]] = {}
         for name in names:
-            keys = [(group, key) for group, key in known if role_of(key) == name]
-            if not keys:
+            by_spine = [group for group in used if spine is not None and name == f"spine.{'_'.join(group.primary_key)}"]
+            keys = [(group, key) for group, key in known if name in (role_of(key), f"{group.name}.{role_of(key)}")]
+            if not keys and not by_spine:
                 told = " or ".join(dict.fromkeys(role_of(key) for _, key in known))
                 raise RoleError(
                     "on", "must name foreign keys of the groups that are asked for", name, told or "they have none"
                 )
-            leading = [key for group, key in keys if _leads(group, key, used)]
-            if not leading:
+            leading = [key.group for group, key in keys if _leads(group, key, used)]
+            if not leading and not by_spine:
                 group, key = keys[0]
                 raise RoleError(
                     "on",
@@ -42,8 +43,8 @@ class Roles:
                     name,
                     f"leave it out, or ask for a feature of the group that {key} of {group.full_name} refers to",
                 )
-            for key in leading:
-                found.setdefault(key.group, {})[name] = None
+            for other in [*leading, *(group.name for group in by_spine)]:
+                found.setdefault(other, {})[name] = None
         return cls({group: tuple(roles) for group, roles in found.items()})
 
     def of_group(self, group: Group) -> tuple[str, ...]:
@@ -78,25 +79,6 @@ def role_of(key: ForeignKey) -> str:
 def leading_to(group: Group, source: Group) -> list[ForeignKey]:
     """Return the foreign keys of a group that hold the whole key of another."""
     return [key for key in source.foreign_keys if key.group == group.name and set(key.references) >= set(group.primary_key)]
-
-
-def ambiguous(source: Group, group: Group, keys: Sequence[ForeignKey]) -> AmbiguousJoinError:
-    """Return the error for a group that is joined in one of several roles, of which none is said."""
-    roles = [role_of(key) for key in keys]
-    joined = f"{source.full_name} joins {group.full_name}"
-    if len(set(roles)) == 1:
-        return AmbiguousJoinError(
-            "on",
-            f"must name one foreign key by which {joined}",
-            roles[0],
-            "two of them have these columns: edit one of them",
-        )
-    return AmbiguousJoinError(
-        "on",
-        f"must name the foreign keys by which {joined}",
-        "none of them",
-        f"say {' or '.join(roles)}, or several as {','.join(roles)}",
-    )
 
 
 def _leads(group: Group, key: ForeignKey, used: Sequence[Group]) -> bool:

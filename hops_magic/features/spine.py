@@ -10,11 +10,12 @@ from hops_magic.features.brought import Brought
 from hops_magic.features.errors import FeatureError, UnknownNameError
 from hops_magic.features.key_types import KeyColumn, comparable, moments
 from hops_magic.features.names import nearest
-from hops_magic.features.planner import SPINE, Plan
+from hops_magic.features.planner import Plan
 from hops_magic.features.query import ROW
 from hops_magic.features.sql import literal, quoted
 from hops_magic.features.tables import check_names, looked_for
 from hops_magic.features.types import LossError, UnusableTypeError, stored_type
+from hops_magic.features.ways import SPINE
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,6 +7,8 @@ import decimal
 from collections.abc import Iterable
 from typing import Any
 
+from hops_magic.features.errors import FeatureError
+
 _PATTERN = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
 
 
@@ -52,11 +54,28 @@ def listed(names: tuple[str, ...] | list[str], prefix: str = "") -> str:
     return ", ".join(prefix + quoted(name) for name in names)
 
 
+def has_no_name(file: str) -> bool:
+    """Whether the engine has no exact name for a file: in a pattern, a backslash parts folders."""
+    return "\\" in file and any(letter in file for letter in "*?[")
+
+
 def parquet(files: Iterable[str], *, folders: bool = False) -> str:
     """Return files as a table of SQL: each by its exact name, and with no column but its own.
 
     The engine would take ``*`` in a name as a pattern, and a folder ``team=a`` above a file as a column ``team`` of it: the
     latter it does only if ``folders`` are asked for.
+
+    Raises
+    ------
+    FeatureError
+        For a file that has no exact name there.
     """
+    files = list(files)
+    unnamed = next(filter(has_no_name, files), None)
+    if unnamed is not None:
+        raise FeatureError(
+            f"the engine cannot read {unnamed[-200:]!r}, since a path cannot have both a backslash and one of '*', '?' and "
+            "'[' there: rename the folder or the file"
+        )
     names = ", ".join(literal(file.translate(_PATTERN)) for file in files)
     return f"read_parquet([{names}], hive_partitioning = {str(folders).lower()})"

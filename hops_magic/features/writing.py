@@ -17,6 +17,7 @@ from hops_magic.features.lake import LakeTable, Note
 from hops_magic.features.model import COMMITTED_AT, Commit, ForeignKey, Group, Operation
 from hops_magic.features.names import GroupName, parse_group
 from hops_magic.features.origin import written_from
+from hops_magic.features.partitions import check_partitions
 from hops_magic.features.quarantine import put_aside
 from hops_magic.features.spooling import Spooled, spooled
 from hops_magic.features.sql import listed, literal, quoted
@@ -34,7 +35,7 @@ MODES = ("auto", "create", "append", "upsert", "version")
 ON_FAIL = ("reject", "quarantine", "warn")
 # the lake's merge holds rows in memory, several times over
 _MOST_MERGED_BYTES = 64 * 2**20
-_WIDE_COLUMNS, _ROWS_PER_COLUMN = 100, 4
+_WIDE_COLUMNS, _ROWS_PER_COLUMN = 100, 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,10 @@ class Writer:
             if chosen.num_rows == 0:
                 raise FeatureError(f"no row of {group.full_name} matches: nothing was deleted")
             note = Note(operation=Operation.DELETE, author=getpass.getuser(), source=source, run_id=run_id)
-            table.delete(chosen, note, keys=group.row_key)
+            if _is_merged_slowly(group):
+                self._rewrite_without(connection, chosen, group, table, note)
+            else:
+                table.delete(chosen, note, keys=group.row_key)
             return self._done(group, SaveOptions(no_stats=not statistics), connection)
 
     # the parts
@@ -285,7 +289,7 @@ class Writer:
         """Make the view ``batch`` of rows that may be written; returns what the rules say, and the rows to put aside."""
         checking.make_batch(connection, group)
         checking.check_keys(connection, group)
-        checking.check_partitions(connection, group)
+        check_partitions(connection, group)
         if not options.allow_future:
             checking.check_event_times(connection, group, now)
         return checking.check_rules(
@@ -323,6 +327,16 @@ class Writer:
         )
         counted = replace(note, rows_added=added, rows_changed=changed)
         table.overwrite(checking.typed(engine.reader_of(connection, query), wanted), counted, keys=group.row_key)
+
+    def _rewrite_without(
+        self, connection: duckdb.DuckDBPyConnection, chosen: pa.Table, group: Group, table: LakeTable, note: Note
+    ) -> None:
+        """Write the whole table anew without the rows that have these keys, in one commit."""
+        connection.register("chosen", chosen)
+        match = " AND ".join(f"s.{quoted(key)} = c.{quoted(key)}" for key in group.row_key)
+        query = f"SELECT {listed(group.column_names)}, {quoted(COMMITTED_AT)} FROM stored s ANTI JOIN chosen c ON {match}"
+        counted = replace(note, rows_added=0, rows_changed=0, rows_removed=chosen.num_rows)
+        table.overwrite(checking.typed(engine.reader_of(connection, query), group), counted, keys=group.row_key)
 
     def _done(
         self,

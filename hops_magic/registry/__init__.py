@@ -36,7 +36,7 @@ def open_registry(settings: Settings) -> Registry:
     from hops_magic.registry.registry import Registry
     from hops_magic.registry.store import Store
 
-    return Registry(Store(settings))
+    return Registry(Store(settings, to_read=True))
 
 
 def recorder_for(settings: Settings, prepared: PreparedRun, cluster: Any) -> RecorderSpec:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
+from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import write_inputs
 from hops_magic.registry.records import RunRecord
 from hops_magic.registry.store import Store
@@ -53,8 +54,13 @@ def all_experiments(client: MlflowClient) -> list[str]:
             return found
 
 
-def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> str:
+def begin(store: Store, record: RunRecord, environment: Mapping[str, Any], existing: str | None = None) -> str:
     """Write what is known of a run at its start; return MLflow's id of it.
+
+    Parameters
+    ----------
+    existing
+        MLflow's id, if it was begun before: what is missing of its beginning is written.
 
     Raises
     ------
@@ -63,17 +69,15 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
     """
     client = store.client
     with store.failures(f"recording run {record.name}"):
-        experiment_id = experiment_of(store, record.experiment)
-        parent = find_run(client, record.parent) if record.parent else None
-        run = client.create_run(
-            experiment_id,
-            start_time=int(record.created_at * 1000),
-            run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
-            tags=start_tags(record, parent),
-        )
-    record_id = str(run.info.run_id)
+        if existing is not None and _has_begun(client, existing):
+            return existing
+        record_id = existing or _create(store, record)
     try:
         with store.failures(f"recording the source and options of run {record.name}"):
+            if existing is not None:
+                # it may have been closed as failed when this could not be written the first time
+                client.set_tag(record_id, layout.TAG_STATE, RunState.SUBMITTED.value)
+                client.update_run(record_id, status=layout.status_of(RunState.SUBMITTED))
             _write_params(client, record_id, record)
             write_inputs(client, record_id, record.inputs)
             _write_files(client, record_id, record, environment)
@@ -84,6 +88,23 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
             client.set_terminated(record_id, "FAILED")
         raise
     return record_id
+
+
+def _create(store: Store, record: RunRecord) -> str:
+    experiment_id = experiment_of(store, record.experiment)
+    parent = find_run(store.client, record.parent) if record.parent else None
+    run = store.client.create_run(
+        experiment_id,
+        start_time=int(record.created_at * 1000),
+        run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
+        tags=start_tags(record, parent),
+    )
+    return str(run.info.run_id)
+
+
+def _has_begun(client: MlflowClient, record_id: str) -> bool:
+    """Whether a record has all that is written at its start, of which this file is the last."""
+    return any(file.path == layout.ENVIRONMENT for file in client.list_artifacts(record_id))
 
 
 def experiment_of(store: Store, name: str) -> str:
@@ -174,7 +195,7 @@ def _write_files(client: MlflowClient, record_id: str, record: RunRecord, enviro
         layout.ENVIRONMENT: layout.as_json(facts),
     }
     for name, text in files.items():
-        client.log_text(record_id, text.encode("utf-8", "replace").decode(), name)
+        keep_text(client, record_id, text.encode("utf-8", "replace").decode(), name)
 
 
 def _artifact_place(store: Store, experiment: str) -> str | None:

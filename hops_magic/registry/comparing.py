@@ -47,7 +47,8 @@ def _contents(captured: Sequence[Iterable[CapturedName]]) -> dict[str, tuple[str
     for name in _differing([{name: _content(row) for name, row in table.items()} for table in tables]):
         rows = [table.get(name) for table in tables]
         words = [None if row is None else _in_words(row) for row in rows]
-        if len({word for word in words if word is not None}) == 1:
+        known = [word for word in words if word is not None]
+        if len(known) > 1 and len(set(known)) == 1:
             words = [None if row is None else f"{_in_words(row)}, content {row.content_hash[:8]}" for row in rows]
         told[name] = tuple(words)
     return told
@@ -71,5 +72,10 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
 def _diff(infos: Sequence[RunInfo], sources: Sequence[str]) -> Iterable[str]:
     first = sources[0].splitlines(keepends=True)
     for info, source in zip(infos[1:], sources[1:], strict=True):
-        lines = difflib.unified_diff(first, source.splitlines(keepends=True), infos[0].name[:80], info.name[:80])
+        lines = difflib.unified_diff(first, source.splitlines(keepends=True), _titled(infos[0]), _titled(info))
         yield from (line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _titled(info: RunInfo) -> str:
+    """A name that tells runs of the same name apart."""
+    return f"{info.name[:80]} {info.run_id[:8]}"

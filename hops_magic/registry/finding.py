@@ -19,6 +19,7 @@ from hops_magic.runs.states import RunState
 from hops_magic.settings import Settings
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
 Wanted = str | RunInfo
@@ -33,9 +34,13 @@ class Finder:
     """Experiments and runs by their names, ids and conditions."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._client = store, store.client
+        self._store = store
         self._experiment_names: dict[str, str] = {}
         self._known_ends: dict[str, KnownEnd] = {}
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._store.client
 
     @property
     def store(self) -> Store:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from hops_magic.engine.journal import read_journal
 from hops_magic.errors import RegistryError
@@ -15,6 +17,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
+from hops_magic.registry.keeping import keep_folder, keep_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
@@ -64,6 +67,7 @@ class Recorder(EventWriter):
         self.register_as: str | None = None
         """Name under which the model of a run that is done is registered."""
         self._rows: list[Row] = []
+        self._lacks_output = False
         self._said = self._dropped = self._lost = 0
         self._state: tuple[RunState, str] | None = None
         self._errors: list[ev.RankError] = []
@@ -85,7 +89,7 @@ class Recorder(EventWriter):
         self.begun(record.created_at, record.options.get("register"))
         with self._store.failures(f"recording run {record.name}"):
             existing = find_run(self._client, record.run_id)
-        self.record_id = existing or begin(self._store, record, environment_facts())
+        self.record_id = begin(self._store, record, environment_facts(), existing)
         self._taken_params = set(params_of(record))
         if existing:
             # MLflow refuses another value: what was written for an earlier supervisor stays as it is
@@ -136,15 +140,25 @@ class Recorder(EventWriter):
                 self._errors.append(event)
             elif isinstance(event, ev.FeaturesRead):
                 self._read.append(input_of(event))
+            elif isinstance(event, ev.Parameters):
+                self._note_parameters(event)
+            elif isinstance(event, ev.StateChanged):
+                self._state = (event.state, event.reason)
         self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
 
     def _unkept(self, rank: int, text: str) -> str:
         """Return the part of what a rank has written that an earlier supervisor did not keep."""
-        kept = 0
-        # what cannot be read cannot be appended to either, which is told there
-        with contextlib.suppress(OSError):
-            kept = len((self.folder / layout.output_file(rank)).read_text(encoding="utf-8", errors="surrogatepass"))
-        return text[kept:]
+        file, whole = self.folder / layout.output_file(rank), text.encode("utf-8", "surrogatepass")
+        try:
+            kept = file.read_bytes()
+            if whole.startswith(kept):
+                return whole[len(kept) :].decode("utf-8", "surrogatepass")
+            file.unlink()
+        except UnicodeDecodeError:
+            file.unlink()  # a full disk has cut a character
+        except OSError:
+            pass  # what cannot be read cannot be appended to either, which is told there
+        return text
 
     def _take(self, events: Sequence[ev.Event]) -> None:
         rows = self._metrics.rows(events)
@@ -181,6 +195,8 @@ class Recorder(EventWriter):
                 self._params[key] = layout.shortened(layout.param_text(value), layout.MAX_PARAM, layout.JOURNAL)
 
     def _keep_output(self, outputs: dict[int, list[str]]) -> None:
+        if self._lacks_output:
+            return  # what is there stays without a gap
         try:
             for rank, texts in outputs.items():
                 file = self.folder / layout.output_file(rank)
@@ -188,7 +204,26 @@ class Recorder(EventWriter):
                 with file.open("a", encoding="utf-8", errors="surrogatepass") as out:
                     out.writelines(texts)
         except OSError as error:
+            # the journal has it
+            self._lacks_output = True
             self.problem = RegistryError(f"output of the run cannot be kept in {self.folder}: {error.strerror}")
+
+    def _bring_back_output(self) -> None:
+        """Write all output anew, from the journal, if a full disk did not take some."""
+        if not self._lacks_output:
+            return
+        folder = self.folder / layout.OUTPUT_FOLDER
+        with self._store.failures("keeping the output of the run"), contextlib.ExitStack() as files:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
+            opened: dict[int, TextIO] = {}
+            for event in read_journal(self.folder):
+                if isinstance(event, ev.Output):
+                    if event.rank not in opened:
+                        path = self.folder / layout.output_file(event.rank)
+                        opened[event.rank] = files.enter_context(path.open("w", encoding="utf-8", errors="surrogatepass"))
+                    opened[event.rank].write(event.text)
+        self._lacks_output = False
 
     def _write(self) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -238,6 +273,7 @@ class Recorder(EventWriter):
         while True:
             try:
                 self._bring_back_dropped()
+                self._bring_back_output()
                 self._write()
                 return
             except RegistryError as error:
@@ -263,17 +299,18 @@ class Recorder(EventWriter):
     def _write_end(self, run: Run) -> None:
         from mlflow.entities import RunTag
 
+        # the end last: a record that has one is not completed any more
+        if (errors := self._errors or list(run.errors)) and run.errors:
+            keep_text(self._client, self.record_id, error_text(errors), layout.ERROR)
+        self._write_model()
+        output = self.folder / layout.OUTPUT_FOLDER
+        if output.is_dir():
+            keep_folder(self._client, self.record_id, output, layout.OUTPUT_FOLDER)
+        self._write_journal()
+        write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         tags = end_tags(run)
         if self._lost:
             tags[layout.TAG_INCOMPLETE] = f"{self._said - self._lost:,} of {self._said:,} points"
         self._client.log_batch(self.record_id, tags=[RunTag(*item) for item in tags.items()])
-        write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         ended_ms = int((run.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(run.state), end_time=ended_ms)
-        if (errors := self._errors or list(run.errors)) and run.errors:
-            self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
-        self._write_model()
-        output = self.folder / layout.OUTPUT_FOLDER
-        if output.is_dir():
-            self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
-        self._write_journal()

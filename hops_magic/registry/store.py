@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import sqlite3
 import urllib.error
@@ -32,12 +33,26 @@ _LOCK_NUMBER = 0x686F7073
 
 
 class Store:
-    """An open MLflow store. Threads may share it."""
+    """An open MLflow store. Threads may share it.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    to_read
+        Whether a file that cannot be opened, since SQLite needs some room beside it, is read as it lies there.
+    """
+
+    def __init__(self, settings: Settings, *, to_read: bool = False) -> None:
         self.settings = settings
-        self.client = _open(settings)
         self._known_runs: int | None = None
+        self._lies_still = to_read and _lies_still(settings)
+        self._client = _open(settings, as_it_lies=self._lies_still)
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's way to the store; that of a file which was read as it lies is opened as soon as it can be."""
+        if self._lies_still and not _lies_still(self.settings):
+            self._client, self._lies_still = _open(self.settings), False
+        return self._client
 
     def failures(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """Turn what MLflow raises inside the context into one sentence that begins with what was being done."""
@@ -151,11 +166,27 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
         raise RegistryError(f"{doing} failed in the registry {where}: {_cause(error)}") from error
 
 
-def _open(settings: Settings) -> MlflowClient:
+def _lies_still(settings: Settings) -> bool:
+    """Whether nobody has the registry's file open, nor can open it: its disk has no room for what readers share."""
+    file = settings.database_file
+    if file is None or not file.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=10)) as connection:
+            connection.execute("select 1 from sqlite_master")
+    except sqlite3.OperationalError:
+        log = file.with_name(f"{file.name}-wal")
+        return not log.exists() or not log.stat().st_size
+    return False
+
+
+def _open(settings: Settings, *, as_it_lies: bool = False) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # the defaults wait for minutes before they say that a server is gone
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    # a server that accepts connections and says nothing would be waited for without end
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     for name, value in settings.credentials.items():
         os.environ.setdefault(name, value)
     # its progress bars, links and migrations speak in the middle of a user's output
@@ -165,9 +196,10 @@ def _open(settings: Settings) -> MlflowClient:
 
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    with translated(settings, "opening"), _first_open(settings):
+    uri = f"sqlite:///file:{settings.database_file}?immutable=1&uri=true" if as_it_lies else settings.tracking_uri
+    with translated(settings, "opening"), contextlib.nullcontext() if as_it_lies else _first_open(settings):
         # its constructor already makes tables
-        client = MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         if not settings.is_server:
             client.search_registered_models(max_results=1)
@@ -203,14 +235,19 @@ def _make_tables(file: Path) -> None:
     """Make an empty store beside its place, then move it there: a process killed meanwhile leaves no half of one."""
     from mlflow import MlflowClient
 
-    draft = file.with_name(f".{file.name}.draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    uri = f"sqlite:///{draft}"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    client.search_experiments(max_results=1)
-    client.search_registered_models(max_results=1)
-    draft.replace(file)
+    for left in file.parent.glob(f".{file.name}.*draft"):
+        left.unlink()  # of a process that was killed: whoever makes tables holds the lock
+    # MLflow keeps connections by name, also to a file that a full disk has ended
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.draft")
+    try:
+        draft.touch(mode=0o600)
+        uri = f"sqlite:///{draft}"
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _check_server(settings: Settings) -> None:
@@ -293,6 +330,8 @@ def _cause(error: BaseException) -> str:
     original = getattr(error, "orig", None)
     seen: BaseException = original if isinstance(original, BaseException) else error
     text = _first_line(seen)
+    if "readonly database" in text:
+        return "it can only be read: its disk is full, or this user may not write it"
     if "database or disk is full" in text or getattr(seen, "errno", None) == 28:
         return "the disk is full"
     if "out-of-date database schema" in text:

@@ -7,7 +7,7 @@ import functools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
 from hops_magic.registry.infos import state_of
+from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import Row
@@ -67,11 +68,19 @@ class StudyRecorderSpec:
 
 @dataclass
 class _Child:
-    """A trial that the record has; ``has_params`` once its hyperparameters are written, ``ended_as`` once its end is."""
+    """A trial that the record has: the parameters that are written, and ``ended_as`` once its end is."""
 
     record_id: str
-    has_params: bool = True
+    params: set[str] = field(default_factory=set)
     ended_as: RunState | None = None
+
+
+@dataclass
+class _Log:
+    """What the record has of a trial's log, in bytes of it; None before anything is written."""
+
+    record_id: str
+    size: int | None = None
 
 
 class StudyRecorder(EventWriter):
@@ -88,6 +97,7 @@ class StudyRecorder(EventWriter):
         """Metrics of trials that are not written yet."""
         self._children: dict[str, _Child] = {}
         self._unwritten: dict[int, None] = {}
+        self._logs: dict[int, _Log] = {}
         self._state = RunState.SUBMITTED
         self._read: list[FeatureInput] = []
 
@@ -103,13 +113,13 @@ class StudyRecorder(EventWriter):
 
         with self._store.failures(f"recording study {self.record.name}"):
             existing = find_run(self._client, self.record.run_id)
-        self.record_id = existing or begin(self._store, self.record, environment_facts())
+        self.record_id = begin(self._store, self.record, environment_facts(), existing)
         with self._store.failures(f"recording study {self.record.name}"):
             self._client.log_batch(self.record_id, tags=[RunTag(*tag) for tag in aim_tags(self._study).items()])
-            self._client.log_text(self.record_id, layout.as_json(dict(description)), layout.STUDY)
+            keep_text(self._client, self.record_id, layout.as_json(dict(description)), layout.STUDY)
             if existing:
                 self._find_children()
-                self._client.log_text(self.record_id, _options_of(self.record), layout.OPTIONS)
+                keep_text(self._client, self.record_id, _options_of(self.record), layout.OPTIONS)
         self._begin_writing()
 
     def finish(self, study: Study) -> None:
@@ -130,6 +140,7 @@ class StudyRecorder(EventWriter):
             self._unwritten |= {trial.number: None for trial in study.ended() if not self._has_end_of(trial)}
             with self._store.failures(f"recording the trials of study {study.name}"):
                 self._write_trials(everything=True)
+                self._write_trial_files(everything=True)
             self._write_end(study)
             self._store.analyze()
         register_as = self.record.options.get("register")
@@ -152,6 +163,8 @@ class StudyRecorder(EventWriter):
                 self._read.append(input_of(event))
             elif isinstance(event, ev.TrialReported) and event.trial in due:
                 self._keep_rows(event)
+            elif isinstance(event, ev.StateChanged) and not event.state.is_final:
+                self._study = replace(self._study, state=event.state, reason=event.reason)
         self._unwritten |= dict.fromkeys(sorted(due))
 
     def _has_end_of(self, trial: Trial) -> bool:
@@ -169,7 +182,7 @@ class StudyRecorder(EventWriter):
         for event in events:
             if isinstance(event, ev.TrialReported):
                 self._keep_rows(event)
-            if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
+            if isinstance(event, ev.TrialStarted | ev.TrialFitted | ev.TrialReported | ev.TrialEnded):
                 self._unwritten[event.trial] = None
             if isinstance(event, ev.FeaturesRead):
                 self._read.append(input_of(event))
@@ -208,7 +221,8 @@ class StudyRecorder(EventWriter):
             self._children[self._id_of(trial.number)] = _Child(run.record_id, ended_as=RunState(trial.state.value))
             self._unwritten.pop(trial.number, None)
             self._rows.pop(trial.number, None)
-            self._write_trial_files(run.record_id, trial)
+            self._logs[trial.number] = _Log(run.record_id)
+        self._write_trial_files()
 
     def _finished(self, trial: Trial) -> FinishedRun:
         record = trial_record(self.record, self._study, trial)
@@ -232,9 +246,13 @@ class StudyRecorder(EventWriter):
 
         child = self._children.get(self._id_of(trial.number)) or self._begin_trial(trial)
         rows = self._rows_of(trial)
-        params = []
-        if not child.has_params:
-            params = [Param(*item) for item in params_of(trial_record(self.record, self._study, trial)).items()]
+        # MLflow refuses another value of one that is written
+        new = {
+            name: value
+            for name, value in params_of(trial_record(self.record, self._study, trial)).items()
+            if name not in child.params
+        }
+        params = [Param(*item) for item in new.items()]
         tags = trial_tags(self._study, trial)
         metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in rows]
         while metrics or params or tags:
@@ -244,10 +262,11 @@ class StudyRecorder(EventWriter):
             )
             params, tags = [], {}
         # only now: what the registry did not take is tried again, and MLflow takes equal points once
-        child.has_params = True
+        child.params |= set(new)
         self._rows.pop(trial.number, None)
         if trial.state.is_final:
-            self._write_trial_files(child.record_id, trial)
+            self._logs.setdefault(trial.number, _Log(child.record_id))
+            self._write_trial_files()
             status = layout.status_of(RunState(trial.state.value))
             self._client.set_terminated(child.record_id, status=status, end_time=int((trial.ended_at or 0) * 1000))
         child.ended_as = RunState(trial.state.value) if trial.state.is_final else None
@@ -260,28 +279,38 @@ class StudyRecorder(EventWriter):
             run_name=layout.shortened(record.name, layout.MAX_NAME, f"tag {layout.TAG_NAME}"),
             tags=start_tags(record, self.record_id) | {layout.TAG_STATE: RunState.RUNNING.value},
         )
-        child = self._children[record.run_id] = _Child(str(run.info.run_id), has_params=False)
+        child = self._children[record.run_id] = _Child(str(run.info.run_id))
         return child
 
-    def _write_trial_files(self, record_id: str, trial: Trial) -> None:
-        if trial.error:
-            self._client.log_text(record_id, trial.error, layout.ERROR)
-        for rank, text in _outputs(self.folder / "trials" / str(trial.number) / layout.JOURNAL).items():
-            self._client.log_text(record_id, text, layout.output_file(rank))
+    def _write_trial_files(self, *, everything: bool = False) -> None:
+        """Write what trials have printed; with ``everything``, also of those whose logs have grown since."""
+        for number, log in self._logs.items():
+            if log.size is not None and not everything:
+                continue
+            journal = self.folder / "trials" / str(number) / layout.JOURNAL
+            size = journal.stat().st_size if journal.exists() else 0
+            if size == log.size:
+                continue
+            if error := self._study.trials[number].error:
+                keep_text(self._client, log.record_id, error, layout.ERROR)
+            for rank, text in _outputs(journal).items():
+                keep_text(self._client, log.record_id, text, layout.output_file(rank))
+            log.size = size
 
     # -- the study itself ----------------------------------------------------------------------------------------------
 
     def _write_end(self, study: Study) -> None:
         from mlflow.entities import Metric, RunTag
 
+        # the end last: a record that has one is not completed any more
+        self._write_model()
+        self._write_journal()
         metrics = [Metric(row.key, row.value, row.at_ms, row.step) for row in best_rows(study)]
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         tags = [RunTag(*tag) for tag in study_tags(study).items()]
         self._client.log_batch(self.record_id, metrics=metrics[-METRICS_AT_ONCE:], tags=tags)
         ended_ms = int((study.ended_at or time.time()) * 1000)
         self._client.set_terminated(self.record_id, status=layout.status_of(study.state), end_time=ended_ms)
-        self._write_model()
-        self._write_journal()
 
     def _find_children(self) -> None:
         experiment = self._experiment_id
@@ -295,7 +324,8 @@ class StudyRecorder(EventWriter):
             )
             for run in page:
                 state = state_of(run.data.tags, run.info.status)
-                child = _Child(str(run.info.run_id), ended_as=state if state.is_final else None)
+                ended_as = state if state.is_final else None
+                child = _Child(str(run.info.run_id), set(run.data.params), ended_as)
                 self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = child
             token = page.token
             if not token:

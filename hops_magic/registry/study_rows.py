@@ -27,9 +27,15 @@ def trial_record(record: RunRecord, study: Study, trial: Trial) -> RunRecord:
         notebook=record.notebook,
         folder=record.folder,
         options={"workers": study.workers_per_trial},
-        params=trial.values,
+        params={**_fitted(trial), **trial.values},
         user=record.user,
     )
+
+
+def _fitted(trial: Trial) -> dict[str, int | float | str]:
+    """What its fits were called with; one of the name of a hyperparameter or option gets a name of its own, as in runs."""
+    taken = {*trial.values, "workers"}
+    return {f"fit.{name}" if name in taken else name: value for name, value in trial.parameters.items()}
 
 
 def trial_tags(study: Study, trial: Trial) -> dict[str, str]:

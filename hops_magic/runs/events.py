@@ -14,6 +14,10 @@ from hops_magic.runs.states import RunState, TrialState
 Wire = dict[str, Any]
 RECORD_NOT_COMPLETE = "the record of the run is not complete"
 """How a warning begins after which a record lacks something."""
+NO_ANSWER = "the registry did not answer"
+"""What such a warning says, if the registry hangs: whoever asks it would wait as well."""
+NOT_RECORDED = "the run is not recorded"
+"""How a warning begins after which there is no record yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,12 +250,22 @@ class TrialStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReported(Event):
-    """Metrics of a trial at a step, counted from 1."""
+    """Metrics of a trial at a step, counted from 1; ``by_epoch`` if such a step is an epoch."""
 
     kind: ClassVar[str] = "trial-reported"
     trial: int
     step: int
     values: Mapping[str, float]
+    by_epoch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFitted(Event):
+    """What a fit of a trial was called with, and its model compiled with, under the names that a run has them by."""
+
+    kind: ClassVar[str] = "trial-fitted"
+    trial: int
+    values: Mapping[str, int | float | str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,8 +58,12 @@ class Trial:
         Where it ran: the worker of its chief.
     step : int
         The last step said.
+    by_epoch : bool
+        Whether its steps are epochs.
     latest : mapping
         Every metric's last value.
+    parameters : mapping
+        What its fits were called with, and their models compiled with.
     curve : Curve
         The study's metric by step.
     value : float or None
@@ -83,7 +87,9 @@ class Trial:
     started_at: float = 0.0
     ended_at: float | None = None
     step: int = 0
+    by_epoch: bool = False
     latest: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, int | float | str] = field(default_factory=dict)
     curve: Curve = field(default_factory=Curve)
     value: float | None = None
     value_step: int | None = None
@@ -193,9 +199,18 @@ class Study:
                 found.append((trial, trial.value))
         return found
 
+    @property
+    def step_name(self) -> str:
+        """What its trials' steps are, as users know them: ``epoch`` or ``step``."""
+        said = [trial.by_epoch for trial in self.trials.values() if trial.latest]
+        return "epoch" if said and all(said) else "step"
+
     def ended(self) -> list[Trial]:
         """Return the trials that are over, by number."""
         return [trial for trial in self.trials.values() if trial.state.is_final]
+
+
+_OF_TRIALS = (ev.TrialStarted, ev.TrialFitted, ev.TrialReported, ev.TrialEnded)
 
 
 def advance_study(study: Study, event: ev.Event) -> Study:
@@ -211,7 +226,7 @@ def advance_study_all(study: Study, events: Iterable[ev.Event]) -> Study:
     for event in events:
         if study.state.is_final and not isinstance(event, ev.Warned | ev.ResultReady):
             continue
-        if isinstance(event, ev.TrialStarted | ev.TrialReported | ev.TrialEnded):
+        if isinstance(event, _OF_TRIALS):
             before = trials.get(event.trial, Trial(number=event.trial))
             trials[event.trial] = _advance_trial(event, before, study.metric)
             if isinstance(event, ev.TrialReported):
@@ -225,11 +240,13 @@ def advance_study_all(study: Study, events: Iterable[ev.Event]) -> Study:
 
 def recalled(beginning: Study, events: Iterable[ev.Event]) -> Study:
     """Return what is known of a study from its journal, to be gone on with: its trials, not the states that it was in."""
-    trials_only = (e for e in events if isinstance(e, ev.TrialStarted | ev.TrialReported | ev.TrialEnded | ev.ResultReady))
+    trials_only = (event for event in events if isinstance(event, (*_OF_TRIALS, ev.ResultReady)))
     return advance_study_all(replace(beginning, trials={}), trials_only)
 
 
-def _advance_trial(event: ev.Event, trial: Trial, metric: str) -> Trial:
+def _advance_trial(
+    event: ev.TrialStarted | ev.TrialFitted | ev.TrialReported | ev.TrialEnded, trial: Trial, metric: str
+) -> Trial:
     if isinstance(event, ev.TrialStarted):
         again = event.attempt > 0 and trial.started_at > 0
         return replace(
@@ -244,15 +261,17 @@ def _advance_trial(event: ev.Event, trial: Trial, metric: str) -> Trial:
         )
     if trial.state.is_final:
         return trial
+    if isinstance(event, ev.TrialFitted):
+        return replace(trial, parameters={**trial.parameters, **event.values})
     if isinstance(event, ev.TrialReported):
         value = event.values.get(metric)
         return replace(
             trial,
             step=max(trial.step, event.step),
+            by_epoch=event.by_epoch,
             latest={**trial.latest, **event.values},
-            curve=trial.curve if value is None else trial.curve.add(event.step, value),
+            curve=trial.curve if value is None else trial.curve.add(event.step, value, event.at),
         )
-    assert isinstance(event, ev.TrialEnded)
     return replace(
         trial,
         state=event.state,

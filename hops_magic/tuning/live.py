@@ -13,6 +13,7 @@ from hops_magic.cells.tracebacks import collapse
 from hops_magic.engine.attempt import AttemptEnd, Verdict
 from hops_magic.errors import counted
 from hops_magic.runs import events as ev
+from hops_magic.runs.run import named_parameters
 from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Trial
 from hops_magic.tuning.options import TuneOptions
@@ -68,6 +69,17 @@ class Live:
         elif isinstance(event, ev.ResultReady):
             self.result = event
         return None
+
+    def reported(self, event: ev.Metrics, step: int) -> ev.TrialReported:
+        """Return what viewers are told of metrics that count."""
+        by_epoch = event.scope == "epoch"
+        return ev.TrialReported(at=event.at, trial=self.number, step=step, values=event.values, by_epoch=by_epoch)
+
+    def told(self, event: ev.Warned | ev.Parameters) -> ev.Event:
+        """Return what viewers of the study are told of what a rank said beside metrics."""
+        if isinstance(event, ev.Warned):
+            return event
+        return ev.TrialFitted(at=event.at, trial=self.number, values=named_parameters(event))
 
     def _hear_metrics(self, event: ev.Metrics) -> int | None:
         if event.scope == "batch" or event.rank:

@@ -93,6 +93,7 @@ class PreparedStudy:
             "experiment": self.trial.experiment,
             "names": list(self.space.names),
             "log_names": list(self.space.log_names),
+            "is_ablation": self.ablation is not None,
             "source": self.trial.captured.program.source,
             "space": self.space.describe(),
             "metric": self.options.metric,

@@ -27,7 +27,10 @@ Shown = TypeVar("Shown")
 
 def static_text(run: Run) -> str:
     """The run in a few lines of text."""
-    parts = [f"{one_line(words.title(run))}: {words.queue(run) or run.state.value}", words.progress(run)]
+    parts = [
+        f"{one_line(words.title(run))}: {words.queue(run) or run.state.value}",
+        "" if run.state.is_final else words.progress(run),
+    ]
     if run.elapsed_s is not None:
         parts.append(words.duration(run.elapsed_s))
     shown, more = _few(list(words.latest_metrics(run).items()))
@@ -66,12 +69,13 @@ def static_html(run: Run, *, report_html: str = "", note: str = "") -> str:
 
 
 def _header(run: Run) -> str:
-    facts = [counted(run.world_size, "rank"), words.waiting(run), words.progress(run)]
+    # where a run that is over stood last says nothing of what it came to
+    facts = [counted(run.world_size, "rank"), words.waiting(run), "" if run.state.is_final else words.progress(run)]
     if run.elapsed_s is not None:
         facts.append(words.duration(run.elapsed_s))
     if run.checkpoint is not None and run.state is not RunState.DONE:
         facts.append(f"checkpoint of epoch {run.checkpoint.epoch}")
-    facts += [one_line(run.reason)] if run.reason else []
+    facts.append(words.reason(run))
     shown, more = _few(list(words.latest_metrics(run).items()))
     metrics = " &nbsp; ".join(
         [

@@ -152,12 +152,20 @@ def best_as_code(study: Study) -> str:
     best = study.best
     if best is None:
         return ""
-    lines = [f"# {study.metric} {best.value!r} in trial {best.number} of {study.name}"]
+    lines = [_comment(f"{study.metric} {best.value!r} in trial {best.number} of {study.name}")]
     for name, value in best.values.items():
-        if name not in study.object_names:
+        if not name.isidentifier():
+            # spaces have none; a record of others may
+            lines.append(_comment(f"{name} was {value!r}, which is no name of a variable"))
+        elif name not in study.object_names:
             lines.append(f"{name} = {value!r}")
         elif isinstance(value, str) and value.isidentifier():
             lines.append(f"{name} = {value}")  # a function or class of the notebook
         else:
-            lines.append(f"# {name} was {value!r}, which only the notebook that defines it can set")
+            lines.append(_comment(f"{name} was {value!r}, which only the notebook that defines it can set"))
     return "\n".join(lines)
+
+
+def _comment(text: str) -> str:
+    """A comment of one line, whatever names of others hold: what follows a line's end would be run."""
+    return "# " + "".join(each if each.isprintable() else " " for each in text)

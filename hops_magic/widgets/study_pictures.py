@@ -48,7 +48,7 @@ def curves_png(study: Study) -> bytes:
     ]
     if best is not None and best.curve.count > 1:
         lines.append((charts.finite(best.curve), (46, 139, 87, 255), 2.5))
-    return _picture(f"{one_line(study.metric, 40)} of each trial", lines, [], "step")
+    return _picture(f"{one_line(study.metric, 40)} of each trial", lines, [], study.step_name)
 
 
 def _picture(title: str, lines: Sequence[tuple[Points, tuple[int, ...], float]], dots: Points, unit: str) -> bytes:

@@ -38,13 +38,13 @@ def study_html(study: Study, *, now: float, report_html: str = "", importance: M
 
 def _header(study: Study, now: float) -> str:
     aim = f"{study.direction.value} {one_line(study.metric, 40)}"
-    facts = [aim, study_words.queue(study), study_words.counts(study)]
+    facts = [aim, study_words.waiting(study), study_words.counts(study)]
     if study.places and not study.state.is_final:
         facts.append(f"room for {study.places} of {study.places_wanted} trials at once")
     if study.started_at is not None:
         facts.append(words.duration((study.ended_at or now) - study.started_at))
     pace, left = study_words.per_minute(study, now), study_words.remaining_s(study, now)
-    facts += [f"{words.figure(pace)} trials a minute"] if pace is not None else []
+    facts += [f"{words.figure(float(f'{pace:.2g}'))} trials a minute"] if pace is not None else []
     facts += [f"{words.duration(left)} left"] if left is not None else []
     facts += [one_line(study.reason, 300)] if study.reason else []
     head = f"<div>{markup.headline(study.state, study_words.title(study), facts)}</div>"
@@ -100,7 +100,7 @@ def _leaders(study: Study) -> str:
     if not leaders:
         return ""
     names = list(study.names)[:_MAX_NAMES]
-    head = ["trial", "state", study.metric, *names, "step", "seconds"]
+    head = ["trial", "state", study.metric, *names, study.step_name, "seconds"]
     rows = [_row(trial, names) for trial in leaders]
     title = f"The best {len(leaders)} of {counted(len(study.trials), 'trial')}"
     return markup.folded(title, _table(head, rows), is_open=True)

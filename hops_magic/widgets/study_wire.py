@@ -14,6 +14,8 @@ from hops_magic.widgets.plain import clean
 
 MAX_TRIALS_AT_ONCE = 500
 MAX_LOG_CHARS = 20_000
+MAX_METRICS = 20
+"""Beside the study's own, which a user may look at."""
 _NO_POINTS: tuple[int, int] = (0, 0)
 
 
@@ -67,6 +69,8 @@ class StudyFeed:
             "at": at,
             "steps": list(curve.steps[at:]),
             "values": [_number(value) for value in curve.values[at:]],
+            # seconds since the trial began
+            "times": [round(said_at - trial.started_at, 1) for said_at in curve.times[at:]],
         }
 
 
@@ -97,7 +101,7 @@ def _head(study: Study, now: float) -> dict[str, Any]:
             for e in (effects_of(study) if study.is_ablation else ())
         ],
         "reason": study.reason,
-        "queue": study_words.queue(study),
+        "queue": study_words.waiting(study),
         "wanted": study.trials_wanted,
         "counts": {state.value: number for state, number in study.counts.items()},
         "stopped_by_hand": study.stopped_by_hand,
@@ -105,6 +109,9 @@ def _head(study: Study, now: float) -> dict[str, Any]:
         "places_wanted": study.places_wanted,
         "names": list(study.names),
         "log_names": list(study.log_names),
+        "metrics": [clean(name) for name in study.metric_names if name != study.metric][:MAX_METRICS],
+        "step_name": study.step_name,
+        "created_at": study.created_at,
         "started_at": study.started_at,
         "ended_at": study.ended_at,
         "best": None if best is None else best.number,
@@ -127,6 +134,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "value": _number(trial.newest),
         "values": {name: _value(value) for name, value in trial.values.items()},
         "step": trial.shown_step,
+        "metrics": {name: _number(value) for name, value in list(trial.latest.items())[: MAX_METRICS + 1]},
         "started_at": trial.started_at,
         "ended_at": trial.ended_at,
         "retries": trial.attempt,
@@ -158,7 +166,10 @@ def opened_trial(number: int, study: Study, run: Run | None) -> dict[str, Any]:
     error = clean(trial.error)
     if not error and run is not None:
         error = "\n\n".join(clean(group.traceback) for group in words.errors(run))
-    return {"type": "trial", "trial": number, "curves": curves, "output": output, "error": error}
+    told: dict[str, Any] = {"type": "trial", "trial": number, "curves": curves, "output": output, "error": error}
+    if trial.parameters:
+        told["parameters"] = {clean(name): clean(str(value)) for name, value in trial.parameters.items()}
+    return told
 
 
 def _number(value: float | None) -> float | None:

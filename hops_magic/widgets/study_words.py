@@ -64,6 +64,17 @@ def queue(study: Study) -> str:
     return f"waiting for slots, {place} in the queue"
 
 
+def waiting(study: Study) -> str:
+    """What a study of which no trial has said anything yet waits for; empty once one has."""
+    if study.state is RunState.SUBMITTED:
+        return "waits for the cluster to take it"
+    if study.state is RunState.QUEUED:
+        return queue(study)
+    if study.state is not RunState.RUNNING or any(t.latest or t.state.is_final for t in study.trials.values()):
+        return ""
+    return "the first trials run, none has reported yet" if study.trials else "starts its first trials"
+
+
 def per_minute(study: Study, now: float) -> float | None:
     """Trials that ended per minute since the first began; None before two have."""
     ended = study.ended()

@@ -169,7 +169,7 @@ class LinePainter:
             line += f" on {counted(run.world_size, 'rank')}"
         if run.state.is_final and run.elapsed_s is not None:
             line += f" after {run.elapsed_s:.1f} s"
-        reason = _reason(run)
+        reason = words.reason(run)
         return f"{line} ({reason})" if reason else line
 
     def _epoch_lines(self, run: Run, *, is_last: bool) -> Iterator[str]:
@@ -216,13 +216,6 @@ def epilogue(run: Run) -> list[str]:
     return [f"{group.ranks}: {one_line(group.headline, 400)}" for group in words.errors(run)]
 
 
-def _reason(run: Run) -> str:
-    """Why the run is in its state, on one line; nothing where the epilogue says the same of each rank."""
-    reason = one_line(run.reason)
-    told = run.state.is_final and any(reason.startswith(one_line(group.headline)[:-1]) for group in words.errors(run))
-    return "" if told else reason
-
-
 def _details(run: Run, elapsed_s: float | None, remaining_s: float | None) -> Iterator[str]:
     """The parts of a status line, the most telling first: what does not fit is left out."""
     if waiting := words.queue(run):
@@ -230,7 +223,7 @@ def _details(run: Run, elapsed_s: float | None, remaining_s: float | None) -> It
         return
     if not run.state.is_waiting:
         yield words.waiting(run)
-    if run.state.is_final and (reason := _reason(run)):
+    if run.state.is_final and (reason := words.reason(run)):
         yield reason
     if not run.state.is_final:
         yield words.progress(run)

@@ -10,6 +10,7 @@ from hops_magic.runs.events import RankError, is_number
 from hops_magic.runs.inputs import told_way
 from hops_magic.runs.run import RankView, Run
 from hops_magic.runs.states import RunState
+from hops_magic.widgets.plain import one_line
 
 
 def title(run: Run) -> str:
@@ -139,6 +140,13 @@ def epoch_speed(run: Run, series: int, epoch: int) -> float | None:
 def notes(run: Run) -> list[str]:
     """What is worth knowing of how the run was carried out: what was checked, and how the ranks came by their rows."""
     return [*run.notes, *(told_way(phase, way) for phase, way in run.inputs)]
+
+
+def reason(run: Run) -> str:
+    """Why the run is in its state, on one line; nothing where its errors say the same."""
+    why = one_line(run.reason)
+    told = run.state.is_final and any(why.startswith(one_line(group.headline)[:-1]) for group in errors(run))
+    return "" if told else why
 
 
 def latest_metrics(run: Run) -> Mapping[str, float]:

@@ -48,3 +48,16 @@ export function span(seconds: number): string {
   }
   return `${String(Number(seconds.toPrecision(3)))} s`;
 }
+
+/** A share: `0.00003829` -> `< 0.01 %`. */
+export function percent(share: number): string {
+  const hundredths = 100 * share;
+  return hundredths > 0 && hundredths < 0.01 ? '< 0.01 %' : `${String(Number(hundredths.toPrecision(3)))} %`;
+}
+
+const ISO = /^(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2})(:\d{2})?(\.\d+)?(Z|[+-]\d{2}:\d{2})?$/;
+
+/** A moment to the minute, as statistics tell it; whatever else is as it is: `2013-07-01T22:26:37.702Z` -> `2013-07-01 22:26`. */
+export function moment(text: string): string {
+  return text.replace(ISO, (_, day: string, minute: string) => (minute === '00:00' ? day : `${day} ${minute}`));
+}

@@ -31,6 +31,12 @@ export interface StudyHead {
   places_wanted: number;
   names: string[];
   log_names: string[];
+  /** Metrics beside the study's own. */
+  metrics: string[];
+  /** What steps of its trials are. */
+  step_name: 'epoch' | 'step';
+  /** Since when it waits, where it has not started. */
+  created_at?: number;
   started_at: number | null;
   ended_at: number | null;
   best: number | null;
@@ -51,6 +57,8 @@ export interface Trial {
   value: number | null;
   values: Record<string, Value>;
   step: number;
+  /** The newest of each metric. */
+  metrics: Record<string, number | null>;
   started_at: number;
   ended_at: number | null;
   retries: number;
@@ -61,6 +69,8 @@ export interface Trial {
 export interface TrialCurve {
   steps: number[];
   values: (number | null)[];
+  /** Seconds since the trial began; a journal of other times may not tell. */
+  times?: number[];
 }
 
 /** All that a trial said, asked for when a user opens it. */
@@ -70,6 +80,8 @@ export interface OpenedTrial {
   curves: (TrialCurve & { metric: string; unit?: 'epoch' | 'step' })[];
   output: [ranks: string, text: string][];
   error: string;
+  /** What its fits were called with. */
+  parameters?: Record<string, string>;
 }
 
 export interface StudyModel {
@@ -101,11 +113,12 @@ export function advanceStudy(model: StudyModel | null, update: StudyUpdate, now_
   const trials = new Map(before?.trials);
   update.trials?.forEach(trial => trials.set(trial.number, trial));
   const curves = new Map(before?.curves);
-  for (const { trial, at, steps, values } of update.curves ?? []) {
+  for (const { trial, at, steps, values, times } of update.curves ?? []) {
     const known = curves.get(trial);
     curves.set(trial, {
       steps: [...(known?.steps.slice(0, at) ?? []), ...steps],
-      values: [...(known?.values.slice(0, at) ?? []), ...values]
+      values: [...(known?.values.slice(0, at) ?? []), ...values],
+      ...(times ? { times: [...(known?.times?.slice(0, at) ?? []), ...times] } : {})
     });
   }
   return {
@@ -157,7 +170,8 @@ export function bounds(values: number[]): [number, number] {
   return [from - margin, to + margin];
 }
 
-export type SortKey = 'number' | 'state' | 'value' | 'step' | 'seconds' | 'retries' | `values.${string}`;
+export type SortKey =
+  'number' | 'state' | 'value' | 'step' | 'seconds' | 'retries' | `values.${string}` | `metrics.${string}`;
 
 /** The trials in a state (all for an empty one), sorted; those without the sorted value come last. */
 export function sorted(study: StudyModel, key: SortKey, isDescending: boolean, state: TrialState | ''): Trial[] {
@@ -180,5 +194,7 @@ export function cell(trial: Trial, key: SortKey): Value {
   if (key === 'number' || key === 'state' || key === 'value' || key === 'step' || key === 'retries') {
     return trial[key];
   }
-  return trial.values[key.slice('values.'.length)] ?? null;
+  return key.startsWith('metrics.')
+    ? (trial.metrics[key.slice('metrics.'.length)] ?? null)
+    : (trial.values[key.slice('values.'.length)] ?? null);
 }

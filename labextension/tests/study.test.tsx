@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderToStaticMarkup } from 'react-dom/server';
-import { beyond, numeric } from '../src/components/study/Parallel';
-import { StudyView } from '../src/components/study/StudyView';
+import { act, create, type ReactTestRenderer } from 'react-test-renderer';
+import { beyond, numeric, stretches } from '../src/components/study/Parallel';
+import { logTicks } from '../src/components/study/Canvas';
+import { reach } from '../src/components/study/Curves';
+import { Opened } from '../src/components/study/Opened';
+import { Best, StudyView } from '../src/components/study/StudyView';
 import {
   advanceStudy,
   bestSoFar,
@@ -13,6 +17,8 @@ import {
   type StudyUpdate,
   type Trial
 } from '../src/study';
+
+Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true });
 
 const HEAD: StudyHead = {
   run_id: 's',
@@ -37,6 +43,8 @@ const HEAD: StudyHead = {
   places_wanted: 2,
   names: ['lr'],
   log_names: ['lr'],
+  metrics: ['accuracy'],
+  step_name: 'epoch',
   started_at: 1,
   ended_at: null,
   best: 1,
@@ -57,6 +65,7 @@ function trial(number: number, state: Trial['state'], value: number | null, ende
     value,
     values: { lr: number / 10 },
     step: 3,
+    metrics: { loss: value, accuracy: 0.77 },
     started_at: 0,
     ended_at: ended,
     retries: 0,
@@ -116,6 +125,93 @@ test('trials sort by any column, those without a value last', () => {
   );
 });
 
+test('curves keep a step 0, and begin at 1 where there is none', () => {
+  const curve = (...steps: number[]) => ({ steps, values: steps });
+  assert.deepEqual(reach([curve(0, 5), curve(1, 9)], false), [0, 9]);
+  assert.deepEqual(reach([curve(3, 5)], false), [1, 5]);
+  assert.deepEqual(reach([curve(0.4, 7.5)], true), [0, 7.5]);
+  assert.deepEqual(reach([], false), [1, 2]);
+});
+
+test('the best of when it is asked for is inserted, and a better one that comes later is told', () => {
+  const inserted: string[] = [];
+  const shown = (best_code: string) => (
+    <Best
+      head={{ ...HEAD, best_code }}
+      trial={trial(1, 'done', 0.2, 3)}
+      onInsert={() => {
+        inserted.push(best_code);
+      }}
+    />
+  );
+  let view: ReactTestRenderer | undefined;
+  act(() => {
+    view = create(shown('lr = 0.1'));
+  });
+  const button = () => view?.root.findByType('button');
+  const press = () => {
+    act(() => {
+      (button()?.props as { onClick: () => void }).onClick();
+    });
+  };
+  assert.equal(button()?.children[0], 'Insert best as a cell');
+  act(() => view?.update(shown('lr = 0.2')));
+  press();
+  assert.deepEqual(inserted, ['lr = 0.2']);
+  assert.equal(button()?.children[0], 'Comes below, and is copied');
+  act(() => view?.update(shown('lr = 0.3')));
+  assert.equal(button()?.children[0], 'A better one has come: insert it as a cell');
+  press();
+  assert.deepEqual(inserted, ['lr = 0.2', 'lr = 0.3']);
+});
+
+test('curves have times where they are told', () => {
+  const first = advanceStudy(
+    study(),
+    update(1, { curves: [{ trial: 0, at: 0, steps: [1, 2], values: [3, 2], times: [0.5, 1] }] }),
+    5
+  );
+  const next = advanceStudy(
+    first,
+    update(2, { curves: [{ trial: 0, at: 1, steps: [3], values: [1], times: [4] }] }),
+    5
+  );
+  assert.deepEqual(next?.curves.get(0)?.times, [0.5, 4]);
+});
+
+test('marks of a logarithmic axis are round', () => {
+  assert.deepEqual(logTicks(0.02, 3), [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]);
+  assert.deepEqual(logTicks(1e-4, 20), [0.0001, 0.001, 0.01, 0.1, 1, 10]);
+});
+
+test('trials are shown by epochs, without columns that say nothing, with other metrics where they are asked for', () => {
+  const show = () => renderToStaticMarkup(<StudyView study={study()} opened={new Map()} onOpen={() => undefined} />);
+  const markup = show();
+  assert.match(markup, />epoch<\/option><option value="time">time<\/option>/);
+  assert.match(markup, /<bdi>epoch<\/bdi>/);
+  assert.doesNotMatch(markup, /<bdi>(step|retries)<\/bdi>/);
+  assert.doesNotMatch(markup, />why</);
+  assert.match(markup, /<bdi>seconds<\/bdi><\/button>/);
+  assert.doesNotMatch(markup, /0\.77/);
+  const named = JSON.stringify([
+    ['metrics.accuracy', false],
+    ['seconds', true]
+  ]);
+  Object.assign(globalThis, { localStorage: { getItem: () => named, setItem: () => undefined } });
+  const chosen = show();
+  Reflect.deleteProperty(globalThis, 'localStorage');
+  assert.match(chosen, /0\.77/);
+  assert.doesNotMatch(chosen, /<bdi>seconds<\/bdi><\/button>/);
+});
+
+test('a trial that is opened tells what its fits were called with', () => {
+  const told = { type: 'trial', trial: 1, curves: [], output: [], error: '', parameters: { epochs: '9' } } as const;
+  const markup = renderToStaticMarkup(
+    <Opened trial={trial(1, 'done', 0.2, 3)} told={{ ...told, curves: [], output: [] }} onClose={() => undefined} />
+  );
+  assert.match(markup, /<bdi>epochs<\/bdi><\/th><td><bdi>9<\/bdi>/);
+});
+
 test('a few diverged values do not stretch an axis', () => {
   const [low, high] = bounds([...Array.from({ length: 20 }, (_, index) => index), 1e9]);
   assert.ok(low > -5 && high < 100);
@@ -166,6 +262,21 @@ test('a trial that was stopped by hand was not stopped early', () => {
   assert.match(told(3, 1), /2 stopped early · 1 stopped by hand/);
   assert.doesNotMatch(told(1, 1), /stopped early/);
   assert.doesNotMatch(told(1, 0), /by hand/);
+});
+
+test('a line without a value on an axis passes it at no place', () => {
+  const found = stretches([0, null, 0.5, 1, null, null, 0.25]);
+  assert.deepEqual(
+    found.map(stretch => stretch.map(({ index, place }) => [index, place])),
+    [
+      [[0, 0]],
+      [
+        [2, 0.5],
+        [3, 1]
+      ],
+      [[6, 0.25]]
+    ]
+  );
 });
 
 test('values beyond an axis are drawn and counted beyond its end, not on it', () => {

@@ -72,6 +72,58 @@ def test_a_log_goes_on_in_the_middle_of_a_line_when_there_is_room_again(tmp_path
     assert list(read_journal(tmp_path)) == told
 
 
+def test_a_log_has_whole_lines_alone_while_its_disk_is_full_and_when_it_was_closed_meanwhile(tmp_path):
+    told = [Metrics(rank=0, step=step, scope="user", values={"loss": 0.5}) for step in range(100)]
+    journal = Journal(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        journal.write([to_wire(event) for event in told])
+        lines = (tmp_path / JOURNAL_NAME).read_text()
+        assert lines.endswith("}\n")
+        assert list(read_journal(tmp_path)) == told[: lines.count("\n")]
+        journal.close()
+        assert journal.is_behind
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.close()  # as whoever looks after it does now and then
+    assert not journal.is_behind
+    assert list(read_journal(tmp_path)) == told
+    assert (tmp_path / JOURNAL_NAME).read_text().count("\n") == 100
+
+
+class OpensLate:
+    """A record that cannot be opened the first time; it is told then what was said before."""
+
+    told = ()
+
+    def __call__(self, folder):
+        if not (folder / "tried").exists():
+            (folder / "tried").touch()
+            raise LookupError("no room")
+        return self
+
+    def recall(self, events):
+        self.told = events
+
+    def events(self, events):
+        self.told = [*self.told, *events]
+
+    def finish(self, run):
+        states = [event.state.value for event in self.told if event.kind == "state"]
+        values = [event.values["loss"] for event in self.told if event.kind == "metrics"]
+        (run_folder(run.run_id) / "late").write_text(repr((states[-1], values, run.warnings)))
+
+
+def test_a_record_that_could_not_be_opened_is_made_when_it_can_be(launch):
+    source = "import hops_magic as hops\nfor step in range(3): hops.report(step=step, loss=0.5)\nanswer = 42"
+    handle = launch(source, workers=1, recorder=OpensLate())
+    assert ends_well(handle) == ("the run is not recorded: LookupError: no room",)
+    late = run_folder(handle.run_id) / "late"
+    wait_until(lambda: late.exists() and late.read_text(), "the late record", deadline_s=120)
+    assert late.read_text() == "('done', [0.5, 0.5, 0.5], ())"
+
+
 class FailsOnce:
     """A record whose end cannot be written the first time."""
 
@@ -137,6 +189,19 @@ def test_the_next_best_place_is_the_disk_where_workers_keep_data(launch):
     assert run.result.place.endswith(f"kept-{run.run_id}.parcel")
     assert ends_well(handle) == ()
     assert not Path(run.result.place).exists()
+
+
+def test_what_a_killed_rank_left_half_written_goes_with_the_end_of_its_run(launch):
+    def killed_before(run_id):
+        folder = run_folder(run_id)
+        (folder / "model").mkdir(parents=True)
+        (folder / "result.parcel.0badcafe").write_bytes(b"half of the values")
+        (folder / "model" / "draft-model.keras").write_bytes(b"half of a model")
+
+    handle = launch("answer = 42", workers=1, before=killed_before)
+    ends_well(handle)
+    left = sorted(file.name for file in run_folder(handle.run_id).rglob("*") if file.is_file())
+    assert left == [JOURNAL_NAME]
 
 
 WAITING = (

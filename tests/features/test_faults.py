@@ -23,11 +23,14 @@ def written(store, group):
     return {count["values"] for count in counts}
 
 
-def test_writers_that_are_killed_leave_whole_commits(settings, store):
+@pytest.mark.parametrize("folder", ["plain", "a[1] %20b#"])
+def test_writers_that_are_killed_leave_whole_commits(tmp_path, folder):
+    settings = FeatureSettings.from_environment({"HOPS_HOME": str(tmp_path / folder)})
+    store = FeatureStore(settings)
     chance = random.Random(7)
     store.save(batch(0), "events", key="id", statistics=False)
     told = {0}
-    for kill in range(1, 51):
+    for kill in range(1, 26):
         process = Writer(settings, "events", kill * 1_000, 1_000)
         told.add(process.wait_for_first())
         process.process.join(chance.random() * 0.2)
@@ -54,7 +57,10 @@ def test_a_writer_that_is_killed_while_it_makes_a_group_leaves_none_or_a_whole_o
         assert len(list((settings.home / "features" / f"made_{kill}").iterdir())) == 1
 
 
-def test_four_processes_that_write_one_group_at_once_lose_nothing(settings, store):
+@pytest.mark.parametrize("folder", ["plain", "a[1] %20b#"])
+def test_four_processes_that_write_one_group_at_once_lose_nothing(tmp_path, folder):
+    settings = FeatureSettings.from_environment({"HOPS_HOME": str(tmp_path / folder)})
+    store = FeatureStore(settings)
     store.save(batch(0), "events", key="id", statistics=False)
     processes = [Writer(settings, "events", number * 1_000, 5) for number in range(1, 5)]
     told = set().union(*(process.told() for process in processes))

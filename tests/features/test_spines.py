@@ -137,3 +137,17 @@ def test_a_wide_group_is_upserted_without_a_merge_and_counts_its_rows(store):
     commit = store.save(wide.assign(id=wide["id"] + 25, c1=-1.0), "wide", statistics=False).commit
     assert (commit.operation, commit.rows_added, commit.rows_changed, commit.rows) == ("upsert", 25, 25, 75)
     assert (store.get("wide.c1")["c1"] == -1.0).sum() == 50
+
+
+@pytest.mark.parametrize("partition_by", [(), ("part",)])
+def test_rows_of_a_wide_group_are_deleted_without_a_merge_and_counted(store, partition_by):
+    wide = pd.DataFrame({f"c{number}": np.arange(6.0) for number in range(120)}).assign(id=range(6), part=list("aabbcc"))
+    store.save(wide, "wide", key="id", partition_by=partition_by, statistics=False)
+    commit = store.delete_rows("wide", keys={"id": [0, 5, 77]}, statistics=False).commit
+    assert (commit.operation, commit.rows_removed, commit.rows_added, commit.rows_changed) == ("delete", 2, 0, 0)
+    assert store.diff("wide", before=0).counts["removed"] == 2
+    assert store.get("wide.c7", spine={"id": [0, 1, 2, 3, 4, 5]})["c7"].dropna().tolist() == [1, 2, 3, 4]
+    assert len(store.get("wide.c7", as_of=0)) == 6
+    assert store.delete_rows("wide", where="c3 >= 0", statistics=False).commit.rows == 0
+    assert len(store.get("wide.*")) == 0
+    assert store.save(wide, "wide", statistics=False).commit.rows_added == 6

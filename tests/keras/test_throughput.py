@@ -107,6 +107,55 @@ class Counting(keras.callbacks.Callback):
         self.per_s.append(ROWS / (self.ended_at - self.began_at))
 
 
+def drawn(sizes):
+    """Batches of other sizes, as a user's generator makes them."""
+    while True:
+        for size in sizes:
+            yield X[:size], X[:size, :1]
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, at):
+        return X[: 20 + 10 * at], X[: 20 + 10 * at, :1]
+
+
+def generated():
+    model, counting = keras.Sequential([keras.Input((4,)), layers.Dense(1)]), Counting()
+    model.compile("sgd", "mse")
+    per_epoch = []
+    for data, steps, rows in (
+        # the second epoch goes on where the first one ended
+        (drawn([40, 8, 24]), 4, (112, 80)),
+        (Batches(), None, (140, 140)),
+        (
+            tf.data.Dataset.from_generator(lambda: iter([{"x": X[:50]}, {"x": X[:9]}]), output_signature=SPEC).map(pair),
+            None,
+            (59, 59),
+        ),
+        # of the step after the last one nothing counts
+        (
+            tf.data.Dataset.from_tensor_slices((X, X[:, :1])).batch(32).filter(lambda x, y: tf.shape(x)[0] > 8),
+            None,
+            (192, 192),
+        ),
+    ):
+        before = len(counting.per_s)
+        validation = (X, X[:, :1])
+        model.fit(data, steps_per_epoch=steps, epochs=2, validation_data=validation, callbacks=[counting], verbose=0)
+        per_epoch += [per_s * count / ROWS for per_s, count in zip(counting.per_s[before:], rows, strict=True)]
+    return {"per_s": np.array(per_epoch), "rows": 112 + 80 + 2 * (140 + 59 + 192)}
+
+
+SPEC = {"x": tf.TensorSpec((None, 4), tf.float32)}
+
+
+def pair(row):
+    return row["x"], row["x"][:, :1]
+
+
 def counted():
     data = (X, X[:, :1])
     model, counting = keras.Sequential([keras.Input((4,)), layers.Dense(1)]), Counting()
@@ -115,6 +164,23 @@ def counted():
     train = tf.data.Dataset.from_tensor_slices(data).batch(BATCH)
     model.fit(train, epochs=EPOCHS, validation_data=data, callbacks=[counting], verbose=0)
     return {"per_s": np.array(counting.per_s)}
+
+
+def said_at_epochs(ended):
+    """What each rank said at the end of each epoch."""
+    return [
+        [e for e in each.events if isinstance(e, Progress) and e.epoch and not e.step and e.phase == "fit"] for each in ended
+    ]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_rows_of_batches_that_tell_no_size_are_counted_as_they_pass(world):
+    ended = ranks(generated, world)
+    said = said_at_epochs(ended)
+    counted = ended[0].result["per_s"]
+    for at, per_s in enumerate(counted):
+        assert sum(events[at].examples_per_s for events in said) == pytest.approx(per_s, rel=0.05), at
+    assert sum(events[-1].examples for events in said) == ended[0].result["rows"]
 
 
 @pytest.mark.parametrize("world", [1, 2])

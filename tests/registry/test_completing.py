@@ -13,8 +13,8 @@ from hops_magic.api.run_rows import run_row
 from hops_magic.engine.journal import Journal, last_state, read_journal
 from hops_magic.errors import RegistryError
 from hops_magic.reconciling import reconcile
+from hops_magic.registry import beginning, study_recorder
 from hops_magic.registry import recorder as recorder_module
-from hops_magic.registry import study_recorder
 from hops_magic.registry.completing import complete, story_of
 from hops_magic.registry.records import RunKind, RunRecord
 from hops_magic.registry.registry import LOST_REASON
@@ -54,7 +54,7 @@ def begun_study(settings, *, known=(), run_id=STUDY):
         created_at=START,
         kind=RunKind.STUDY,
         cluster=gone(),
-        options={"workers_per_trial": 1},
+        options={"workers_per_trial": 1, "trials": 4},
     )
     beginning = Study(run_id=run_id, name="kept", metric="score", direction=Direction.MINIMIZE, trials_wanted=4)
     description = {"name": "kept", "experiment": "studies", "metric": "score", "direction": "minimize"}
@@ -179,14 +179,36 @@ def test_a_studys_trials_that_only_the_clusters_summary_knows_are_recorded_and_l
 
 def test_a_study_whose_cluster_died_keeps_its_finished_trials(settings, registry):
     events = [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, end=None)]
-    begun_study(settings)
+    _, beginning = begun_study(settings)
     log(settings, STUDY, events)
     assert reconcile(registry, None) == [STUDY]
     info = registry.run(STUDY)
     assert (info.state, info.reason, info.curve.best) == (RunState.FAILED, LOST_REASON, 2.0)
+    assert last_state(settings.runs / STUDY).reason == LOST_REASON
     done, cut = registry.children(info)
     assert (done.state, done.curve.best, cut.state, cut.reason) == (RunState.DONE, 2.0, RunState.FAILED, LOST_REASON)
     assert registry.metrics(cut)["score"] == [(1, 5.0, START + 11)]
+    # who continues the study begins it again
+    assert [t.state for t in recalled(beginning, registry.journal(info)).trials.values()] == [
+        TrialState.DONE,
+        TrialState.RUNNING,
+    ]
+
+
+def test_a_study_whose_cluster_died_after_its_last_trial_is_done_with_its_best_model(settings, registry):
+    events = [RUNNING, *(event for number in range(4) for event in trial(number, 3.0 - number))]
+    begun_study(settings)
+    log(settings, STUDY, events)
+    model = settings.runs / STUDY / "trials" / "3" / "model"
+    model.mkdir(parents=True)
+    (model / "model.keras").write_text("a model")
+    assert reconcile(registry, None) == [STUDY]
+    info = registry.run(STUDY)
+    assert (info.state, info.reason, info.ended_at, info.curve.best) == (RunState.DONE, "", START + 39, 0.0)
+    assert {child.state for child in registry.children(info)} == {RunState.DONE}
+    assert registry.text(info, "model/model.keras") == "a model"
+    # the log tells the same end
+    assert last_state(settings.runs / STUDY) == ev.StateChanged(at=START + 39, state=RunState.DONE)
 
 
 def test_one_process_at_a_time_completes_a_record(settings, registry):
@@ -237,6 +259,25 @@ def test_a_runs_recorder_that_takes_over_writes_each_point_and_line_once(setting
     assert len(points_of(registry.store, info.record_id)) == 4
     assert info.curve.values == [3.0, 2.0, 1.5, 0.5]
     assert registry.output(info) == "one\ntwo\nthree\n"
+
+
+def test_a_record_whose_beginning_failed_half_way_is_begun_again(settings, registry, monkeypatch):
+    def fails(*_):
+        raise OSError("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(beginning, "_write_files", fails)
+        with pytest.raises(RegistryError, match="no room"):
+            opened(settings, RUN, params={"lr": 0.1})
+    assert registry.run(RUN).state is RunState.FAILED
+    again = opened(settings, RUN, params={"lr": 0.1})
+    again.recall([RUNNING, *epochs(3.0)])
+    wait_until(lambda: registry.run(RUN).state is RunState.RUNNING, "the state that was said before")
+    finished(again, RUN, epochs(2.0, at=START + 10))
+    info = registry.run(RUN)
+    assert (info.state, info.params["lr"], info.curve.values) == (RunState.DONE, "0.1", [3.0, 2.0])
+    assert registry.source(info) == "model.fit(x, y)\n"
+    assert len(registry.runs()) == 1
 
 
 def test_points_that_did_not_wait_in_memory_come_from_the_journal(settings, registry, monkeypatch):

@@ -1,6 +1,7 @@
 """The record of a study knows which values are better, and says the same best as the study itself."""
 
 import pytest
+from waiting import wait_until
 
 from hops_magic.registry.records import RunKind, RunRecord
 from hops_magic.registry.study_recorder import StudyRecorderSpec
@@ -87,3 +88,43 @@ def test_a_value_that_the_cell_returned_after_its_reports_is_the_last_of_its_tri
     [child] = registry.children(study.run_id)
     assert child.metrics == {"score": 0.25}
     assert (child.curve.best, child.curve.values) == (0.25, [0.75])
+
+
+def fitted(number, **values):
+    return ev.TrialFitted(at=3.0, trial=number, values=values)
+
+
+def test_what_a_trials_fits_were_called_with_is_recorded_beside_its_hyperparameters(settings, registry):
+    events = [
+        event
+        for number in (0, 1)
+        for started, ended in [trial(number, 1.0, at=9.0)]
+        for event in (started, fitted(number, optimizer="Adam", epochs=3, x=7), ended)
+    ]
+    study = recorded_study(settings, events)
+    params = {child.name: child.params for child in registry.children(study.run_id)}
+    for number in (0, 1):
+        found = params[f"aimed-{number}"]
+        # one that is called like a hyperparameter does not take its place
+        assert (found["x"], found["fit.x"]) == (str(number), "7")
+        assert (found["optimizer"], found["epochs"]) == ("Adam", "3")
+
+
+def test_a_fit_that_comes_after_its_trial_was_recorded_is_recorded_too(settings, registry):
+    record = RunRecord(
+        run_id="0123456789ab", name="aimed", experiment="studies", source="x", created_at=1.0, kind=RunKind.STUDY, user="ada"
+    )
+    beginning = Study(run_id=record.run_id, name="aimed", metric="score", direction=Direction.MINIMIZE, trials_wanted=1)
+    recorder = StudyRecorderSpec(settings=settings, record=record, beginning=beginning, description={})(
+        settings.runs / record.run_id
+    )
+    started, ended = trial(0, 1.0, at=9.0)
+    first = [started, fitted(0, epochs=3)]
+    # it began long ago, so it is recorded while it runs
+    recorder.events(first)
+    wait_until(lambda: "epochs" in str([child.params for child in registry.children(record.run_id)]), "a record", 120)
+    rest = [fitted(0, **{"fit2/epochs": 5}), ended, ev.StateChanged(at=99.0, state=RunState.DONE)]
+    recorder.events(rest)
+    recorder.finish(advance_study_all(beginning, [*first, *rest]))
+    [child] = registry.children(record.run_id)
+    assert {"epochs": "3", "fit2/epochs": "5"}.items() <= child.params.items()

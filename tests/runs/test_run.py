@@ -34,7 +34,8 @@ SAMPLES = [
 STUDY_SAMPLES = [
     ev.Places(at=1.0, held=1, wanted=2),
     ev.TrialStarted(at=1.0, trial=3, values={"lr": 0.1}, point={"lr": 0.1}, attempt=1, place="tls://w", reason="lost"),
-    ev.TrialReported(at=1.0, trial=3, step=2, values={"loss": 0.5}),
+    ev.TrialFitted(at=1.0, trial=3, values={"optimizer": "Adam", "epochs": 3}),
+    ev.TrialReported(at=1.0, trial=3, step=2, values={"loss": 0.5}, by_epoch=True),
     ev.TrialEnded(at=1.0, trial=3, state=TrialState.STOPPED, value=0.5, reason="median", error="tb"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,13 @@ from pathlib import Path
 import authorizing
 import pytest
 import requests
+from recorded_runs import epochs, record
 from seeding import seed
 from waiting import wait_until, where_it_is
+
+from hops_magic.api.context import Context
+from hops_magic.session import Session
+from hops_magic.settings import Settings
 
 TOKEN = "a-token-of-the-tests"
 
@@ -49,6 +55,25 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("server")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def recorded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one run, ``good``, to be copied."""
+    home = tmp_path_factory.mktemp("recorded") / "home"
+    record(Settings.from_environment({"HOPS_HOME": str(home)}), "aaaa00000001", epochs(0.9, 0.5), name="good")
+    return home
+
+
+@pytest.fixture
+def context(recorded_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """What endpoints are given, in a home of the test's own that has the run ``good``."""
+    home = tmp_path / "home"
+    shutil.copytree(recorded_home, home)
+    monkeypatch.setenv("HOPS_HOME", str(home))
+    made = Context(Session(Settings.from_environment()))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

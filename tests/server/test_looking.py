@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from types import SimpleNamespace
 
-import pytest
 from mlflow import MlflowClient
-from recorded_runs import epochs, opened, record
+from recorded_runs import epochs, opened
 from waiting import wait_until
 
 from hops_magic.api import endpoints
@@ -19,33 +17,15 @@ from hops_magic.api.clusters import figures_of
 from hops_magic.api.context import Context
 from hops_magic.api.looking import Looker
 from hops_magic.api.routing import answer
+from hops_magic.engine import submit
 from hops_magic.engine.journal import Journal
 from hops_magic.registry import open_registry
 from hops_magic.runs.events import to_wire
 from hops_magic.runs.run import RankView
 from hops_magic.runs.states import RunState
-from hops_magic.session import Session
-from hops_magic.settings import Settings
+from hops_magic.runs.study import Study
 
 assert endpoints.__all__
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("template") / "home"
-    settings = Settings.from_environment({"HOPS_HOME": str(home)})
-    record(settings, "aaaa00000001", epochs(0.9, 0.5), name="good")
-    return home
-
-
-@pytest.fixture
-def context(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    home = tmp_path / "home"
-    shutil.copytree(template, home)
-    monkeypatch.setenv("HOPS_HOME", str(home))
-    made = Context(Session(Settings.from_environment()))
-    yield made
-    made.close()
 
 
 class Heard(list):
@@ -177,6 +157,40 @@ def test_a_run_that_another_kernel_follows_is_told_of_as_its_journal_grows(conte
     heard.clear()
     looker.look()
     assert heard == []
+
+
+class Following:
+    """What follows a study, here without a cluster: it says how it stands, and nothing more."""
+
+    is_connected = True
+
+    def __init__(self, study: Study) -> None:
+        self.run = study
+
+    def updates(self) -> Iterator[Study]:
+        yield self.run
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_study_on_a_cluster_that_has_only_just_come_is_listed_at_the_next_look(context, monkeypatch):
+    looker = Looker(context, Clock())
+    # nothing runs, and a panel has seen that
+    looker.look()
+    heard = Heard(context)
+    study = Study(run_id="bbbb00000001", name="searching", metric="loss", created_at=9.0, state=RunState.RUNNING)
+    status = SimpleNamespace(address="tls://127.0.0.1:9", workers=(), runs=())
+    come = SimpleNamespace(client=None, status=lambda: status)
+    handle = SimpleNamespace(run_id=study.run_id, follower=Following(study))
+    monkeypatch.setattr(context, "cluster", lambda: come)
+    monkeypatch.setattr(submit, "live_runs", lambda _: [SimpleNamespace(run_id=study.run_id, is_final=False)])
+    monkeypatch.setattr(submit, "attach", lambda *_: handle)
+    looker.look()
+    assert {"runs", "cluster"} <= {topic for topics in heard for topic in topics}
+    first = ask(context, "/runs")["items"][0]
+    assert (first["name"], first["kind"], first["state"]) == ("searching", "study", "running")
 
 
 def test_deleting_and_restoring_is_told_to_the_pages_of_the_run(context):

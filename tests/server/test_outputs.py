@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_runs import epochs, opened, record
+from recorded_runs import opened
 
 from hops_magic.api import endpoints
 from hops_magic.api.context import Context
@@ -23,8 +21,6 @@ from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Direction, Study, advance_study_all
-from hops_magic.session import Session
-from hops_magic.settings import Settings
 
 assert endpoints.__all__
 
@@ -45,23 +41,6 @@ class Following:
 class Handle:
     run_id: str
     follower: Following = field(repr=False)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("template") / "home"
-    record(Settings.from_environment({"HOPS_HOME": str(home)}), "aaaa00000001", epochs(0.9, 0.5), name="good")
-    return home
-
-
-@pytest.fixture
-def context(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    home = tmp_path / "home"
-    shutil.copytree(template, home)
-    monkeypatch.setenv("HOPS_HOME", str(home))
-    made = Context(Session(Settings.from_environment()))
-    yield made
-    made.close()
 
 
 def ask(context: Context, path: str, **query: str) -> Any:
@@ -131,6 +110,27 @@ def test_a_study_whose_record_is_being_written_is_one_all_the_same(context: Cont
             (folder / STUDY_FILE).write_text(written)
     assert ask(context, "/outputs/eeee00000001")["kind"] == "study"
     assert ask(context, "/runs/search/live")["kind"] == "study"
+
+
+@pytest.mark.parametrize("told", [{"is_ablation": True}, {}], ids=["said", "of an earlier version"])
+def test_an_ablation_of_the_record_is_told_as_one(context: Context, told: dict[str, bool]) -> None:
+    settings = context.session.settings
+    opened(settings, "ffff00000001", name="worth", kind=RunKind.STUDY)
+    description = {"name": "worth", "experiment": "digits", "metric": "loss", "direction": "minimize"}
+    with context.registry.artifact(context.registry.run("worth"), "") as folder:
+        assert folder is not None
+        (folder / STUDY_FILE).write_text(json.dumps({**description, "names": [], "log_names": [], **told}))
+    journal = Journal(settings.runs / "ffff00000001")
+    for number, (left_out, value) in enumerate((("", 1.0), ("flag:norm", 1.5))):
+        point = {"left_out": left_out, "repeat": 0}
+        began = ev.TrialStarted(at=2.0, trial=number, values={**point, "left_out": left_out or "(base)"}, point=point)
+        ended = ev.TrialEnded(at=3.0, trial=number, state=TrialState.DONE, value=value)
+        journal.write([ev.to_wire(event) for event in (began, ended)])
+    journal.close()
+    (update,) = ask(context, "/runs/worth/live")["updates"]
+    assert update["head"]["is_ablation"]
+    assert update["head"]["names"] == ["left_out", "repeat"]
+    assert [(each["component"], each["difference"]) for each in update["head"]["effects"]] == [("flag:norm", 0.5)]
 
 
 def test_a_run_is_listed_before_it_has_a_record(context: Context) -> None:

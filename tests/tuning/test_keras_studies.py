@@ -61,6 +61,11 @@ def test_fits_are_followed_stopped_kept_and_registered(tune, session, notebook):
     assert list(study.curve(0)) == list(range(1, 9))
     assert study.curve(0)[8] == study.summary.trials[0].value
     assert {"loss", "val_loss"} <= set(study.summary.metric_names)
+    assert study.summary.step_name == "epoch"
+    # what the fits were called with is recorded of every trial
+    for trial in session.registry.children(study.run_id):
+        assert (trial.params["epochs"], trial.params["batch_size"], trial.params["optimizer"]) == ("8", "16", "SGD")
+        assert float(trial.params["optimizer.learning_rate"]) == pytest.approx(float(trial.params["rate"]))
     # the model in the notebook is the best trial's, and can be used
     held_out = float(np.mean((notebook["model"].predict(X[48:], verbose=0) - Y[48:]) ** 2))
     assert held_out == pytest.approx(study.best_value, rel=1e-3)

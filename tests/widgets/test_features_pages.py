@@ -11,9 +11,10 @@ from hops_magic.features.answers import AnswerRows
 from hops_magic.features.comparing import Difference
 from hops_magic.features.finding import Match
 from hops_magic.features.model import Column, Commit, ForeignKey, Group, Operation
-from hops_magic.features.planner import Join, Moment, Output, Pair, Plan
+from hops_magic.features.planner import Join, Moment, Output, Plan
 from hops_magic.features.reading import Explanation
 from hops_magic.features.rules import Rule
+from hops_magic.features.ways import Pair
 from hops_magic.widgets import features as pages
 from hops_magic.widgets.answers import Answer
 

@@ -44,6 +44,17 @@ def test_the_text_says_how_it_ended() -> None:
     assert static_text(trained()) == "digits: done  1:05  loss 0.3333  val_loss 0.3667  accuracy 0.8333"
 
 
+def test_a_run_that_is_over_tells_no_last_moment_and_no_error_twice() -> None:
+    last = ev.Progress(rank=0, phase="evaluate", epoch=3, epochs=3, step=1, steps=12)
+    error = ev.RankError(rank=0, name="ValueError", message="no rows", traceback="")
+    end = ev.StateChanged(at=75.0, state=RunState.FAILED, reason="ValueError: no rows [ranks 0-1: same error]")
+    run = advance_all(Run(run_id="run-1", name="digits", world_size=2), [last, error, end])
+    assert "evaluate" not in static_text(run)
+    page = static_html(run)
+    assert "evaluate" not in page
+    assert page.count("ValueError: no rows") == 1
+
+
 def test_the_page_needs_nothing_from_elsewhere() -> None:
     html = static_html(trained(), report_html="<table><tr><td>x_train</td></tr></table>")
     for tag, attributes in Tags(html).found:

@@ -1,7 +1,9 @@
 """Studies in text, in saved pages and on the wire: nothing is lost, nothing is markup, nothing is sent twice."""
 
+import ast
 import io
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -159,6 +161,21 @@ def test_the_best_as_code_sets_the_variables():
     assert best_as_code(beginning()) == ""
 
 
+def test_names_of_others_set_nothing_but_variables():
+    evil = "x\nimport os\r\u2028\u202e\x00"
+    beginning = Study(run_id="s", name=f"search {evil}", metric=f"loss {evil}", names=("lr", evil))
+    story = [
+        ev.TrialStarted(trial=0, values={"lr": evil, evil: evil, "net": evil}, point={}),
+        ev.TrialEnded(trial=0, state=TrialState.DONE, value=1.0),
+    ]
+    code = best_as_code(replace(advance_study_all(beginning, story), object_names=("net",)))
+    assert [type(each) for each in ast.parse(code).body] == [ast.Assign]
+    namespace = {}
+    exec(code, namespace)
+    assert namespace.keys() - {"__builtins__"} == {"lr"}
+    assert "\u202e" not in code
+
+
 def test_the_best_is_told_with_the_time_at_which_it_was_found():
     story = [
         ev.TrialStarted(at=10.0, trial=0, values={"lr": 0.1}, point={}),
@@ -203,6 +220,36 @@ def test_an_opened_trial_without_a_word_is_empty():
     assert opened_trial(0, ended(), None) == {"type": "trial", "trial": 0, "curves": [], "output": [], "error": ""}
 
 
+def test_an_opened_trial_tells_what_its_fits_were_called_with():
+    said = ev.TrialFitted(trial=0, values={"optimizer": "Adam", "epochs": 3})
+    study = advance_study_all(beginning(), [started(0, 1.0), said])
+    assert opened_trial(0, study, None)["parameters"] == {"optimizer": "Adam", "epochs": "3"}
+
+
+def test_steps_are_epochs_where_all_trials_say_so_and_curves_have_times():
+    said = [
+        event
+        for number, by_epoch in enumerate((True, True, False))
+        for event in (
+            started(number, 1.0),
+            ev.TrialReported(at=3.5, trial=number, step=1, values={"loss": 0.75, "accuracy": 0.5}, by_epoch=by_epoch),
+            done(number, 5.0),
+        )
+    ]
+    study = advance_study_all(beginning(), said[:6])
+    update = StudyFeed().next(study, now=6.0, extra={})
+    assert update["head"]["step_name"] == "epoch"
+    assert update["head"]["metrics"] == ["accuracy"]
+    assert update["trials"][0]["metrics"] == {"loss": 0.75, "accuracy": 0.5}
+    assert update["curves"][0]["times"] == [2.5]
+    page = study_html(study, now=6.0)
+    assert ">epoch<" in page
+    assert ">step<" not in page
+    mixed = advance_study_all(study, said[6:])
+    assert StudyFeed().next(mixed, now=6.0, extra={})["head"]["step_name"] == "step"
+    assert ">step<" in study_html(mixed, now=6.0)
+
+
 def started(number, at):
     return ev.TrialStarted(at=at, trial=number, values={})
 
@@ -218,6 +265,22 @@ def test_what_is_left_counts_down_while_trials_run():
     assert told == [200.0, 170.0, 130.0, 101.0]
     last = advance_study_all(study, [done(2, 200.0), done(3, 200.0), started(4, 200.0), started(5, 200.0)])
     assert [study_words.remaining_s(last, now) for now in (200.0, 290.0, 310.0)] == [100.0, 10.0, None]
+
+
+def test_a_study_of_which_nothing_was_heard_says_what_it_waits_for():
+    running = ev.StateChanged(at=1.0, state=RunState.RUNNING)
+    report = ev.TrialReported(trial=0, step=1, values={"loss": 0.75})
+    told = [
+        study_words.waiting(advance_study_all(beginning(), said))
+        for said in ([], [ev.Queued(position=2, needed=1, free=0)], [running], [running, started(0, 1.0)])
+    ]
+    assert told == [
+        "waits for the cluster to take it",
+        "waiting for slots, 2nd in the queue",
+        "starts its first trials",
+        "the first trials run, none has reported yet",
+    ]
+    assert study_words.waiting(advance_study_all(beginning(), [running, started(0, 1.0), report])) == ""
 
 
 def test_a_running_trial_is_told_with_its_newest_value():

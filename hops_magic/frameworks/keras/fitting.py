@@ -18,6 +18,7 @@ from hops_magic.frameworks.keras.writing_callbacks import on_chief_only, set_asi
 from hops_magic.runs.events import Warned
 
 if TYPE_CHECKING:
+    from hops_magic.frameworks.keras.counting import PassingRows
     from hops_magic.frameworks.keras.first_step import FirstStepCheck
     from hops_magic.frameworks.keras.inputs.sharing import Inputs
     from hops_magic.frameworks.keras.metrics import MetricSync
@@ -42,6 +43,7 @@ class FitSession:
         self.first_step: FirstStepCheck | None = None
         self.inputs: Inputs | None = None
         self.iterator: Any = None
+        self.passing: PassingRows | None = None
         self.number = 0
         self.initial_epoch = 0
         self.is_only_epoch = False
@@ -165,6 +167,8 @@ class FitSession:
                 for begin, end, batches in iterator:
                     for _ in range(end - begin + 1):
                         next(batches)
+        if self.passing is not None:
+            self.passing.forget()
         self.skip_steps = position.step
         self._counted_before = (self.resume or {}).get("metrics") if position.step else None
         self._begun = None

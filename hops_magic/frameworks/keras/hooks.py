@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from hops_magic.frameworks.keras.checkpoints import Position, optimizers_of
+from hops_magic.frameworks.keras.counting import passing_of
 from hops_magic.frameworks.keras.fitting import CHECKPOINT, STOP, FitSession
 from hops_magic.frameworks.keras.recording import parameters_of
 from hops_magic.frameworks.keras.writing_callbacks import hook_steers, on_chief_only
@@ -24,6 +25,8 @@ def make_first(session: FitSession) -> Any:
             from hops_magic.frameworks.keras.trainer import agree_on_start
 
             self._watched = session.world_size > 1 and some_watch_batches(session.fit_callbacks)
+            # validation, evaluations and predictions have iterators of their own, whose rows nobody asks for
+            session.passing = passing_of(session.iterator)
             if session.resume is not None:
                 position = session.resume["position"]
                 self.model._initial_epoch = position.epoch
@@ -53,7 +56,7 @@ def make_last(session: FitSession) -> Any:
     class Last(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_begin(self, logs: Any = None) -> None:
             self._said_at = 0.0
-            session.throughput.begin_fit(session.iterator.data_adapter)
+            session.throughput.begin_fit(session.iterator.data_adapter, session.passing)
             self._epoch, self._finished = 0, False
             self._watches_stops = session.world_size > 1 and some_watch_batches(session.fit_callbacks)
             self._restores = session.resume is not None

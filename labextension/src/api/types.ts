@@ -208,6 +208,8 @@ export interface DatasetDetail extends DatasetRow {
   splits: Record<string, string>;
   seed: number;
   event_time: string | null;
+  /** By group: what was known longer before counts as unknown. */
+  max_age_s: Record<string, number>;
 }
 
 export interface ExperimentRow {

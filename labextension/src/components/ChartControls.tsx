@@ -17,10 +17,12 @@ interface Props {
   onChange: (options: ChartOptions) => void;
   /** Those that make sense here. */
   axes: Axis[];
+  /** What the first of them counts, if it is not that of a run. */
+  name?: string;
 }
 
 /** The choices above charts: axis, scale, smoothing. */
-export function ChartControls({ options, onChange, axes }: Props): ReactNode {
+export function ChartControls({ options, onChange, axes, name }: Props): ReactNode {
   const trans = useTranslator();
   return (
     <div className="hops-chart-controls hops-faint" role="group" aria-label={trans.__('How curves are drawn')}>
@@ -34,7 +36,7 @@ export function ChartControls({ options, onChange, axes }: Props): ReactNode {
         >
           {axes.map(axis => (
             <option key={axis} value={axis}>
-              {axisName(axis, axes, trans)}
+              {axis === '' && name ? name : axisName(axis, axes, trans)}
             </option>
           ))}
         </select>

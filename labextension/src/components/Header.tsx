@@ -35,11 +35,16 @@ export function Header({ head, skew_s, onStop }: Props): ReactNode {
 function Facts({ head }: { head: Head }): ReactNode {
   const trans = useTranslator();
   const size = head.world_size === 1 ? trans.__('1 rank') : trans.__('%1 ranks', head.world_size);
-  const facts = [size, head.queue, head.is_final ? '' : head.progress, head.reason];
+  const facts = [size, head.queue, head.is_final ? '' : head.progress, isToldBelow(head) ? '' : head.reason];
   if (head.attempt > 0) {
     facts.push(trans.__('attempt %1', head.attempt + 1));
   }
   return <bdi className="hops-facts">{facts.filter(Boolean).join(' · ')}</bdi>;
+}
+
+/** Whether the reason of an end is that of an error, which has a notice of its own. */
+function isToldBelow(head: Head): boolean {
+  return head.is_final && head.errors.some(error => error.headline && head.reason.startsWith(error.headline));
 }
 
 function StopButton({ head, onStop }: { head: Head; onStop: () => void }): ReactNode {

@@ -1,7 +1,7 @@
 import type { ReactNode } from 'react';
 import { amount, whole } from '../format';
 import type { Rank } from '../model';
-import { useTranslator } from '../translate';
+import { type Translator, useTranslator } from '../translate';
 
 interface Props {
   ranks: Rank[];
@@ -15,33 +15,52 @@ export function Ranks({ ranks, isFinal = false }: Props): ReactNode {
   if (!ranks.length) {
     return null;
   }
-  const hasGpus = ranks.some(rank => rank.gpu_percent !== null || rank.gpus.length > 0);
+  const rows = isFinal ? ranks.map(overall) : ranks;
+  const has: Columns = {
+    // what no rank tells has no column
+    progress: rows.some(rank => rank.phase),
+    speed: rows.some(rank => rank.examples_per_s !== null),
+    cpu: rows.some(rank => rank.cpu_percent !== null),
+    memory: rows.some(rank => rank.memory_bytes !== null),
+    gpus: rows.some(rank => rank.gpu_percent !== null || rank.gpus.length > 0)
+  };
   return (
     <div className="hops-ranks" role="region" aria-label={trans.__('Ranks')} tabIndex={0}>
-      <table>
+      <table className={has.progress ? '' : 'hops-narrow'}>
         <thead>
           <tr>
             <th scope="col">{trans.__('rank')}</th>
-            <th scope="col" className="hops-wide">
-              {trans.__('progress')}
-            </th>
-            <th scope="col">{isFinal ? trans.__('examples/s, mean') : trans.__('examples/s')}</th>
-            <th scope="col">{isFinal ? trans.__('CPU, mean') : trans.__('CPU')}</th>
-            <th scope="col">{isFinal ? trans.__('memory, most') : trans.__('memory')}</th>
-            {hasGpus && <th scope="col">{isFinal ? trans.__('GPU, mean') : trans.__('GPU')}</th>}
+            {has.progress && (
+              <th scope="col" className="hops-wide">
+                {trans.__('progress')}
+              </th>
+            )}
+            {has.speed && <th scope="col">{isFinal ? trans.__('examples/s, mean') : trans.__('examples/s')}</th>}
+            {has.cpu && <th scope="col">{isFinal ? trans.__('CPU, mean') : trans.__('CPU')}</th>}
+            {has.memory && <th scope="col">{isFinal ? trans.__('memory, most') : trans.__('memory')}</th>}
+            {has.gpus && <th scope="col">{isFinal ? trans.__('GPU, mean') : trans.__('GPU')}</th>}
             <th scope="col" className="hops-left">
               {trans.__('where')}
             </th>
           </tr>
         </thead>
         <tbody>
-          {ranks.map(rank => (
-            <RankRow key={rank.rank} rank={isFinal ? overall(rank) : rank} hasGpus={hasGpus} />
+          {rows.map(rank => (
+            <RankRow key={rank.rank} rank={rank} has={has} isFinal={isFinal} />
           ))}
         </tbody>
       </table>
     </div>
   );
+}
+
+/** Which columns the table has. */
+interface Columns {
+  progress: boolean;
+  speed: boolean;
+  cpu: boolean;
+  memory: boolean;
+  gpus: boolean;
 }
 
 /** The rank with what it did over its whole time in the place of its last moment. */
@@ -56,19 +75,21 @@ function overall(rank: Rank): Rank {
   };
 }
 
-function RankRow({ rank, hasGpus }: { rank: Rank; hasGpus: boolean }): ReactNode {
+function RankRow({ rank, has, isFinal }: { rank: Rank; has: Columns; isFinal: boolean }): ReactNode {
   const trans = useTranslator();
   const where = rank.host || rank.worker;
   return (
     <tr className={rank.alive ? '' : 'hops-gone'}>
       <th scope="row">{rank.rank}</th>
-      <td className="hops-wide">
-        <Progress rank={rank} />
-      </td>
-      <td>{rank.examples_per_s === null ? '' : whole(rank.examples_per_s)}</td>
-      <td>{rank.cpu_percent === null ? '' : `${Math.round(rank.cpu_percent)} %`}</td>
-      <td>{rank.memory_bytes === null ? '' : amount(rank.memory_bytes)}</td>
-      {hasGpus && <td>{gpu(rank)}</td>}
+      {has.progress && (
+        <td className="hops-wide">
+          <Progress rank={rank} isFinal={isFinal} />
+        </td>
+      )}
+      {has.speed && <td>{rank.examples_per_s === null ? '' : whole(rank.examples_per_s)}</td>}
+      {has.cpu && <td>{rank.cpu_percent === null ? '' : `${Math.round(rank.cpu_percent)} %`}</td>}
+      {has.memory && <td>{rank.memory_bytes === null ? '' : amount(rank.memory_bytes)}</td>}
+      {has.gpus && <td>{gpu(rank)}</td>}
       <td className="hops-left hops-where" title={rank.worker}>
         <bdi>{rank.pid === null ? where : trans.__('%1, process %2', where, rank.pid)}</bdi>
       </td>
@@ -82,9 +103,12 @@ function gpu(rank: Rank): string {
   return [use, memory].filter(Boolean).join(', ') || rank.gpus.join(', ');
 }
 
-/** The bar is the epoch under way: the line under the headline tells of the whole run. */
-function Progress({ rank }: { rank: Rank }): ReactNode {
+/** The bar is the epoch under way: the line under the headline tells of the whole run. Of a run that is over, its epochs are told. */
+function Progress({ rank, isFinal }: { rank: Rank; isFinal: boolean }): ReactNode {
   const trans = useTranslator();
+  if (isFinal && rank.epoch) {
+    return <Bar rank={rank} share={rank.epochs ? rank.epoch / rank.epochs : 1} words={epochsOf(rank, trans)} />;
+  }
   if (!rank.phase) {
     // plain Python, or before the first step
     return null;
@@ -101,6 +125,16 @@ function Progress({ rank }: { rank: Rank }): ReactNode {
   if (rank.step && !isOver) {
     words.push(rank.steps === null ? trans.__('step %1', rank.step) : trans.__('step %1/%2', rank.step, rank.steps));
   }
+  return <Bar rank={rank} share={fraction} words={words.join(', ')} />;
+}
+
+function epochsOf(rank: Rank, trans: Translator): string {
+  return rank.epochs === null ? trans.__('epoch %1', rank.epoch) : trans.__('epoch %1/%2', rank.epoch, rank.epochs);
+}
+
+function Bar({ rank, share, words }: { rank: Rank; share: number; words: string }): ReactNode {
+  const trans = useTranslator();
+  const percent = 100 * Math.min(1, share);
   return (
     <div className="hops-progress">
       <div
@@ -109,11 +143,11 @@ function Progress({ rank }: { rank: Rank }): ReactNode {
         aria-label={trans.__('Progress of rank %1', rank.rank)}
         aria-valuemin={0}
         aria-valuemax={100}
-        aria-valuenow={Math.round(fraction * 100)}
+        aria-valuenow={Math.round(percent)}
       >
-        <div style={{ width: `${fraction * 100}%` }} />
+        <div style={{ width: `${percent}%` }} />
       </div>
-      <span>{words.join(', ')}</span>
+      <span>{words}</span>
     </div>
   );
 }

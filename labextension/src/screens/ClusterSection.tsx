@@ -93,7 +93,12 @@ function Running({ cluster, refresh }: { cluster: Cluster; refresh: () => void }
         <div>
           <dt>{trans.__('Kind')}</dt>
           <dd>
-            {plain(cluster.kind)} <Age at={cluster.started_at} now={now} />
+            {plain(cluster.kind)}
+            {cluster.started_at !== null && (
+              <span className="hops-faint">
+                {trans.__(', started')} <Age at={cluster.started_at} now={now} />
+              </span>
+            )}
           </dd>
         </div>
         <div>
@@ -148,10 +153,17 @@ function Worker({ worker }: { worker: WorkerRow }): ReactNode {
   return (
     <li className="hops-worker">
       <div className="hops-group-head">
-        <Line text={worker.name} className="hops-strong" />
+        <Line
+          text={/^\d+$/.test(worker.name) ? trans.__('worker %1', worker.name) : worker.name}
+          className="hops-strong"
+        />
         <span className="hops-spacer" />
         <span className="hops-faint hops-figure">
-          {trans.__('%1 of %2 slots free', worker.slots_free, worker.slots)}
+          {worker.slots === 1
+            ? worker.slots_free
+              ? trans.__('its slot is free')
+              : trans.__('its slot is in use')
+            : trans.__('%1 of %2 slots free', worker.slots_free, worker.slots)}
         </span>
       </div>
       {worker.gpus.length > 0 && <Line text={trans.__('GPU %1', worker.gpus.join(', '))} className="hops-faint" />}
@@ -201,7 +213,9 @@ function Controls({ cluster, refresh }: { cluster: Cluster; refresh: () => void 
   };
   const stop = async () => {
     const body = cluster.runs.length
-      ? trans.__('%1 runs go on and would be ended with it.', cluster.runs.length)
+      ? cluster.runs.length === 1
+        ? trans.__('A run goes on and would be ended with it.')
+        : trans.__('%1 runs go on and would be ended with it.', cluster.runs.length)
       : trans.__('It starts again with the next job.');
     if (await app.confirm(trans.__('Stop the cluster?'), body, trans.__('Stop'))) {
       await during(() => api.post('/cluster/stop', { force: cluster.runs.length > 0 }));

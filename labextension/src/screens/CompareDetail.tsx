@@ -92,8 +92,8 @@ function Differences({ found }: { found: Comparison }): ReactNode {
                   <Line text={name} />
                 </th>
                 {values.map((value, index) => (
-                  <td key={index} className={typeof value === 'number' ? 'hops-number' : ''}>
-                    {typeof value === 'number' ? figure(value) : value === null ? '–' : <Line text={value} />}
+                  <td key={index}>
+                    {typeof value === 'number' ? figure(value) : value === null ? '–' : <bdi>{plain(value, 500)}</bdi>}
                   </td>
                 ))}
               </tr>
@@ -142,7 +142,12 @@ function Overlaid({ runs, metric }: { runs: RunRow[]; metric: string }): ReactNo
         const chart = overlaid(metric, runs, courses);
         return chart.lines.length ? (
           <>
-            <ChartControls options={options} onChange={setOptions} axes={['', 'time']} />
+            <ChartControls
+              options={options}
+              onChange={setOptions}
+              axes={['', 'time']}
+              name={chart.unit === 'epoch' ? trans.__('epoch') : trans.__('step')}
+            />
             <ChartView chart={alongAxis(chart, options.axis)} options={options} />
           </>
         ) : (

@@ -3,7 +3,7 @@ import { useState, type ReactNode } from 'react';
 import { useApp, useAsked } from '../app';
 import { path } from '../api/client';
 import type { DatasetDetail as Dataset, StatisticsDocument, Table } from '../api/types';
-import { whole } from '../format';
+import { moment, percent, span, whole } from '../format';
 import { Connection, Loaded, Snippet, Tabs } from '../parts/frame';
 import { Age, Line, plain } from '../parts/text';
 import { FeatureTable } from './features/FeatureTable';
@@ -111,6 +111,13 @@ function RecipeView({ dataset }: { dataset: Dataset }): ReactNode {
   const { trans, open } = useApp();
   const split = Object.keys(dataset.rows)[0] ?? '';
   const part = Object.keys(dataset.rows).length > 1 ? ` --split ${split}` : '';
+  const isDrawn = Object.values(dataset.splits).some(told => told !== '' && Number.isFinite(Number(told)));
+  const terms = [
+    ...(isDrawn ? [trans.__('Rows are dealt to the splits with seed %1.', dataset.seed)] : []),
+    ...Object.entries(dataset.max_age_s).map(([group, age]) =>
+      trans.__('What %1 knew more than %2 earlier counts as unknown.', plain(group, 80), span(age))
+    )
+  ];
   return (
     <div className="hops-stack">
       <Snippet code={`%features dataset read ${dataset.full_name}${part} --as df`} />
@@ -138,13 +145,22 @@ function RecipeView({ dataset }: { dataset: Dataset }): ReactNode {
           <li key={name}>
             <Line text={name} className="hops-strong" />
             <span className="hops-figure">{trans.__('%1 rows', whole(rows))}</span>
-            <span className="hops-faint">{plain(dataset.splits[name] ?? '', 60)}</span>
+            <span className="hops-faint">{plain(splitOf(dataset.splits[name] ?? ''), 60)}</span>
           </li>
         ))}
       </ul>
-      <p className="hops-faint">{trans.__('seed %1', dataset.seed)}</p>
+      {terms.map(term => (
+        <p key={term} className="hops-faint">
+          {term}
+        </p>
+      ))}
     </div>
   );
+}
+
+/** How a split was made: its share of the rows, or until when it reaches. */
+function splitOf(told: string): string {
+  return told !== '' && Number.isFinite(Number(told)) ? percent(Number(told)) : told.replace(/\S+$/, moment);
 }
 
 function OfSplit({ dataset, children }: { dataset: Dataset; children: (split: string) => ReactNode }): ReactNode {

@@ -13,6 +13,7 @@ import { FeatureTable } from './features/FeatureTable';
 import { Grid } from './features/Grid';
 import { StatisticsView } from './features/StatisticsView';
 import { LineagePicture } from './lineage/LineagePicture';
+import type { Translator } from '../translate';
 
 /** `id`: `teams` or `teams@1`. */
 export function GroupDetail({ id }: { id: string }): ReactNode {
@@ -281,7 +282,7 @@ function Validation({ group }: { group: Group }): ReactNode {
               <p className="hops-faint">{trans.__('%features rules adds some: see its -h.')}</p>
             </Empty>
           )}
-          <p className="hops-faint">{trans.__('A write that breaks a rule: %1', plain(found.on_fail))}</p>
+          <p className="hops-faint">{onFail(found.on_fail, trans)}</p>
           {found.quarantined > 0 && <Quarantine group={group} count={found.quarantined} />}
         </div>
       )}
@@ -301,6 +302,15 @@ function Quarantine({ group, count }: { group: Group; count: number }): ReactNod
       <Loaded asked={asked}>{table => <Grid table={table} label={title} />}</Loaded>
     </section>
   );
+}
+
+/** What happens to rows that break a rule. */
+function onFail(what: string, trans: Translator): string {
+  return what === 'reject'
+    ? trans.__('A write whose rows break a rule is refused.')
+    : what === 'warn'
+      ? trans.__('A write whose rows break a rule is written, with a warning.')
+      : trans.__('Rows that break a rule are put aside; the others are written.');
 }
 
 export default GroupDetail;

@@ -61,13 +61,15 @@ export function ModelsSection(): ReactNode {
                     <span className="hops-spacer" />
                     <Age at={model.changed_at} now={now} />
                   </div>
-                  <div className="hops-group-more hops-faint">
+                  <div className="hops-group-more hops-flush hops-faint">
                     {Object.entries(model.aliases).map(([alias, version]) => (
                       <span className="hops-chip" key={alias}>
                         <Line text={`${alias} → v${String(version)}`} />
                       </span>
                     ))}
-                    <Line text={model.description} />
+                    <Line
+                      text={model.description || (Object.keys(model.aliases).length ? '' : trans.__('no alias yet'))}
+                    />
                   </div>
                 </div>
               )}

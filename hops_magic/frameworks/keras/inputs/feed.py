@@ -56,6 +56,8 @@ class Feed:
         self._closed = self._is_read = False
         self._dataset: Any = None
         self._thread = threading.Thread(target=self._run, name="hops-feed", daemon=True)
+        self.note: Callable[[int], None] | None = None
+        """Called with the rows of each global batch that is read, if somebody counts them."""
         self.failure: BaseException | None = None
         """What the step's error hides: TensorFlow would turn it into an error of its own."""
 
@@ -128,6 +130,8 @@ class Feed:
             self.failure = frame.error
             raise RuntimeError(str(frame.error)) from frame.error
         has = frame.of is Of.BATCH
+        if has and self.note is not None:
+            self.note(frame.total)
         fingerprint = np.asarray(frame.fingerprint, np.float32)
         arrays = list(frame.arrays) if has else self._empty
         return [np.bool_(has), *map(np.int32, (frame.total, frame.first, frame.count)), fingerprint, *arrays]

@@ -8,6 +8,7 @@ export interface Brush {
   height: number;
   ink: string;
   grid: string;
+  ground: string;
   font: string;
 }
 
@@ -76,6 +77,7 @@ function paintOn(node: HTMLCanvasElement, height: number, draw: (brush: Brush) =
     height,
     ink: style.getPropertyValue('--hops-ink-faint'),
     grid: style.getPropertyValue('--hops-grid'),
+    ground: style.getPropertyValue('--hops-ground'),
     font: `10px ${style.fontFamily}`
   });
 }
@@ -93,6 +95,18 @@ export function ticks(low: number, high: number, wanted = 4): number[] {
     found.push(Number((index * step).toPrecision(12)));
   }
   return found;
+}
+
+/** Powers of ten between two positive numbers; where there are few, also twice and five times them. */
+export function logTicks(low: number, high: number): number[] {
+  const powers = Array.from(
+    { length: Math.floor(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 },
+    (_, index) => 10 ** (Math.floor(Math.log10(low)) + index)
+  );
+  const factors = powers.length > 3 ? [1] : [1, 2, 5];
+  return powers
+    .flatMap(power => factors.map(factor => Number((power * factor).toPrecision(12))))
+    .filter(value => value >= low && value <= high);
 }
 
 export function axisFigure(value: number): string {

@@ -16,7 +16,16 @@ interface Props {
 export function Opened({ trial, told, onStop, onClose }: Props): ReactNode {
   const trans = useTranslator();
   return (
-    <section className="hops-opened" aria-label={trans.__('Trial %1', trial.number)}>
+    <section
+      className="hops-opened"
+      aria-label={trans.__('Trial %1', trial.number)}
+      onKeyDown={event => {
+        if (event.key === 'Escape') {
+          event.stopPropagation();
+          onClose();
+        }
+      }}
+    >
       <div className="hops-headline">
         <b>{trans.__('Trial %1', trial.number)}</b>
         <bdi className="hops-facts">
@@ -56,6 +65,25 @@ function Told({ told }: { told: OpenedTrial }): ReactNode {
           <ChartView key={chart.title} chart={chart} />
         ))}
       </div>
+      {told.parameters && (
+        <details>
+          <summary>{trans.__('Parameters')}</summary>
+          <table className="hops-parameters">
+            <tbody>
+              {Object.entries(told.parameters).map(([name, value]) => (
+                <tr key={name}>
+                  <th scope="row">
+                    <bdi>{name}</bdi>
+                  </th>
+                  <td>
+                    <bdi>{value}</bdi>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </details>
+      )}
       {told.output.map(([ranks, text]) => (
         <details key={ranks} open={told.output.length === 1}>
           <summary>{trans.__('Output of %1', ranks)}</summary>

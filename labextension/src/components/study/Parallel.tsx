@@ -82,7 +82,7 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
   }, [lines, names, logNames, metric]);
   const draw = useCallback(
     (brush: Brush) => {
-      const { context, width, height, ink, grid, font } = brush;
+      const { context, width, height, ink, grid, ground, font } = brush;
       const x = (index: number) => SIDE + (index / Math.max(1, axes.length - 1)) * (width - 2 * SIDE);
       const y = (place: number) => {
         const inside = TOP + (1 - Math.min(1, Math.max(0, place))) * (height - TOP - BOTTOM);
@@ -92,20 +92,26 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
         context.strokeStyle = line.colour;
         context.globalAlpha = line.opacity;
         context.lineWidth = line.width;
-        context.beginPath();
-        axes.forEach((axis, index) => {
-          const place = axis.place(index === axes.length - 1 ? line.metric : line.values[axis.name]);
-          if (place !== null) {
+        const places = axes.map((axis, index) =>
+          axis.place(index === axes.length - 1 ? line.metric : line.values[axis.name])
+        );
+        for (const stretch of stretches(places)) {
+          context.beginPath();
+          stretch.forEach(({ index, place }) => {
             context.lineTo(x(index), y(place));
+          });
+          if (stretch.length === 1 && stretch[0]) {
+            context.arc(x(stretch[0].index), y(stretch[0].place), 1.5, 0, 7);
           }
-        });
-        context.stroke();
+          context.stroke();
+        }
       }
       context.globalAlpha = 1;
       context.font = font;
       context.lineWidth = 1;
       axes.forEach((axis, index) => {
         context.strokeStyle = grid;
+        context.lineWidth = 1;
         context.beginPath();
         context.moveTo(x(index), TOP);
         context.lineTo(x(index), height - BOTTOM);
@@ -113,11 +119,15 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
         context.fillStyle = ink;
         context.textAlign = 'center';
         context.textBaseline = 'alphabetic';
-        context.fillText(cut(axis.name, 18), x(index), height - 6);
+        context.fillText(fitting(context, axis.name, x(1) - x(0) - 10), x(index), height - 6);
         context.textAlign = index === axes.length - 1 ? 'left' : 'right';
         context.textBaseline = 'middle';
         const aside = index === axes.length - 1 ? 4 : -4;
         axis.marks.forEach(([place, text]) => {
+          // lines pass behind the figures
+          context.strokeStyle = ground;
+          context.lineWidth = 3;
+          context.strokeText(cut(text, 10), x(index) + aside, y(place));
           context.fillText(cut(text, 10), x(index) + aside, y(place));
         });
         const [above, below] = beyond(axis, index === axes.length - 1, lines);
@@ -134,6 +144,33 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
     [axes, lines]
   );
   return <Canvas height={HEIGHT} label={label} draw={draw} />;
+}
+
+/** The stretches of a line between axes on which it has no value: it passes none of them. */
+export function stretches(places: (number | null)[]): { index: number; place: number }[][] {
+  const found: { index: number; place: number }[][] = [];
+  places.forEach((place, index) => {
+    if (place === null) {
+      return;
+    }
+    const last = found.at(-1);
+    if (last?.at(-1)?.index === index - 1) {
+      last.push({ index, place });
+    } else {
+      found.push([{ index, place }]);
+    }
+  });
+  return found;
+}
+
+/** A name in so much room: of `optimizer.learning_rate` the last part says most. */
+function fitting(context: CanvasRenderingContext2D, name: string, room: number): string {
+  const isWithin = (text: string) => context.measureText(text).width <= room;
+  let text = isWithin(name) ? name : (name.split('.').at(-1) ?? name);
+  while (text.length > 2 && !isWithin(text)) {
+    text = cut(text, text.length - 1);
+  }
+  return text;
 }
 
 /** How many lines pass beyond the upper and the lower end of an axis. */

@@ -1,7 +1,8 @@
 import { type ReactNode, useState } from 'react';
 import { duration, figure } from '../../format';
 import type { OpenedTrial, StudyHead, StudyModel, Trial } from '../../study';
-import { useTranslator } from '../../translate';
+import { type Translator, useTranslator } from '../../translate';
+import { ChartControls, PLAIN } from '../ChartControls';
 import { SafeHtml } from '../SafeHtml';
 import { AllCurves, BestChart } from './Curves';
 import { Opened } from './Opened';
@@ -22,6 +23,7 @@ interface Props {
 export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsertBest }: Props): ReactNode {
   const trans = useTranslator();
   const [chosen, setChosen] = useState<number | null>(null);
+  const [options, setOptions] = useState(PLAIN);
   const { head, trials } = study;
   const trial = chosen === null ? undefined : trials.get(chosen);
   const best = head.best === null ? undefined : trials.get(head.best);
@@ -34,10 +36,13 @@ export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsert
       {trials.size > 0 && (
         <>
           {!head.is_ablation && (
-            <div className="hops-charts">
-              <BestChart study={study} />
-              <AllCurves study={study} />
-            </div>
+            <section aria-label={trans.__('Curves')}>
+              <ChartControls options={options} onChange={setOptions} axes={['', 'time']} name={unitName(head, trans)} />
+              <div className="hops-charts">
+                <BestChart study={study} options={options} />
+                <AllCurves study={study} options={options} />
+              </div>
+            </section>
           )}
           {head.names.length > 0 && !head.is_ablation && (
             <details className="hops-fold">
@@ -76,6 +81,10 @@ export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsert
   );
 }
 
+function unitName(head: StudyHead, trans: Translator): string {
+  return head.step_name === 'epoch' ? trans.__('epoch') : trans.__('step');
+}
+
 function Notices({ head }: { head: StudyHead }): ReactNode {
   const trans = useTranslator();
   return (
@@ -94,7 +103,8 @@ function Notices({ head }: { head: StudyHead }): ReactNode {
   );
 }
 
-function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInsert?: () => void }): ReactNode {
+/** The best trial so far, and its values as a cell. */
+export function Best({ head, trial, onInsert }: { head: StudyHead; trial: Trial; onInsert?: () => void }): ReactNode {
   const trans = useTranslator();
   const [inserted, setInserted] = useState<string | null>(null);
   const told = trans.__('best %1, trial %2', head.metric, trial.number);

@@ -42,7 +42,6 @@ export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now, colum
           aria-label={state}
           title={plain(run.reason, 1000) || state}
         />
-        {run.kind === 'study' && <span className="hops-chip">{trans.__('study')}</span>}
         <Line text={run.name} className="hops-strong" />
         {Object.keys(run.tags).length > 0 && <Line text={textOf(run.tags)} className="hops-chip hops-tagged" />}
         {onStop && (run.can_stop || run.state === 'stopping') && (
@@ -68,23 +67,16 @@ export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now, colum
         {!run.is_final && run.fraction !== null ? (
           <progress max={1} value={run.fraction} aria-label={plain(run.progress) || trans.__('Progress')} />
         ) : null}
+        {run.kind === 'study' && run.fraction === null && <span className="hops-chip">{trans.__('study')}</span>}
         {run.is_final ? (
           <span className="hops-faint hops-figure">{run.duration_s === null ? state : duration(run.duration_s)}</span>
         ) : (
           <Line text={run.progress || state} className="hops-faint" />
         )}
-        {columns?.metric ? (
-          <Line
-            text={`${plain(columns.metric, 80)} ${figure(run.metrics[columns.metric])}`}
-            className="hops-faint hops-figure hops-metric"
-          />
-        ) : null}
+        {columns?.metric ? <Metric name={columns.metric} value={run.metrics[columns.metric]} /> : null}
         {run.leading && !columns?.metric && (
           <>
-            <Line
-              text={`${plain(run.leading.name, 80)} ${figure(run.leading.best ?? run.leading.last)}`}
-              className="hops-faint hops-figure hops-metric"
-            />
+            <Metric name={run.leading.name} value={run.leading.best ?? run.leading.last} />
             <Sparkline
               values={run.leading.values}
               label={trans.__('Course of %1, last %2', plain(run.leading.name, 80), figure(run.leading.last))}
@@ -98,6 +90,16 @@ export function RunLine({ run, isChosen, onChoose, onStop, onRestore, now, colum
         </div>
       )}
     </div>
+  );
+}
+
+/** A name that is cut where there is no room, and its value, which never is. */
+function Metric({ name, value }: { name: string; value: number | null | undefined }): ReactNode {
+  return (
+    <span className="hops-faint hops-figure hops-metric">
+      <Line text={plain(name, 80)} />
+      <span>{figure(value)}</span>
+    </span>
   );
 }
 

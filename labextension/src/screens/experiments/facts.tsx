@@ -16,31 +16,59 @@ export function Facts({ facts, empty }: { facts: Record<string, unknown>; empty:
   return (
     <table className="hops-facts-table">
       <tbody>
-        {rows.map(([name, value]) => (
-          <tr key={name}>
-            <th scope="row">
-              <Line text={name} />
-            </th>
-            <td>
-              <bdi>{plain(value, 2000)}</bdi>
-            </td>
-          </tr>
-        ))}
+        {rows.map(([name, value]) =>
+          value === null ? (
+            <tr key={`part ${name}`}>
+              <th scope="rowgroup" colSpan={2} className="hops-part">
+                <Line text={name} />
+              </th>
+            </tr>
+          ) : (
+            <tr key={name}>
+              <th scope="row">
+                <Line text={name} />
+              </th>
+              <td>
+                <bdi>{plain(value, 2000)}</bdi>
+              </td>
+            </tr>
+          )
+        )}
       </tbody>
     </table>
   );
 }
 
-function flat(facts: Record<string, unknown>, before = ''): [string, string][] {
-  return Object.entries(facts).flatMap(([name, value]): [string, string][] => {
-    if (value === null || value === undefined || value === '') {
-      return [];
-    }
-    if (typeof value === 'object' && !Array.isArray(value)) {
-      return flat(value as Record<string, unknown>, `${before}${name}.`);
-    }
-    return [[before + name, typeof value === 'string' ? value : JSON.stringify(value)]];
-  });
+/** The object that a text writes down; whatever else is as it is. */
+function parsed(value: unknown): unknown {
+  if (typeof value !== 'string' || !value.startsWith('{')) {
+    return value;
+  }
+  try {
+    return JSON.parse(value);
+  } catch {
+    // a user's text, or one that was cut
+    return value;
+  }
+}
+
+/** Lines of a table: a name alone is the title of the lines below it, which are parts of one object. */
+function flat(facts: Record<string, unknown>): [string, string | null][] {
+  const known = Object.entries(facts)
+    .filter(([, value]) => value !== null && value !== undefined && value !== '')
+    .map(([name, value]): [string, unknown] => [name, parsed(value)]);
+  const isObject = ([, value]: [string, unknown]) => typeof value === 'object' && !Array.isArray(value);
+  const plain = known.filter(entry => !isObject(entry));
+  return [
+    ...plain.map(([name, value]): [string, string] => [
+      name,
+      typeof value === 'string' ? value : JSON.stringify(value)
+    ]),
+    ...known.filter(isObject).flatMap(([name, value]): [string, string | null][] => {
+      const parts = flat(value as Record<string, unknown>);
+      return parts.length ? [[name, null], ...parts] : [];
+    })
+  ];
 }
 
 export function Captured({ rows }: { rows: RunDetail['captured'] }): ReactNode {
@@ -60,7 +88,7 @@ export function Captured({ rows }: { rows: RunDetail['captured'] }): ReactNode {
           </td>
           <td className="hops-number">{row.size_bytes === null ? '' : amount(row.size_bytes)}</td>
           <td>
-            <Line text={row.how} />
+            <bdi>{plain(row.how, 500)}</bdi>
           </td>
         </tr>
       ))}

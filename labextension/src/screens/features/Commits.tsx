@@ -7,6 +7,7 @@ import { figure, whole } from '../../format';
 import { Empty, Loaded } from '../../parts/frame';
 import { DataTable, ofNumbers } from '../../parts/table';
 import { Age, Line, plain } from '../../parts/text';
+import type { Translator } from '../../translate';
 import { Grid } from './Grid';
 
 export function Commits({ group }: { group: string }): ReactNode {
@@ -26,8 +27,7 @@ export function Commits({ group }: { group: string }): ReactNode {
           <div className="hops-stack">
             <DataTable
               heads={[
-                trans.__('From'),
-                trans.__('To'),
+                ...(items.length > 1 ? [trans.__('From'), trans.__('To')] : []),
                 trans.__('Commit'),
                 trans.__('When'),
                 trans.__('What'),
@@ -38,37 +38,41 @@ export function Commits({ group }: { group: string }): ReactNode {
             >
               {items.map(commit => (
                 <tr key={commit.number}>
-                  <td>
-                    <input
-                      type="radio"
-                      name={`before ${group}`}
-                      aria-label={trans.__('Compare from commit %1', commit.number)}
-                      checked={commit.number === before}
-                      onChange={() => {
-                        setEnds({ before: commit.number, after });
-                      }}
-                    />
-                  </td>
-                  <td>
-                    <input
-                      type="radio"
-                      name={`after ${group}`}
-                      aria-label={trans.__('Compare to commit %1', commit.number)}
-                      checked={commit.number === after}
-                      onChange={() => {
-                        setEnds({ before, after: commit.number });
-                      }}
-                    />
-                  </td>
-                  <th scope="row">{commit.number}</th>
+                  {items.length > 1 && (
+                    <>
+                      <td>
+                        <input
+                          type="radio"
+                          name={`before ${group}`}
+                          aria-label={trans.__('Compare from commit %1', commit.number)}
+                          checked={commit.number === before}
+                          onChange={() => {
+                            setEnds({ before: commit.number, after });
+                          }}
+                        />
+                      </td>
+                      <td>
+                        <input
+                          type="radio"
+                          name={`after ${group}`}
+                          aria-label={trans.__('Compare to commit %1', commit.number)}
+                          checked={commit.number === after}
+                          onChange={() => {
+                            setEnds({ before, after: commit.number });
+                          }}
+                        />
+                      </td>
+                    </>
+                  )}
+                  <th scope="row">
+                    {commit.number}
+                    {commit.number === 0 && <span className="hops-faint"> {trans.__('(the first)')}</span>}
+                  </th>
                   <td>
                     <Age at={commit.at} />
                   </td>
                   <td>
-                    {plain(commit.operation)}{' '}
-                    <span className="hops-figure hops-faint">
-                      {`+${whole(commit.rows_added)} ~${whole(commit.rows_changed)} −${whole(commit.rows_removed)}`}
-                    </span>
+                    {plain(commit.operation)} <span className="hops-figure hops-faint">{changesOf(commit, trans)}</span>
                   </td>
                   <td className="hops-number">{whole(commit.rows)}</td>
                   <td>
@@ -107,6 +111,17 @@ export function Commits({ group }: { group: string }): ReactNode {
       }}
     </Loaded>
   );
+}
+
+/** What a commit did to rows, in words. */
+function changesOf(commit: CommitRow, trans: Translator): string {
+  return [
+    commit.rows_added ? trans.__('%1 added', whole(commit.rows_added)) : '',
+    commit.rows_changed ? trans.__('%1 changed', whole(commit.rows_changed)) : '',
+    commit.rows_removed ? trans.__('%1 removed', whole(commit.rows_removed)) : ''
+  ]
+    .filter(Boolean)
+    .join(', ');
 }
 
 interface Between {

@@ -30,7 +30,7 @@ export function FeatureLine({ group, feature, isChosen, onChoose }: Props): Reac
       onDragStart={event => {
         dragCode(event, getCode([name]));
       }}
-      title={plain(feature.description || feature.name, 1000)}
+      title={`${plain(feature.name, 200)} (${plain(feature.type, 60)})${feature.description ? `: ${plain(feature.description, 1000)}` : ''}`}
     >
       <div className="hops-feature-head">
         <input type="checkbox" checked={isChosen} aria-label={trans.__('Choose %1', plain(name))} onChange={onChoose} />

@@ -1,7 +1,7 @@
 import type { ReactNode } from 'react';
 import { useApp } from '../../app';
 import type { Feature } from '../../api/types';
-import { figure } from '../../format';
+import { moment, percent } from '../../format';
 import { LabelledBars } from '../../parts/pictures';
 import { DataTable, ofNumbers } from '../../parts/table';
 import { Line, plain } from '../../parts/text';
@@ -9,6 +9,7 @@ import { Line, plain } from '../../parts/text';
 /** The columns of a group or dataset. */
 export function FeatureTable({ features }: { features: Feature[] }): ReactNode {
   const { trans } = useApp();
+  const isDescribed = features.some(feature => feature.description);
   return (
     <DataTable
       heads={[
@@ -16,7 +17,7 @@ export function FeatureTable({ features }: { features: Feature[] }): ReactNode {
         trans.__('Type'),
         trans.__('Distribution'),
         ofNumbers(trans.__('Nulls')),
-        trans.__('Description')
+        ...(isDescribed ? [trans.__('Description')] : [])
       ]}
     >
       {features.map(feature => (
@@ -30,14 +31,16 @@ export function FeatureTable({ features }: { features: Feature[] }): ReactNode {
           <td>
             <LabelledBars
               sketch={feature.sketch}
-              ends={feature.sketch?.ends ?? []}
+              ends={(feature.sketch?.ends ?? []).map(moment)}
               label={trans.__('Distribution of %1', feature.name)}
             />
           </td>
-          <td className="hops-number">{feature.null_share === null ? '' : `${figure(100 * feature.null_share)} %`}</td>
-          <td>
-            <bdi>{plain(feature.description, 500)}</bdi>
-          </td>
+          <td className="hops-number">{feature.null_share === null ? '' : percent(feature.null_share)}</td>
+          {isDescribed && (
+            <td>
+              <bdi>{plain(feature.description, 500)}</bdi>
+            </td>
+          )}
         </tr>
       ))}
     </DataTable>

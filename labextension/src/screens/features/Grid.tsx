@@ -18,15 +18,17 @@ interface Props {
 export function Grid({ table, label, sort = '', onSort, below }: Props): ReactNode {
   const { trans } = useApp();
   const sorted = sort.replace(/^-/, '');
+  const areNumbers = table.columns.map((_, at) => areNumbersIn(table.rows, at));
   return (
     <div className="hops-scroll">
       <table className="hops-table hops-grid" aria-label={label}>
         <thead>
           <tr>
-            {table.columns.map(column => (
+            {table.columns.map((column, at) => (
               <th
                 key={column.name}
                 scope="col"
+                className={areNumbers[at] ? 'hops-number' : ''}
                 aria-sort={column.name === sorted ? (sort.startsWith('-') ? 'descending' : 'ascending') : undefined}
               >
                 {onSort ? (
@@ -54,7 +56,7 @@ export function Grid({ table, label, sort = '', onSort, below }: Props): ReactNo
           {table.rows.map((row, index) => (
             <tr key={index}>
               {row.map((cell, at) => (
-                <td key={at} className={typeof cell === 'number' ? 'hops-number' : ''}>
+                <td key={at} className={areNumbers[at] ? 'hops-number' : ''}>
                   {cell === null ? <span className="hops-faint">null</span> : <bdi>{inRow(cell)}</bdi>}
                 </td>
               ))}
@@ -63,6 +65,13 @@ export function Grid({ table, label, sort = '', onSort, below }: Props): ReactNo
         </tbody>
       </table>
     </div>
+  );
+}
+
+/** Whether a column is one of numbers: they and their head stand at its right, so that digits are below digits. */
+function areNumbersIn(rows: Cell[][], at: number): boolean {
+  return (
+    rows.some(row => typeof row[at] === 'number') && rows.every(row => row[at] === null || typeof row[at] === 'number')
   );
 }
 

@@ -1,12 +1,12 @@
 /** Statistics as pictures: a histogram with its figures for each column, and the correlations. */
 import type { ReactNode } from 'react';
 import { useApp } from '../../app';
-import type { ColumnStatistics, Statistics } from '../../api/types';
-import { figure, span, whole } from '../../format';
+import type { Cell, ColumnStatistics, Statistics } from '../../api/types';
+import { figure, moment, percent, span, whole } from '../../format';
 import { Empty } from '../../parts/frame';
 import { LabelledBars } from '../../parts/pictures';
 import { Line, plain } from '../../parts/text';
-import { shown } from './Grid';
+import { shown as cellShown } from './Grid';
 
 export function StatisticsView({ statistics }: { statistics: Statistics | null }): ReactNode {
   const { trans } = useApp();
@@ -43,13 +43,13 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
         counts: histogram.counts
       }
     : { labels: column.top.map(top => shown(top.value)), counts: column.top.map(top => top.count) };
-  const figures: [string, string][] = [
-    [trans.__('nulls'), rows ? `${whole(column.nulls)} (${figure((100 * column.nulls) / rows)} %)` : '0'],
+  const figures: [string, ReactNode][] = [
+    [trans.__('nulls'), rows ? `${whole(column.nulls)} (${percent(column.nulls / rows)})` : '0'],
     [
       trans.__('distinct'),
       column.distinct === null ? '–' : `${column.is_distinct_estimate ? '≈ ' : ''}${whole(column.distinct)}`
     ],
-    [trans.__('range'), column.min === null ? '–' : `${shown(column.min)} … ${shown(column.max)}`],
+    [trans.__('range'), column.min === null ? '–' : <Range from={shown(column.min)} to={shown(column.max)} />],
     [trans.__('mean'), column.mean === null ? '–' : shown(column.mean)],
     [trans.__('std'), spreadOf(column)],
     [trans.__('median'), column.quantiles.length ? shown(column.quantiles[3] ?? null) : '–']
@@ -76,6 +76,20 @@ function ColumnCard({ column, rows }: { column: ColumnStatistics; rows: number }
       </dl>
     </section>
   );
+}
+
+/** From where to where: broken between both, if at all. */
+function Range({ from, to }: { from: string; to: string }): ReactNode {
+  return (
+    <>
+      <span className="hops-figure">{`${from} …`}</span> <span className="hops-figure">{to}</span>
+    </>
+  );
+}
+
+/** A value of a summary: moments to the minute. */
+function shown(cell: Cell): string {
+  return moment(cellShown(cell));
 }
 
 /** The standard deviation; of moments it is a span of time, told in seconds. */
