@@ -27,16 +27,16 @@ TURNS = 5
 
 
 def table() -> Table:
+    sizes = " and ".join(f"{stored:,}" for stored in STORED)
     rows = []
     for stored in STORED:
         with tempfile.TemporaryDirectory() as folder:
             rows += _measured(Path(folder), stored)
     return Table(
         "Feature groups of many columns",
-        f"{COLUMNS:,} columns of doubles. Writes of {ROWS} rows, deletes of {DELETED} and a read of all columns of "
-        f"the first {ROWS}, in turns, without statistics, on groups of {' and '.join(f'{stored:,}' for stored in STORED)} "
-        f"rows at the beginning; medians of {TURNS} turns, ratios to the append. Aim: an upsert at most 2 x an append where "
-        "the group has as few rows as are written.",
+        f"{COLUMNS:,} columns of doubles. Writes of {ROWS} rows, deletes of {DELETED} and a read of all columns of the "
+        f"first {ROWS}, in turns, without statistics, on groups of {sizes} rows at the beginning; medians of {TURNS} turns, "
+        "ratios to the append. Aim: an upsert at most 2 x an append where the group has as few rows as are written.",
         ["rows", "what", "how", "median", "worst", "ratio"],
         rows,
     )

@@ -44,11 +44,13 @@ def fill(leave=0):
         armed.unlink()
     except FileNotFoundError:
         return
-    disk = os.statvfs(ballast.parent)
     with ballast.open('ab', buffering=0) as file, contextlib.suppress(OSError):
-        # what others write meanwhile may leave less
-        with contextlib.suppress(OSError):
-            os.posix_fallocate(file.fileno(), 0, max(4096, disk.f_bavail * disk.f_frsize - leave))
+        for attempt in range(100):
+            disk = os.statvfs(ballast.parent)
+            # what others write meanwhile may leave less
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(file.fileno(), 0, max(4096, disk.f_bavail * disk.f_frsize - leave))
+                break
         file.seek(0, os.SEEK_END)
         while not leave and file.write(bytes(4096)):
             pass
@@ -261,6 +263,8 @@ class Case:
 
     def _read_while_full(self) -> None:
         """The list is readable, by a kernel that has just come as well; it and what is refused say how things are."""
+        if not self.session.settings.database_file.exists():
+            return  # nothing was ever recorded
         try:
             known = {info.run_id: info for info in self.session.registry.runs()}
         except Exception as error:  # noqa: BLE001 (whatever it is, it is counted)

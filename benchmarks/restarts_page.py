@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from browsing import RUN_ALL, Jupyter, running_jupyter, visit, wait_until, write_notebook
+from nbformat.reader import NotJSONError
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.sidebar_page import chromium, page_of
@@ -23,7 +24,7 @@ import hops_magic as hops
 step = 0
 while not pathlib.Path({end!r}).exists():
     step += 1
-    hops.report(step=step, loss=1 / step)
+    hops.report(step=step, loss={loss})
     time.sleep(0.02)
 """
 KINDS = {
@@ -69,7 +70,7 @@ class Place:
     @contextmanager
     def begun(self, kind: str, name: str) -> Iterator[Page]:
         """A page on whose notebook a run goes on, and is saved; attached, it was begun by the cell before."""
-        named = {"name": name, "end": str(self.folder / name)}
+        named = {"name": name, "end": str(self.folder / name), "loss": "x / step" if kind == "tune" else "1 / step"}
         before = KINDS["distributed"].format(**named).replace("--name", "--detach --name") if kind == "attach" else "1"
         cells = ["%load_ext hops_magic", before, KINDS[kind].format(**named), ""]
         write_notebook(self.jupyter, f"{name}.ipynb", cells)
@@ -85,7 +86,11 @@ class Place:
         (self.folder / name).touch()
 
     def _saved(self, name: str) -> set[str]:
-        outputs = nbformat.read(self.jupyter.root / f"{name}.ipynb", as_version=4).cells[2].outputs
+        try:
+            outputs = nbformat.read(self.jupyter.root / f"{name}.ipynb", as_version=4).cells[2].outputs
+        except NotJSONError:
+            # it is being written
+            return set()
         return {kind for output in outputs for kind in output.get("data", {})}
 
 

@@ -21,7 +21,7 @@ from hops_magic.registry import (
     recorder_for,
     study_recorder_for,
 )
-from hops_magic.runs.events import RECORD_NOT_COMPLETE
+from hops_magic.runs.events import NO_ANSWER, RECORD_NOT_COMPLETE
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.study import Study
@@ -161,8 +161,9 @@ class Session:
         return self._collect(handle, namespace, run)
 
     def _complete_record(self, ended: Run | Study) -> None:
-        """Try once more to write a record whose supervisor could not."""
-        if any(warning.startswith(RECORD_NOT_COMPLETE) for warning in ended.warnings):
+        """Try once more to write a record whose supervisor could not; one that hangs would keep the cell from its end."""
+        lacking = [warning for warning in ended.warnings if warning.startswith(RECORD_NOT_COMPLETE)]
+        if lacking and not any(NO_ANSWER in warning for warning in lacking):
             try:
                 self.reconcile()
             except HopsError as error:
@@ -329,6 +330,7 @@ class Session:
         )
 
     def _continued(self, prepared: PreparedStudy, wanted: str) -> PreparedStudy:
+        from hops_magic.registry.registry import LOST_REASON
         from hops_magic.tuning.continuing import continued, study_of
 
         self.reconcile()
@@ -339,7 +341,8 @@ class Session:
         if not told:
             raise UsageError(f"--resume {wanted}: {info.name} is no study")
         description = json.loads(told)
-        return continued(prepared, study_of(info.run_id, description, self.registry.journal(info)), description)
+        before = study_of(info.run_id, description, self.registry.journal(info))
+        return continued(prepared, before, description, was_lost=info.reason == LOST_REASON)
 
     def reconcile(self) -> list[str]:
         """Complete the records of runs that have ended, and close those of lost ones; tell which."""

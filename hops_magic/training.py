@@ -270,7 +270,7 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
                 raise KeyboardInterrupt
             for run in handle.follower.updates():
                 if show is not None:
-                    show(run)
+                    show(_with_silence(run, handle.follower.silent_since))
                 is_late = interrupted_at is not None and time.monotonic() - interrupted_at >= INTERRUPT_GRACE_S
                 if is_late and not run.state.is_final:
                     raise RunStoppedError(run.run_id, f"{run.name} is still stopping: %attach {run.run_id} shows its end")
@@ -280,6 +280,17 @@ def follow(handle: Handle[Summary], show: Callable[[Summary], None] | None = Non
                 raise
             interrupted_at = time.monotonic()
             handle.stop(INTERRUPTED)
+
+
+def _with_silence(run: Summary, since: float | None) -> Summary:
+    """Return a run as it is shown: without news it stands still, and says since when."""
+    if since is None or run.state.is_final:
+        return run
+    text = (
+        f"the connection to the cluster is lost since {time.strftime('%H:%M:%S', time.localtime(since))}: what is shown "
+        "stands still, the run itself goes on, and is followed again when the cluster answers"
+    )
+    return replace(run, warnings=(*run.warnings, text), ended_at=since)
 
 
 def _spares_the_run() -> bool:

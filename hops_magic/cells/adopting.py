@@ -7,12 +7,15 @@ import collections
 import enum
 import functools
 import gc
-import sys
 import types
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from hops_magic.cells.arrays import is_array as _is_array
+from hops_magic.cells.arrays import writeable
 from hops_magic.cells.kinds import set_variable
+from hops_magic.cells.reducing import builtin_of, has_shared_attributes
 
 Update = Callable[[Any, Any], bool]
 """``update(original, returned)`` makes the original what the returned one is; False if it does not know such objects."""
@@ -27,6 +30,9 @@ FIXED: tuple[type[Any], ...] = (
     classmethod,
     enum.Enum,
     type(functools.lru_cache(int)),
+    functools.cached_property,
+    weakref.ref,
+    *weakref.ProxyTypes,
     type({}.keys()),
     type({}.values()),
     type({}.items()),
@@ -45,6 +51,8 @@ _CONTAINERS = (
     collections.defaultdict,
     types.SimpleNamespace,
 )
+# numbers and texts of a class of the user's own: they have attributes
+_VALUES = (int, float, complex, str, bytes, tuple, frozenset)
 _OF_CLASS = frozenset(
     {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__abstractmethods__", "__slots__"}
 )
@@ -64,12 +72,15 @@ def can_adopt(original: Any, returned: Any) -> bool:
     if kind is not type(returned) or isinstance(original, _OPAQUE):
         return False
     if _is_array(original):
-        return bool(original.flags.writeable and original.dtype == returned.dtype and original.shape == returned.shape)
+        return bool(
+            writeable(original) is not None and original.dtype == returned.dtype and original.shape == returned.shape
+        )
     if isinstance(original, types.FunctionType):
         return bool(original.__code__.co_freevars == returned.__code__.co_freevars)
     if isinstance(original, types.CellType | array.array) or _is_wholly_known(cast("Any", kind)):
         return True
-    return hasattr(kind, "__setstate__") and _state_of(returned) is not None
+    # of the returned one the state has not come yet
+    return hasattr(kind, "__setstate__") and _state_of(original) is not None
 
 
 def adopt(original: Any, returned: Any, updates: Iterable[Update] = ()) -> bool:
@@ -87,7 +98,9 @@ def take_over(original: Any, returned: Any) -> None:
     if type(original) is list:  # the most frequent by far
         original[:] = returned
     elif _is_array(original):
-        original[...] = returned
+        cast("Any", writeable(original))[...] = returned
+        if type(original).__dictoffset__ and not hasattr(original, "_mmap"):
+            _adopt_attributes(original, returned)
     elif isinstance(original, types.FunctionType):
         _adopt_function(original, returned)
     elif isinstance(original, types.CellType):
@@ -100,14 +113,25 @@ def take_over(original: Any, returned: Any) -> None:
         original.__setstate__(_state_of(returned))
 
 
+def bare(original: Any) -> Any:
+    """Make an object of the same class, past its constructor; None if that is not known how."""
+    kind = type(original)
+    if not _is_wholly_known(cast("Any", kind)) or isinstance(original, _VALUES):
+        return None
+    base: Any = builtin_of(kind) or object
+    return base.__new__(kind)
+
+
 def adopt_class(original: type, attributes: Mapping[str, Any]) -> None:
     """Give a class of the notebook the attributes that it had on the rank."""
-    if isinstance(original, enum.EnumMeta) or not attributes:
+    if not attributes:
         return
+    for kind in attributes.get("_abc_impl", ()):
+        cast("Any", original).register(kind)
     for name, value in attributes.items():
         if name not in _OF_CLASS and name != "_abc_impl" and vars(original).get(name, _MISSING) is not value:
             setattr(original, name, value)
-    gone = set(vars(original)) - set(attributes) - _OF_CLASS
+    gone = set(vars(original)) - set(attributes) - _OF_CLASS if not isinstance(original, enum.EnumMeta) else set()
     for name in gone:
         of_slots = isinstance(vars(original)[name], types.MemberDescriptorType | types.GetSetDescriptorType)
         if not of_slots and not (name.startswith("__") and name.endswith("__")) and not name.startswith("_abc_"):
@@ -118,20 +142,21 @@ _MISSING = object()
 
 
 def _adopt_parts(original: Any, returned: Any) -> None:
-    if isinstance(original, list | bytearray):
-        original[:] = returned
+    # past the methods of their classes, through which the items have been once
+    if isinstance(original, list):
+        list.__setitem__(original, slice(None), list.__getitem__(returned, slice(None)))
+    elif isinstance(original, bytearray):
+        bytearray.__setitem__(original, slice(None), bytes(returned))
     elif isinstance(original, collections.deque):
-        original.clear()
-        original.extend(returned)
-    elif isinstance(original, dict | set):
-        if isinstance(original, collections.defaultdict):
-            original.default_factory = returned.default_factory
-        original.clear()
-        original.update(returned)
-    if hasattr(original, "__dict__"):
-        state = dict(vars(returned))
-        vars(original).clear()
-        vars(original).update(state)
+        collections.deque.clear(original)
+        collections.deque.extend(original, collections.deque.__iter__(returned))
+    elif isinstance(original, set):
+        set.clear(original)
+        set.update(original, set.__iter__(returned))
+    elif isinstance(original, dict):
+        _adopt_items(original, returned)
+    if type(original).__dictoffset__:
+        _adopt_attributes(original, returned)
     for slot in _slots(type(original)):
         if hasattr(returned, slot):
             object.__setattr__(original, slot, getattr(returned, slot))
@@ -139,12 +164,31 @@ def _adopt_parts(original: Any, returned: Any) -> None:
             object.__delattr__(original, slot)
 
 
-def _adopt_function(original: types.FunctionType, returned: types.FunctionType) -> None:
-    original.__code__ = returned.__code__
-    original.__defaults__, original.__kwdefaults__ = returned.__defaults__, returned.__kwdefaults__
+def _adopt_items(original: Any, returned: Any) -> None:
+    if isinstance(original, collections.defaultdict):
+        original.default_factory = returned.default_factory
+    base = builtin_of(type(original))
+    items = list(base.items(returned))
+    base.clear(original)
+    for key, value in items:
+        base.__setitem__(original, key, value)
+
+
+def _adopt_attributes(original: Any, returned: Any) -> None:
+    if original.__dict__ is returned.__dict__:
+        return
+    if has_shared_attributes(returned):
+        object.__setattr__(original, "__dict__", returned.__dict__)
+        return
     state = dict(vars(returned))
     vars(original).clear()
     vars(original).update(state)
+
+
+def _adopt_function(original: types.FunctionType, returned: types.FunctionType) -> None:
+    original.__code__ = returned.__code__
+    original.__defaults__, original.__kwdefaults__ = returned.__defaults__, returned.__kwdefaults__
+    _adopt_attributes(original, returned)
 
 
 def _content(cell: types.CellType) -> tuple[Any, ...]:
@@ -189,21 +233,24 @@ def _redirect_values(holder: dict[Any, Any], originals: dict[int, Any]) -> None:
             dict.__setitem__(holder, key, originals[id(part)])
 
 
-def _is_array(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
-
-
 @functools.lru_cache(maxsize=256)
 def _is_wholly_known(kind: Hashable) -> bool:
     """Whether an object's state is what its items, ``__dict__`` and slots hold, and nothing in C."""
-    return all(base is object or base in _CONTAINERS or _is_of_python(base) for base in cast("type", kind).__mro__)
+    return all(
+        base is object or base in _CONTAINERS or base in _VALUES or _is_of_python(base)
+        for base in cast("type", kind).__mro__
+    )
 
 
 def _is_of_python(kind: type) -> bool:
     in_c = (types.BuiltinMethodType, types.MethodDescriptorType, types.WrapperDescriptorType)
-    # some types in C are made as class statements make them, but none without methods in C
-    return bool(kind.__flags__ & _HEAP_TYPE) and not any(isinstance(part, in_c) for part in vars(kind).values())
+    own = [part for part in vars(kind).values() if isinstance(part, in_c)]
+    # some types in C are made as class statements make them, but none without methods in C that are its own
+    return bool(kind.__flags__ & _HEAP_TYPE) and not any(_owner(part) is kind for part in own)
+
+
+def _owner(part: Any) -> Any:
+    return part.__self__ if isinstance(part, types.BuiltinMethodType) else part.__objclass__
 
 
 def _slots(kind: type) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hops_magic.cells.arrays import overlapping
-from hops_magic.cells.travel import Pickled
+from hops_magic.cells.arrays import array_of, joined
+from hops_magic.cells.pickled import Pickled
+
+_FEW = 1_000
 
 
 def bundled(values: Mapping[str, Any], pickles: Mapping[str, Pickled]) -> list[dict[str, Any]]:
@@ -33,18 +35,40 @@ def _leaders(values: Mapping[str, Any], pickles: Mapping[str, Pickled]) -> dict[
             name = leader[name]
         return name
 
-    owners: dict[int, str] = {}
-    for name in values:
-        for part in pickles[name].parts:
-            if part in owners:
-                leader[find(name)] = find(owners[part])
-            owners[part] = name
-    holders = {id(array): (array, name) for name in values for array in pickles[name].arrays}
-    for group in overlapping([array for array, _ in holders.values()]):
-        first, *others = (holders[id(array)][1] for array in group)
-        for other in others:
-            leader[find(other)] = find(first)
+    for one, other in [*_sharing(values, pickles), *_overlapping(values, pickles)]:
+        leader[find(one)] = find(other)
     return {name: find(name) for name in values}
+
+
+def _sharing(names: Iterable[str], pickles: Mapping[str, Pickled]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of names whose values have an object in common."""
+    *others, largest = sorted(names, key=lambda name: len(pickles[name].stream)) or [""]
+    owners: dict[int, str] = {}
+    parts: dict[int, object] = {}
+    for name in others:
+        for number, part in pickles[name].parts.items():
+            if number in owners:
+                yield name, owners[number]
+            owners[number], parts[number] = name, part
+    if not parts:
+        return
+    large = pickles[largest]
+    # to ask for a few is much faster than to look at all of it
+    common = (
+        filter(large.holds, parts.values()) if len(parts) <= _FEW else (large.parts[n] for n in parts if n in large.parts)
+    )
+    for part in common:
+        yield largest, owners[id(part)]
+
+
+def _overlapping(names: Iterable[str], pickles: Mapping[str, Pickled]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of names whose arrays, or tables, lie in the same memory."""
+    owners = {id(array): name for name in names for array in pickles[name].arrays}
+    owners |= {id(array_of(block)): name for name in names for block in pickles[name].blocks}
+    arrays = {id(array): array for name in names for array in pickles[name].arrays}
+    for group in joined([*arrays.values()], [block for name in names for block in pickles[name].blocks]):
+        first, *others = (owners[id(array)] for array in group)
+        yield from ((other, first) for other in others)
 
 
 def _arrange(

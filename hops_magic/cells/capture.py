@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.analysis import CellAnalysis, analyse, binds
-from hops_magic.cells.arrays import address_of
+from hops_magic.cells.arrays import address_of, check_tables
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
+from hops_magic.cells.digests import digest
 from hops_magic.cells.module_state import is_variable, variables_here
-from hops_magic.cells.modules import ShippedModule, imports_of, local_modules
+from hops_magic.cells.modules import ShippedModule, imports_of, local_modules, submodules_of
+from hops_magic.cells.numbered import Numbered
+from hops_magic.cells.pickled import Pickled
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
 from hops_magic.cells.staying import CannotTravelError
-from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, digest, dumps, failure_of
+from hops_magic.cells.travel import LARGE_BYTES, Reducer, dumps, failure_of
 from hops_magic.errors import CaptureError
 
 # IPython adds names to the builtins, which ranks provide too
@@ -96,6 +99,7 @@ def capture(
     taking.take_all(out or ())
     folder = folder or Path.cwd()
     modules, edited = _modules(taking, folder)
+    taking.check_tables()
     freight = _Freight()
     program = Program(
         source=analysis.source,
@@ -109,11 +113,12 @@ def capture(
         has_value=analysis.has_value,
         out=out,
         folder=str(folder),
+        submodules=submodules_of(analysis.source, taking.values),
     )
     return Capture(
         program=program,
         buffers=freight.buffers,
-        report=replace(_report(taking, freight, modules), notes=tuple(map(_edited, edited))),
+        report=replace(_report(taking, freight, modules), notes=(*map(_edited, edited), *taking.notes())),
         reads=_reads(analysis, taking),
         originals=freight.originals,
     )
@@ -202,6 +207,19 @@ class _Taking:
         """Return the modules that the cell imports, and those of what it takes along."""
         return self._analysis.imports.union(*(pickled.modules for pickled in self.pickles.values()))
 
+    def check_tables(self) -> None:
+        """Refuse arrays through which tables of pandas are written to that go apart."""
+        arrays = {id(array): (name, array) for name, pickled in self.pickles.items() for array in pickled.arrays}
+        try:
+            check_tables([array for _, array in arrays.values()], [b for one in self.pickles.values() for b in one.blocks])
+        except CannotTravelError as error:
+            name, _ = arrays[id(error.value)]
+            raise CaptureError(f"{name} ({error.why.what}) cannot travel to the cluster: {error.why.remedy}") from None
+
+    def notes(self) -> list[str]:
+        """Return what of it will be otherwise on the ranks."""
+        return sorted(set().union(*(pickled.notes for pickled in self.pickles.values())))
+
     def take_variable(self, name: str, value: Any) -> None:
         """Take a module's variable, unless it cannot travel: then the module makes its own."""
         try:
@@ -262,30 +280,25 @@ class _Freight:
 
     def __init__(self) -> None:
         self.buffers: dict[str, memoryview] = {}
-        self.originals: dict[int, Any] = {}
-        self._next = 0
+        self.originals = Numbered()
         self._digests: dict[tuple[int, int], str] = {}
 
     def load(self, values: Mapping[str, Any], taking: _Taking) -> Bundle:
         names = tuple(values)
         pickled = taking.pickles[names[0]]
         if len(names) > 1:
+            for name in names:
+                taking.pickles[name].memo.clear()
             try:
                 pickled = dumps(tuple(values.values()), taking.namespace, taking.reducers)
             except CannotTravelError as error:  # each can by itself
                 what = f"{', '.join(names)}: {error.why.what}"
                 raise CaptureError(f"{what} cannot travel to the cluster: {error.why.remedy}") from None
         order = tuple(self._add(raw) for raw in pickled.buffers)
-        first = self._number(pickled.numbered)
+        self.originals.add(lambda: pickled.numbered)
         if len(pickled.stream) < LARGE_BYTES:
-            return Bundle(names=names, stream=pickled.stream, buffers=order, first=first)
-        return Bundle(names=names, stream_buffer=self._add(memoryview(pickled.stream)), buffers=order, first=first)
-
-    def _number(self, parts: Mapping[int, object]) -> int:
-        first = self._next
-        self.originals.update((first + number, part) for number, part in parts.items())
-        self._next = first + max(parts, default=-1) + 1
-        return first
+            return Bundle(names=names, stream=pickled.stream, buffers=order)
+        return Bundle(names=names, stream_buffer=self._add(memoryview(pickled.stream)), buffers=order)
 
     def content_hash(self, pickled: Pickled) -> str:
         """Hash of a value's content, equal for equal values wherever they are captured."""

@@ -35,6 +35,9 @@ def find_culprit(name: str, value: Any, fails: Fails, namespace: Mapping[str, An
     error = fails(value)
     if error is None:
         return None
+    if isinstance(error.__cause__, RecursionError):
+        remedy = "it is nested too deeply to be pickled, keep its parts in a list or make it inside the cell"
+        return Culprit(name, Why(_kind(value), remedy))
     return _descend(name, value, error, fails, {id(value), id(namespace)}, 0)
 
 

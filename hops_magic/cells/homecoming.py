@@ -17,8 +17,11 @@ from typing import Any
 
 import cloudpickle
 
-from hops_magic.cells.adopting import Update, adopt, adopt_class, can_adopt, is_fixed, redirect, take_over
-from hops_magic.cells.arrays import Layout, address_of_data, extent, layout_of, memory_at, view
+from hops_magic.cells.adopting import Update, adopt, adopt_class, bare, can_adopt, is_fixed, redirect, take_over
+from hops_magic.cells.arrays import InTable, Layout, address_of_data, extent, layout_of, memory_at, part_at, view
+from hops_magic.cells.pickled import Pickled
+from hops_magic.cells.reducing import builtin_of, set_enum, set_items, set_members
+from hops_magic.cells.strides import translated
 from hops_magic.cells.travel import Pickler, Reducer
 
 _BUILTIN = (list, dict, set, bytearray)
@@ -128,11 +131,12 @@ class Homecoming:
 
     def original(self, number: int) -> Any:
         """Return the notebook's own object of this number; None if it is not here any more."""
-        return self._originals.get(number)
+        found = self._originals.get(number)
+        return found.now() if isinstance(found, InTable) else found
 
     def container(self, number: int, kind: type, is_changed: bool, content: Any) -> Any:
         """Return a list, dictionary or set by its number; ``content`` comes with one of its mentions."""
-        original = self._originals.get(number)
+        original = self.original(number)
         if type(original) is kind:
             if content is not None:
                 self._drafts[id(original)] = (original, content if is_changed else None)
@@ -144,7 +148,7 @@ class Homecoming:
 
     def known(self, number: int, is_changed: bool, is_of_framework: bool, make: Callable[..., Any], arguments: Any) -> Any:
         """Return the original of this number, and make what it is to become; make it anew where there is none."""
-        original = self._originals.get(number)
+        original = self.original(number)
         if original is None:
             return make(*arguments)
         if id(original) in self._drafts:  # what is inside itself is made twice
@@ -161,8 +165,11 @@ class Homecoming:
             self._drafts[id(original)] = (original, None)
             return original
         made = make(*arguments)
-        if made is original or can_adopt(original, made):
-            self._drafts[id(original)] = (original, None if made is original else made)
+        if made is original:  # the only one of its kind, or found by its name: then it has no content
+            self._drafts[id(original)] = (original, _ONLY)
+            return original
+        if can_adopt(original, made):
+            self._drafts[id(original)] = (original, made)
             return original
         self._replaced.append((original, made, is_changed))
         return made
@@ -174,6 +181,10 @@ class Homecoming:
             _fill_with(thing, *content)
         elif isinstance(draft, _ClassContent):
             draft.state, *_, draft.setter = content
+        elif draft is _ONLY:
+            if (draft := bare(original)) is not None:
+                self._drafts[id(original)] = (original, draft)
+                _fill_with(draft, *content)
         elif draft is not None:
             _fill_with(draft, *content)
 
@@ -191,7 +202,7 @@ class Homecoming:
             By id of what came in its place, an original that has taken over its state in a framework's way.
         """
         for original, draft in self._drafts.values():
-            if draft is not None:
+            if draft is not None and draft is not _ONLY:
                 try:
                     draft.give(original) if isinstance(draft, _ClassContent) else take_over(original, draft)
                 except Exception as error:  # noqa: BLE001 (setting attributes runs code of any library; the other objects go on)
@@ -205,6 +216,9 @@ class Homecoming:
         return {id(made): original for made, original in pairs}
 
 
+_ONLY = object()
+
+
 class _ClassContent:
     """What a class of the notebook is to become."""
 
@@ -215,6 +229,9 @@ class _ClassContent:
     def give(self, kind: type) -> None:
         if self.setter is cloudpickle.cloudpickle._class_setstate:
             adopt_class(kind, self.state[0])
+        elif self.setter is set_enum:
+            adopt_class(kind, self.state[0])
+            set_members(kind, self.state[2])
         elif self.setter is not None:  # a framework's own
             self.setter(kind, self.state)
 
@@ -229,15 +246,17 @@ def _fill(thing: Any, content: Any) -> None:
 
 def _fill_with(thing: Any, state: Any, items: Any, pairs: Any, setter: Callable[[Any, Any], Any] | None) -> None:
     """What pickle does with the further parts of what ``__reduce_ex__`` returned."""
-    if items:
+    if builtin_of(type(thing)) is not None:
+        set_items(thing, items, pairs)
+    elif items or pairs:
         thing.extend(items) if hasattr(thing, "extend") else [thing.append(item) for item in items]
-    for key, value in pairs or ():
-        thing[key] = value
+        for key, value in pairs or ():
+            thing[key] = value
     if state is None:
         return
     if setter is not None:
         setter(thing, state)
-    elif hasattr(thing, "__setstate__"):
+    elif hasattr(type(thing), "__setstate__"):
         thing.__setstate__(state)
     else:
         attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
@@ -249,33 +268,42 @@ def _fill_with(thing: Any, state: Any, items: Any, pairs: Any, setter: Callable[
             setattr(thing, name, value)
 
 
-def view_layout(lies: Mapping[int, Any], arrays: Sequence[Any]) -> dict[int, Callable[[Any], Any]]:
+def view_layout(lies: Mapping[int, Any], pickled: Iterable[Pickled]) -> dict[int, Callable[[Any], Any]]:
     """Tell how arrays are reduced on a rank: those that are views of the notebook's own become views of these again.
 
     Parameters
     ----------
     lies
         By number, the arrays that came from the notebook and are there as they are here, or will be.
+    pickled
+        The values in which the arrays are that are to be reduced.
     """
+    pickled = list(pickled)
+    arrays = [*{id(array): array for one in pickled for array in one.arrays}.values()]
     if not arrays:
         return {}
     import numpy as np
 
     known = {id(array) for array in lies.values()}
-    made = [one for one in arrays if id(one) not in known and type(one) is np.ndarray and not one.dtype.hasobject]
+    made = [one for one in arrays if id(one) not in known and type(one) is np.ndarray]
     own = _outermost(lies) if made else []
     views: dict[int, Callable[[Any], Any]] = {}
     for array in made:
         low, high = extent(array)
         place = bisect.bisect_right(own, low, key=lambda base: base[0]) - 1
-        if place >= 0 and high <= own[place][1]:
+        if place >= 0 and high <= own[place][1] and array.dtype.hasobject == own[place][3].dtype.hasobject:
             views[id(array)] = functools.partial(_reduce_view, *own[place][2:])
-    return {**layout_of([array for array in arrays if id(array) not in views]), **views}
+
+    def travels(owner: object) -> bool:
+        return any(owner is not one and one.memo.holds(owner) for one in pickled)
+
+    blocks = [block for one in pickled for block in one.blocks]
+    return {**layout_of([array for array in arrays if id(array) not in views], blocks, owned=travels), **views}
 
 
 def _outermost(arrays: Mapping[int, Any]) -> list[tuple[int, int, int, Any]]:
     """Extent, number and array of those that do not lie inside others, in the order in which they lie and end."""
-    spans = [(*extent(array), number, array) for number, array in arrays.items() if not array.dtype.hasobject]
+    spans = [(*extent(array), number, array) for number, array in arrays.items()]
     found: list[tuple[int, int, int, Any]] = []
     for span in sorted(spans, key=lambda span: (span[0], -span[1])):
         if not found or span[1] > found[-1][1]:
@@ -286,20 +314,20 @@ def _outermost(arrays: Mapping[int, Any]) -> list[tuple[int, int, int, Any]]:
 def _reduce_view(number: int, base: Any, array: Any) -> Any:
     place = (array.shape, array.dtype, address_of_data(array) - address_of_data(base), array.strides, array.flags.writeable)
     # the elements themselves go along for a notebook that has lost the base
-    return _view_of, (number, base.strides, place, array.view())
+    return _view_of, (number, base.strides, place, array.copy())
 
 
 def _view_of(number: int, strides: tuple[int, ...], place: tuple[Any, ...], elements: Any) -> Any:
     base = _home.get().original(number)
-    if base is None or base.dtype.hasobject:
+    if base is None or base.dtype.hasobject != elements.dtype.hasobject:
         return elements
     shape, dtype, offset, steps, writeable = place
-    if base.strides != strides:
-        if base.ndim != 1 or dtype.itemsize != base.itemsize or offset % base.itemsize:
-            return elements
-        # it travelled without the gaps between its elements
-        wider = base.strides[0] // strides[0]
-        offset, steps = offset * wider, tuple(step * wider for step in steps)
+    found = translated(offset, shape, steps, base, strides)
+    if found is None:
+        return elements
+    offset, steps = found
+    if base.dtype.hasobject:
+        return part_at(base, shape, offset, steps)
     low, high = extent(base)
     memory = memory_at(low, high - low, [base], writeable=base.flags.writeable)
     return view(memory, type(elements), shape, dtype, offset + address_of_data(base) - low, steps, writeable)

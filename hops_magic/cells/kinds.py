@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import sys
 import types
+import typing
 import weakref
 from typing import Any, cast
 
@@ -13,7 +16,22 @@ from hops_magic.cells.staying import CannotTravelError, Why
 _WEAK_DICTIONARIES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 
-KINDS = (types.CellType, types.MappingProxyType, memoryview, *_VIEWS, *_WEAK_DICTIONARIES)
+# as a class statement's names do, these stand for themselves; of Python 3.12 on there are more of them
+_TYPES = tuple(
+    getattr(typing, name) for name in ("NewType", "ParamSpec", "TypeVarTuple", "TypeAliasType") if hasattr(typing, name)
+)
+
+KINDS = (
+    types.CellType,
+    types.MappingProxyType,
+    memoryview,
+    weakref.ref,
+    *weakref.ProxyTypes,
+    functools.cached_property,
+    *_TYPES,
+    *_VIEWS,
+    *_WEAK_DICTIONARIES,
+)
 
 
 def reduce_kind(value: Any) -> Any:
@@ -21,6 +39,12 @@ def reduce_kind(value: Any) -> Any:
     kind = type(value)
     if kind in _WEAK_DICTIONARIES:
         return kind, (dict(value),)
+    if kind in (*weakref.ProxyTypes, weakref.ref, weakref.WeakMethod):
+        return _reduce_weak(value)
+    if kind is functools.cached_property:  # in Python 3.11 it has a lock, of which each process has its own
+        return _cached_property, (value.func, value.attrname)
+    if kind in _TYPES:
+        return _reduce_type(value)
     if isinstance(value, types.CellType):
         return _reduce_variable(value)
     if kind in _VIEWS:
@@ -30,6 +54,60 @@ def reduce_kind(value: Any) -> Any:
     if isinstance(value, memoryview):
         return _reduce_memory(value)
     return None
+
+
+def _reduce_weak(value: Any) -> Any:
+    kind = type(value)
+    if kind in weakref.ProxyTypes:
+        try:
+            # asked for an attribute, it answers as what it stands for
+            return weakref.proxy, (value.__init__.__self__,)
+        except ReferenceError:
+            return _dead, (weakref.proxy,)
+    thing = value()
+    if thing is None:
+        return _dead, (kind,)
+    # what is called when the thing goes is left out for WeakMethod, which has one of its own
+    calls = value.__callback__ if kind is weakref.ref else None
+    return kind, (thing,) if calls is None else (thing, calls)
+
+
+class _Gone:
+    def method(self) -> None:
+        """Be something to refer to."""
+
+
+def _dead(kind: Any) -> Any:
+    gone = _Gone()
+    return kind(gone.method if kind is weakref.WeakMethod else gone)
+
+
+def _cached_property(function: Any, name: str | None) -> Any:
+    made: functools.cached_property[Any] = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _reduce_type(value: Any) -> Any:
+    """Reduce what ``typing`` makes of a name, if the name is not of a module that is imported."""
+    module = sys.modules.get(value.__module__ or "__main__")
+    if module is None or (module.__name__ != "__main__" and getattr(module, value.__name__, None) is value):
+        return None
+    if isinstance(value, typing.NewType):
+        return _new_type, (value.__name__, value.__supertype__, value.__module__)
+    if hasattr(value, "__value__"):
+        return _alias, (type(value), value.__name__, value.__value__, value.__type_params__)
+    return type(value), (value.__name__,)
+
+
+def _new_type(name: str, kind: Any, module: str) -> Any:
+    made = typing.NewType(name, kind)  # type: ignore[misc]  # made at run time
+    made.__module__ = module
+    return made
+
+
+def _alias(kind: Any, name: str, value: Any, parameters: Any) -> Any:
+    return kind(name, value, type_params=parameters)
 
 
 def _owner(view: Any) -> Any:
@@ -61,15 +139,16 @@ def set_variable(cell: types.CellType, state: tuple[Any, ...]) -> None:
 def _reduce_memory(view: memoryview) -> Any:
     owner = view.obj
     whole = memoryview(cast("Any", owner))
-    if view.ndim != 1 or not (view.c_contiguous and whole.c_contiguous):
+    if not (view.c_contiguous and whole.c_contiguous):
         remedy = "make it inside the cell, or pass bytes(...) of it"
         raise CannotTravelError(view, Why("a memoryview that is not one piece", remedy))
     from hops_magic.cells.arrays import address_of
 
     start = address_of(view) - address_of(whole) if view.nbytes else 0
-    return _memory, (owner, start, view.nbytes, view.format, view.readonly)
+    return _memory, (owner, start, view.nbytes, view.format, view.readonly, view.shape)
 
 
-def _memory(owner: Any, start: int, size: int, form: Any, readonly: bool) -> memoryview[Any]:
-    part: memoryview[Any] = memoryview(owner).cast("B")[start : start + size].cast(form)
+def _memory(owner: Any, start: int, size: int, form: Any, readonly: bool, shape: Any) -> memoryview[Any]:
+    part: memoryview[Any] = memoryview(owner).cast("B")[start : start + size]
+    part = part.cast(form, shape) if len(shape) > 1 else part.cast(form)
     return part.toreadonly() if readonly else part

@@ -1,6 +1,7 @@
 """What the notebook's own modules hold travels with their source, and what a cell changes there is changed in the notebook.
 
-A variable of a module, or of a class in it, is called ``module:variable`` or ``module:Class.variable`` on its way.
+A variable of a module, of a class or of a function in it is called ``module:variable``, ``module:Class.variable`` or
+``module:function.attribute`` on its way, one of a closure ``module:function.~variable``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import marshal
 import sys
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from hops_magic.cells.modules import ShippedModule
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 # what is of the language, and neither data nor of the module
 _LANGUAGE = frozenset({"typing", "__future__", "_thread", "functools"})
-_IN_CLASSES = (int, float, complex, str, bytes, list, dict, set, tuple, frozenset, bytearray, type(None))
+_CLOSURE = "~"
+_OF_FUNCTIONS = ("__defaults__", "__kwdefaults__")
+_PLAIN = (int, float, complex, str, bytes, type(None))
 _HEADER = 16  # of a compiled file: word, flags, time and size of its source
 _BEGAN_AT = time.time()
 
@@ -31,20 +34,88 @@ def is_variable(name: str) -> bool:
 
 
 def variables_of(module: types.ModuleType) -> dict[str, Any]:
-    """Return the data that a module and its classes hold, by name on the way."""
-    return {f"{module.__name__}:{path}": value for path, value in _variables(module)}
+    """Return the data that a module, its classes and its functions hold, by name on the way."""
+    return {f"{module.__name__}:{path}": value for path, value in _Variables(module).found()}
 
 
-def _variables(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
-    for name, value in list(vars(module).items()):
-        if name.startswith("__"):
-            continue
-        if isinstance(value, type) and value.__module__ == module.__name__ and not isinstance(value, enum.EnumMeta):
-            for part, inner in list(vars(value).items()):
-                if not part.startswith("_") and (isinstance(inner, _IN_CLASSES) or hasattr(inner, "__array__")):
-                    yield f"{name}.{part}", inner
-        elif not isinstance(value, _CODE) and type(value).__module__ not in _LANGUAGE:
-            yield name, value
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+class _Variables:
+    """Walks through a module, its classes and its functions."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module, self._seen = module, set[int]()
+
+    def found(self) -> Iterator[tuple[str, Any]]:
+        for name, value in list(vars(self._module).items()):
+            if not _is_special(name):
+                yield from self._in(name, value)
+
+    def _in(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, staticmethod | classmethod):
+            value = value.__func__
+        if isinstance(value, type):
+            if value.__module__ == self._module.__name__ and not isinstance(value, enum.EnumMeta) and self._is_new(value):
+                for name, inner in list(vars(value).items()):
+                    if not _is_special(name) and not name.startswith("_abc_"):
+                        yield from self._in(f"{path}.{name}", inner)
+        elif isinstance(value, types.FunctionType):
+            yield from self._in_function(path, value)
+        elif hasattr(value, "cache_parameters"):  # its function is made anew, and so is what it keeps
+            yield from self._in(f"{path}.__wrapped__", value.__wrapped__)
+        elif (
+            not isinstance(value, _CODE)
+            and not _is_of_language(value)
+            and not ("." in path and hasattr(type(value), "__get__"))
+        ):
+            yield path, value
+
+    def _in_function(self, path: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+        if function.__module__ == "__main__":  # the notebook has put it there
+            yield path, function
+        if function.__globals__ is not vars(self._module) or not self._is_new(function):
+            return
+        for name in _OF_FUNCTIONS:
+            value = getattr(function, name)
+            parts = value.values() if isinstance(value, dict) else value or ()
+            if any(not isinstance(part, _PLAIN) for part in parts):
+                yield f"{path}.{name}", value
+        for name, value in list(vars(function).items()):
+            yield from self._in(f"{path}.{name}", value)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            if name != "__class__" and (content := _content(cell)):
+                yield from self._in(f"{path}.{_CLOSURE}{name}", content[0])
+
+    def _is_new(self, value: object) -> bool:
+        is_new = id(value) not in self._seen
+        self._seen.add(id(value))
+        return is_new
+
+
+def _content(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # not yet bound
+        return ()
+
+
+def _is_of_language(value: Any) -> bool:
+    kind = type(value)
+    return kind.__module__ in _LANGUAGE and kind.__name__ != "partial"
+
+
+def _bindings_of(module: types.ModuleType) -> dict[str, Any]:
+    """Return what all names of a module and of its classes mean, code too, beside its variables."""
+    found = {name: value for name, value in vars(module).items() if not _is_special(name)}
+    for name, kind in list(found.items()):
+        if isinstance(kind, type) and kind.__module__ == module.__name__ and not isinstance(kind, enum.EnumMeta):
+            own = {
+                part: value for part, value in vars(kind).items() if not _is_special(part) and not part.startswith("_abc_")
+            }
+            found |= {f"{name}.{part}": value for part, value in own.items()}
+    return {**{f"{module.__name__}:{path}": value for path, value in found.items()}, **variables_of(module)}
 
 
 def variables_here(modules: Mapping[str, ShippedModule]) -> tuple[dict[str, Any], list[str]]:
@@ -96,6 +167,15 @@ class ModuleVariables:
     def __init__(self) -> None:
         self._arrived: dict[str, Any] = {}
         self._initial: dict[str, dict[str, Any]] = {}
+        self.made: dict[str, Any] = {}
+        """Variables that modules made here, since the notebook has not imported them, say."""
+        self.on_made: Callable[[str, Any], None] | None = None
+        """Told of each of these."""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that were imported, in this order."""
+        return tuple(name for name in self._initial if name in sys.modules)
 
     def arrive(self, name: str, value: Any) -> None:
         """Take a variable, for its module when that is imported."""
@@ -106,10 +186,16 @@ class ModuleVariables:
         for name, value in self._arrived.items():
             if name.partition(":")[0] == module.__name__:
                 set_variable(name, value)
-        self._initial[module.__name__] = variables_of(module)
+        self._initial[module.__name__] = _bindings_of(module)
+        made = {name: value for name, value in variables_of(module).items() if name not in self._arrived}
+        self.made.update(made)
+        if self.on_made is not None:
+            for name, value in made.items():
+                self.on_made(name, value)
 
     def give_all(self) -> None:
         """Do so for modules that were imported while things arrived."""
+        self.made.clear()
         for name in list(self._initial):
             self.give(sys.modules[name])
 
@@ -117,18 +203,62 @@ class ModuleVariables:
         """Return the variables that mean something else than when the cell began."""
         found: dict[str, Any] = {}
         for module, initial in self._initial.items():
-            now = variables_of(sys.modules[module]) if module in sys.modules else {}
-            found |= {name: value for name, value in now.items() if name not in initial or initial[name] is not value}
+            now = _bindings_of(sys.modules[module]) if module in sys.modules else {}
+            new = {name: value for name, value in now.items() if name not in initial or initial[name] is not value}
+            # a new class or a new function is sent whole, and not in parts
+            found |= {name: value for name, value in new.items() if not any(name.startswith(f"{other}.") for other in new)}
+        return found
+
+    def deleted(self) -> list[str]:
+        """Return the names of modules and of their classes that mean nothing any more."""
+        found = []
+        for module, initial in self._initial.items():
+            if module in sys.modules:
+                now = _bindings_of(sys.modules[module])
+                found += [name for name in initial if name not in now and _owner_of(name) is not None and _is_plain(name)]
         return found
 
 
-def set_variable(name: str, value: Any) -> bool:
-    """Set a variable of a module that is imported; False if it is not."""
+def _is_plain(name: str) -> bool:
+    return _CLOSURE not in name and not _is_special(name.rpartition(".")[2])
+
+
+def _owner_of(name: str) -> Any:
     module, _, path = name.partition(":")
     owner: Any = sys.modules.get(module)
-    *inner, last = path.split(".")
-    for part in inner:
-        owner = getattr(owner, part, None)
-    if owner is not None:
-        setattr(owner, last, value)
-    return owner is not None
+    for part in path.split(".")[:-1]:
+        if part.startswith(_CLOSURE):
+            owner = next(iter(_content(cell)), None) if (cell := _cell_of(owner, part)) is not None else None
+        elif isinstance(owner, type):
+            inner = vars(owner).get(part)
+            owner = inner.__func__ if isinstance(inner, staticmethod | classmethod) else inner
+        else:
+            owner = getattr(owner, part, None)
+    return owner
+
+
+def _cell_of(function: Any, part: str) -> types.CellType | None:
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    name = part.removeprefix(_CLOSURE)
+    return function.__closure__[names.index(name)] if name in names else None
+
+
+def set_variable(name: str, value: Any) -> bool:
+    """Set a variable of a module that is imported; False if it is not, or has no such place any more."""
+    owner, last = _owner_of(name), name.partition(":")[2].rpartition(".")[2]
+    if owner is None:
+        return False
+    if last.startswith(_CLOSURE):
+        cell = _cell_of(owner, last)
+        if cell is not None:
+            cell.cell_contents = value
+        return cell is not None
+    setattr(owner, last, value)
+    return True
+
+
+def delete_variable(name: str) -> None:
+    """Delete a name of a module that is imported, or of one of its classes, if it is there."""
+    owner, last = _owner_of(name), name.partition(":")[2].rpartition(".")[2]
+    if owner is not None and last in vars(owner):
+        delattr(owner, last)

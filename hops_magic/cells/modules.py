@@ -124,6 +124,57 @@ def imports_of(module: ShippedModule) -> Iterator[str]:
             yield from (f"{stem}.{alias.name}" for alias in node.names)
 
 
+def submodules_of(source: str, values: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the loaded modules inside packages among some values that code may reach through these."""
+    packages = [
+        value.__name__ for value in values.values() if isinstance(value, types.ModuleType) and hasattr(value, "__path__")
+    ]
+    named = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    loaded = [name for name, module in list(sys.modules.items()) if module is not None and "." in name]
+    return tuple(
+        name
+        for name in sorted(loaded)
+        for package in packages
+        if name.startswith(f"{package}.") and set(name[len(package) + 1 :].split(".")) <= named
+    )
+
+
+class FolderFinder(importlib.abc.MetaPathFinder):
+    """Imports modules from a folder on a rank that can see it; ``ready`` is called with each."""
+
+    def __init__(self, folder: str, ready: Callable[[types.ModuleType], None]) -> None:
+        self._folder, self._ready = folder, ready
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,  # noqa: ARG002 (the signature of all finders)
+    ) -> importlib.machinery.ModuleSpec | None:
+        if path is None and self._folder not in sys.path:
+            return None
+        places = [self._folder] if path is None else [place for place in path if Path(place).is_relative_to(self._folder)]
+        spec = importlib.machinery.PathFinder.find_spec(fullname, places) if places else None
+        if (
+            spec is None
+            or not isinstance(spec.loader, importlib.machinery.SourceFileLoader)
+            or not is_own(Path(spec.loader.path))
+        ):
+            return None
+        spec.loader = _TellingLoader(spec.loader.name, spec.loader.path, self._ready)
+        return spec
+
+
+class _TellingLoader(importlib.machinery.SourceFileLoader):
+    def __init__(self, name: str, path: str, ready: Callable[[types.ModuleType], None]) -> None:
+        super().__init__(name, path)
+        self._ready = ready
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        self._ready(module)
+
+
 class ShippedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports shipped modules on a rank, before anything else of their name; ``ready`` is called with each."""
 

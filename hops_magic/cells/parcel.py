@@ -12,12 +12,11 @@ import pickle
 import secrets
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from hops_magic.cells.travel import Pickled
+from hops_magic.cells.pickled import Pickled
 from hops_magic.errors import ClusterError
 
 _MAGIC = b"hops-parcel-1\n"
@@ -68,23 +67,21 @@ class PackedBundle:
 class Index:
     """What a parcel holds. ``display`` is a last value which cannot travel, as the rank shows it.
 
-    ``deleted`` are names of the notebook that the cell deleted; ``numbers`` tell what the names that it took along were.
+    ``deleted`` are names of the notebook, and variables of modules, that the cell deleted; ``numbers`` tell what the names
+    that it took along were; ``modules`` are those that it imported.
     """
 
     bundles: tuple[PackedBundle, ...] = ()
     display: Mapping[str, Any] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
     numbers: Mapping[str, int] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
 
 
-def write_parcel(
-    path: Path | BinaryIO,
-    bundles: Sequence[Parts],
-    display: Mapping[str, Any],
-    deleted: Sequence[str] = (),
-    numbers: Mapping[str, int] = MappingProxyType({}),
-) -> int:
+def write_parcel(path: Path | BinaryIO, bundles: Sequence[Parts], index: Index) -> int:
     """Write a parcel, whole or not at all, or into an open file; return its size in bytes.
+
+    ``index`` says what it holds beside the bundles.
 
     Raises
     ------
@@ -93,13 +90,13 @@ def write_parcel(
     """
     if not isinstance(path, Path):
         try:
-            return _write_all(path, bundles, display, deleted, numbers)
+            return _write_all(path, bundles, index)
         except OSError as error:
             raise ClusterError(f"the cell's values cannot be kept in memory: {error.strerror}") from error
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with draft.open("wb") as file:
-            size = _write_all(file, bundles, display, deleted, numbers)
+            size = _write_all(file, bundles, index)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -111,13 +108,7 @@ def write_parcel(
     return size
 
 
-def _write_all(
-    file: BinaryIO,
-    bundles: Sequence[Parts],
-    display: Mapping[str, Any],
-    deleted: Sequence[str],
-    numbers: Mapping[str, int],
-) -> int:
+def _write_all(file: BinaryIO, bundles: Sequence[Parts], index: Index) -> int:
     file.write(_MAGIC)
     packed = tuple(
         PackedBundle(
@@ -130,8 +121,7 @@ def _write_all(
         )
         for parts in bundles
     )
-    index = Index(bundles=packed, display=dict(display), deleted=tuple(deleted), numbers=dict(numbers))
-    place = _write(file, pickle.dumps(index))
+    place = _write(file, pickle.dumps(replace(index, bundles=packed)))
     file.write(_TAIL.pack(*place))
     return file.tell()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import importlib
 import inspect
 import linecache
 import sys
@@ -16,7 +17,8 @@ from typing import Any
 
 from hops_magic.cells.analysis import FLAGS
 from hops_magic.cells.module_state import ModuleVariables, is_variable
-from hops_magic.cells.modules import ShippedFinder, ShippedModule
+from hops_magic.cells.modules import FolderFinder, ShippedFinder, ShippedModule
+from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.shell import RankShell
 from hops_magic.cells.syntax import SHELL_NAME
 from hops_magic.cells.travel import loads
@@ -36,15 +38,12 @@ class Bundle:
         Content hash of the buffer which holds a large stream.
     buffers : tuple of str
         Content hashes of large buffers, in the order in which the stream wants them.
-    first : int
-        What is added to the numbers of the things inside it, that they differ from those of other bundles.
     """
 
     names: tuple[str, ...]
     stream: bytes = b""
     stream_buffer: str = ""
     buffers: tuple[str, ...] = ()
-    first: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +78,8 @@ class Program:
         Names that the cell binds.
     out : tuple of str or None
         Names to bring back; None for those that it binds or changes.
+    submodules : tuple of str
+        Parts of packages that the notebook has imported and the cell reaches through the package.
     folder : str
         The notebook's folder, whose modules are found where a rank can see it.
     """
@@ -94,6 +95,7 @@ class Program:
     has_value: bool = False
     out: tuple[str, ...] | None = None
     folder: str = ""
+    submodules: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -182,9 +184,11 @@ def execute(
 def _make_modules_importable(program: Program, variables: ModuleVariables) -> None:
     if program.modules:
         sys.meta_path.insert(0, ShippedFinder(program.modules, variables.give))
-    if program.folder and program.folder not in sys.path and Path(program.folder).is_dir():
+    if program.folder and Path(program.folder).is_dir():
         # behind the shipped modules: for what could not be foreseen, such as an import by a computed name
-        sys.path.insert(0, program.folder)
+        sys.meta_path.insert(1 if program.modules else 0, FolderFinder(program.folder, variables.give))
+        if program.folder not in sys.path:
+            sys.path.insert(0, program.folder)
 
 
 def _show_lines(program: Program) -> None:
@@ -200,7 +204,7 @@ def _arrive(
     program: Program, namespace: dict[str, Any], open_buffer: Callable[[str], memoryview], variables: ModuleVariables
 ) -> Taken:
     names: dict[str, Any] = {}
-    things: dict[int, Any] = {}
+    things = Numbered()
     mapped: list[Mapped] = []
 
     def opened(digest: str) -> memoryview:
@@ -213,19 +217,19 @@ def _arrive(
         if bundle.stream_buffer:
             stream = open_buffer(bundle.stream_buffer)
         try:
-            inside: dict[int, Any] = {}
-            value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers], numbered=inside)
+            value = loads(stream, namespace, [opened(digest) for digest in bundle.buffers], numbered=things)
         except Exception as error:  # noqa: BLE001 (the making of a value runs code of any library)
             raise _unmade(bundle.names, error) from None
         arrived = dict(zip(bundle.names, value if len(bundle.names) > 1 else (value,), strict=True))
         names.update(arrived)
-        things.update((bundle.first + number, thing) for number, thing in inside.items())
         # at once: the making of later values may call functions that read these
         for name, value in arrived.items():
             if is_variable(name):
                 variables.arrive(name, value)
             else:
                 namespace[name] = value
+    for name in program.submodules:
+        importlib.import_module(name)
     variables.give_all()
     return Taken(names=names, namespace=namespace, mapped=tuple(mapped), things=things, variables=variables)
 

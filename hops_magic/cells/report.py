@@ -105,11 +105,11 @@ def way_of(value: Any, *, is_large: bool) -> Way:
         return Way.MAPPED
     if isinstance(value, types.FunctionType | type):
         return Way.BY_VALUE
-    return Way.OBJECT_ARRAY if getattr(getattr(value, "dtype", None), "hasobject", False) is True else Way.PROGRAM
+    return Way.OBJECT_ARRAY if getattr(_attribute(value, "dtype"), "hasobject", False) is True else Way.PROGRAM
 
 
 def _is_dask(value: Any) -> bool:
-    graph = getattr(value, "__dask_graph__", None)
+    graph = _attribute(value, "__dask_graph__")
     return "dask" in sys.modules and not isinstance(value, type) and callable(graph) and graph() is not None
 
 
@@ -128,16 +128,29 @@ def shape_of(value: Any) -> str:
     """Describe the extent of a value: shape and dtype of arrays, rows and columns of tables, length of collections."""
     if isinstance(value, type | types.ModuleType):
         return ""
-    if partitions := getattr(value, "npartitions", None):
+    if partitions := _attribute(value, "npartitions"):
         return f"{partitions} partitions"
-    shape = getattr(value, "shape", None)
+    shape = _attribute(value, "shape")
     if isinstance(shape, tuple):
         extent = " x ".join("?" if not isinstance(n, int) else str(n) for n in shape) or "scalar"
-        dtype = getattr(value, "dtype", None)
+        dtype = _attribute(value, "dtype")
         return f"{extent} {dtype}" if dtype is not None else extent
     if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
         return f"len {len(value)}"
     return ""
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """An attribute that a value or its class has; what would be made for anyone who asks is none."""
+    known = hasattr(type(value), name) or name in getattr(type(value), "__dict__", {}) or name in _own(value)
+    return getattr(value, name, None) if known else None
+
+
+def _own(value: Any) -> Any:
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return ()
 
 
 def human_size(count: int) -> str:

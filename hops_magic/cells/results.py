@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import ast
+import importlib
 import operator
+import sys
 import types
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +13,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hops_magic.cells.adopting import Update
-from hops_magic.cells.arrays import arrays_in
+from hops_magic.cells.analysis import imported_modules
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
-from hops_magic.cells.homecoming import Homecoming, HomeUnpickler, ReturnPickler, view_layout
-from hops_magic.cells.module_state import is_variable, set_variable
-from hops_magic.cells.parcel import PackedBundle, Parcel, Parts, write_parcel
+from hops_magic.cells.homecoming import Homecoming, HomeUnpickler
+from hops_magic.cells.module_state import delete_variable, is_variable, set_variable
+from hops_magic.cells.parcel import Index, PackedBundle, Parcel, Parts, write_parcel
+from hops_magic.cells.pickled import Pickled
 from hops_magic.cells.program import Outcome, Program
-from hops_magic.cells.travel import LARGE_BYTES, Pickled, Reducer, dumps, failure_of, loads
+from hops_magic.cells.returning import BEFORE, TakenAlong, add_made, add_parted, plain
+from hops_magic.cells.staying import CannotTravelError
+from hops_magic.cells.travel import LARGE_BYTES, Reducer, dumps, failure_of, loads
 from hops_magic.cells.watch import Changes, Watch
 from hops_magic.errors import first_sentence
 
@@ -26,8 +31,6 @@ __all__ = ["Packed", "Unpacked", "Watch", "pack", "unpack"]
 
 _VALUE = "the cell's value"
 """The last value travels under this name, which no variable can have."""
-_BEFORE = " as it came"
-"""Ends the name under which an object travels whose own name the cell gave to something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,52 +84,34 @@ def pack(
         try:
             pickles[name] = dumps(value, outcome.namespace, reducers)
         except Exception as error:  # noqa: BLE001 (pickling runs code of any library; whatever it raises is explained)
-            left_behind[_plain(name)] = _why(_plain(name), value, outcome.namespace, reducers, error)
+            left_behind[plain(name)] = _why(plain(name), value, outcome.namespace, reducers, error)
+    if program.out is None:
+        add_made(pickles, values, outcome, reducers)
+    if watch is not None and program.out is None:
+        add_parted(pickles, values, watch, changes, outcome, reducers)
     display = _shown(outcome.value) if left_behind.pop(_VALUE, "") else {}
     returned = tuple(name for name in pickles if name.isidentifier() and not _is_own_code(values[name], name, outcome))
     left_behind = {name: why for name, why in left_behind.items() if not _is_inside(name, outcome, pickles)}
-    taken_along = _TakenAlong.of(outcome, pickles, changes if watch is not None else None)
+    taken_along = TakenAlong.of(outcome, pickles, changes if watch is not None else None)
     helpers = _helpers(pickles, outcome, reducers)
     values = {name: values[name] if name in values else outcome.taken.names[name] for name in pickles}
     groups = bundled(values, pickles)
-    parts = [_parts(group, helpers, pickles, outcome, reducers, taken_along) for group in groups]
-    deleted = () if program.out is not None else _deleted(outcome)
-    size = write_parcel(path, parts, display, deleted, taken_along.by_name(outcome.taken.names))
+    parts = []
+    for group in groups:
+        try:
+            parts.append(_parts(group, helpers, pickles, outcome, reducers, taken_along))
+        except CannotTravelError as error:  # each can by itself
+            left_behind.update({plain(name): f"it is {error.why.what}" for name in group if plain(name).isidentifier()})
+            returned = tuple(name for name in returned if name not in group)
+    deleted = () if program.out is not None else (*_deleted(outcome), *outcome.taken.variables.deleted())
+    index = Index(
+        display=display,
+        deleted=deleted,
+        numbers=taken_along.by_name(outcome.taken.names),
+        modules=_imported(program, outcome),
+    )
+    size = write_parcel(path, parts, index)
     return Packed(names=returned, size_bytes=size, left_behind=left_behind)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _TakenAlong:
-    """What came from the notebook: numbers by id, ids of what may have changed and of what has a name, arrays that stay."""
-
-    numbers: Mapping[int, int]
-    changed: frozenset[int]
-    named: frozenset[int]
-    arrays: Mapping[int, Any]
-
-    @classmethod
-    def of(cls, outcome: Outcome, pickles: Mapping[str, Pickled], changes: Changes | None) -> _TakenAlong:
-        things = outcome.taken.things
-        numbers = {id(thing): number for number, thing in things.items()}
-        # without a watch, all that comes back may have changed
-        names = pickles if changes is None else [name for name in pickles if _plain(name) in changes.names]
-        changed = {id(part) for name in names for part in pickles[name].numbered.values()}
-        coming = {id(part) for pickled in pickles.values() for part in pickled.arrays}
-        stale = changes.edited_arrays if changes is not None else frozenset()
-        arrays = {numbers[id(array)]: array for array in arrays_in(things.values())}
-        kept = {number: array for number, array in arrays.items() if id(array) in coming or id(array) not in stale}
-        named = frozenset(map(id, outcome.taken.names.values()))
-        return cls(numbers=numbers, changed=frozenset(changed), named=named, arrays=kept)
-
-    def by_name(self, names: Mapping[str, Any]) -> dict[str, int]:
-        return {name: self.numbers[id(value)] for name, value in names.items() if id(value) in self.numbers}
-
-    def pickle(
-        self, value: Any, arrays: Sequence[Any], namespace: Mapping[str, Any], reducers: Sequence[Reducer]
-    ) -> Pickled:
-        """Pickle a value in which these arrays are."""
-        pickler = functools.partial(ReturnPickler, numbers=self.numbers, changed=self.changed, named=self.named)
-        return dumps(value, namespace, reducers, pickler=pickler, layout=view_layout(self.arrays, arrays))
 
 
 def _helpers(pickles: dict[str, Pickled], outcome: Outcome, reducers: Sequence[Reducer]) -> frozenset[str]:
@@ -154,13 +139,13 @@ def _parts(
     pickles: Mapping[str, Pickled],
     outcome: Outcome,
     reducers: Sequence[Reducer],
-    taken_along: _TakenAlong,
+    taken_along: TakenAlong,
 ) -> Parts:
     companions = _companions(group, pickles, outcome)
     values = (*group.values(), *companions.values())
     # companions are inside the others, and so are their arrays
-    arrays = list({id(array): array for name in group for array in pickles[name].arrays}.values())
-    together = taken_along.pickle(values if len(values) > 1 else values[0], arrays, outcome.namespace, reducers)
+    inside = [pickles[name] for name in group]
+    together = taken_along.pickle(values if len(values) > 1 else values[0], inside, outcome.namespace, reducers)
     return Parts(
         names=tuple(group),
         taken=frozenset(name for name in group if _is_as_taken(name, outcome)),
@@ -179,13 +164,13 @@ def _chosen(program: Program, outcome: Outcome, changes: Changes) -> tuple[dict[
         names = [name for name, value in namespace.items() if _is_bound_by_cell(name, value, outcome)]
         # data that was prepared in place is seldom wanted back, and may be many times what the results are
         edited = changes.in_place - {*names, *_deleted(outcome)}
-        large = [name for name in sorted(edited) if hasattr(namespace[name], "__array__")]
+        large = [name for name in sorted(edited) if hasattr(type(namespace[name]), "__array__")]
         left_behind = {name: f"its data was changed in place; bring it back with --out {name}" for name in large}
         names += [name for name in changes.names if _is_as_taken(name, outcome) and name not in large]
     values = {name: namespace[name] for name in names if name in namespace}
-    values |= outcome.taken.variables.set_since() if program.out is None else {}
+    values |= {**changes.made, **outcome.taken.variables.set_since()} if program.out is None else {}
     # what the cell changed before it gave its name to something else, or to nothing: the notebook may have other ways to it
-    values |= {name + _BEFORE: outcome.taken.names[name] for name in changes.names if not _is_as_taken(name, outcome)}
+    values |= {name + BEFORE: outcome.taken.names[name] for name in changes.names if not _is_as_taken(name, outcome)}
     return values, left_behind
 
 
@@ -195,18 +180,21 @@ def _is_bound_by_cell(name: str, value: Any, outcome: Outcome) -> bool:
     return name not in outcome.initial or outcome.initial[name] is not value
 
 
-def _plain(name: str) -> str:
-    return name.removesuffix(_BEFORE)
-
-
 def _is_inside(name: str, outcome: Outcome, pickles: Mapping[str, Pickled]) -> bool:
     """Whether a large array that was to stay comes back all the same, inside something else."""
     value = outcome.namespace.get(name)
-    return hasattr(value, "__array__") and any(id(value) in pickled.parts for pickled in pickles.values())
+    return hasattr(type(value), "__array__") and any(id(value) in pickled.parts for pickled in pickles.values())
+
+
+def _imported(program: Program, outcome: Outcome) -> tuple[str, ...]:
+    """The modules that the notebook has imported after the cell: its own, and those inside packages."""
+    named = [name for name in imported_modules(ast.parse(program.source)) if "." in name and name in sys.modules]
+    bound = {name for name, value in outcome.namespace.items() if isinstance(value, types.ModuleType)}
+    return (*outcome.taken.variables.modules, *(name for name in named if name.partition(".")[0] in bound))
 
 
 def _deleted(outcome: Outcome) -> tuple[str, ...]:
-    return tuple(name for name in outcome.taken.names if name not in outcome.namespace)
+    return tuple(name for name in outcome.taken.names if name not in outcome.namespace and not is_variable(name))
 
 
 def _is_own_code(value: Any, name: str, outcome: Outcome) -> bool:
@@ -269,6 +257,7 @@ def unpack(
     arriving = _Arriving(Parcel(source), namespace, originals)
     before = {name: namespace[name] for name in arriving.bound if name in namespace}
     try:
+        arriving.import_modules()
         arriving.decode()
     except BaseException:  # an interrupt, say: nothing has happened
         for name in arriving.bound:
@@ -285,7 +274,7 @@ def unpack(
     # a name that means something else since the cell began keeps its meaning: the cell changed the object, not the name
     namespace.update({name: each for name, each in values.items() if name not in namespace or not arriving.is_own(name)})
     for name in arriving.parcel.index.deleted:
-        namespace.pop(name, None)
+        delete_variable(name) if is_variable(name) else namespace.pop(name, None)
     for name, helper in {**arriving.helpers, **arriving.companions}.items():
         namespace.setdefault(name, helper)
     return Unpacked(
@@ -326,6 +315,15 @@ class _Arriving:
             return False
         return name not in bundle.taken or name not in self._namespace
 
+    def import_modules(self) -> None:
+        """Import the modules that the cell has imported."""
+        for name in self.parcel.index.modules:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001 (importing runs code of any module; the values still come)
+                reason = f"it cannot be imported in the notebook: {type(error).__name__}: {first_sentence(error)}"
+                self.left_behind[f"the module {name}"] = reason
+
     def decode(self) -> None:
         for bundle in self.parcel.index.bundles:
             home = Homecoming(self._originals)
@@ -333,7 +331,7 @@ class _Arriving:
                 arrived = _decoded(self.parcel, bundle, self._namespace, home)
             except Exception as error:  # noqa: BLE001 (unpickling runs code of any library; the other values still come)
                 reason = f"it cannot be rebuilt in the notebook: {type(error).__name__}: {first_sentence(error)}"
-                own = set(map(_plain, bundle.names)) - bundle.helpers - bundle.companions - {_VALUE}
+                own = set(map(plain, bundle.names)) - bundle.helpers - bundle.companions - {_VALUE}
                 self.left_behind.update(dict.fromkeys(sorted(own), reason))
                 continue
             for name, value in arrived.items():

@@ -40,6 +40,10 @@ def why_it_stays(value: Any) -> Why | None:
         return Why("a coroutine", "await it in a cell of the notebook and use its result")
     kind = type(value)
     module, name = kind.__module__, kind.__qualname__
+    if (module, name) == ("itertools", "_tee"):
+        return Why("an iterator that itertools.tee made", "its siblings would lose their place, make it inside the cell")
+    if (module, name) == ("weakref", "finalize"):
+        return Why("a weakref.finalize", "what it waits for lives in the notebook, make it inside the cell")
     if module == "threading" or (module == "_thread" and name in _LOCKS) or _is_thread(value):
         return _threading(value)
     if (module, name) == ("socket", "socket"):
@@ -55,6 +59,11 @@ def why_it_stays(value: Any) -> Why | None:
     if module.startswith("distributed.") and name == "Client":
         return Why("a client of a Dask cluster", "inside the cell use hops and the data instead")
     return None
+
+
+def told_apart(kind: type) -> bool:
+    """Whether some objects of a class stay and others do not."""
+    return kind.__module__.startswith(("torch", "cupy"))
 
 
 def _file(value: io.IOBase) -> Why | None:

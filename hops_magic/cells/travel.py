@@ -6,29 +6,49 @@ the namespace travels as a mark, never as a copy, and what functions need of it 
 
 from __future__ import annotations
 
-import contextlib
+import enum
 import functools
-import gc
-import hashlib
 import importlib
 import io
-import os
+import logging
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
-from hops_magic.cells.arrays import Layout, arrays_in, inside_tables, layout_of
+from hops_magic.cells.arrays import (
+    Layout,
+    inside_pandas,
+    is_array,
+    joinable_blocks,
+    layout_of,
+    owner_of,
+    reduce_lie,
+)
 from hops_magic.cells.kinds import KINDS, reduce_kind
-from hops_magic.cells.staying import CannotTravelError, why_it_stays
+from hops_magic.cells.numbered import Numbered
+from hops_magic.cells.pickled import Memo, Pickled, numbered_in, without_collector
+from hops_magic.cells.reducing import (
+    builtin_of,
+    has_shared_attributes,
+    is_reduced_by_pickle,
+    reduce_array,
+    reduce_container,
+    reduce_enum,
+    reduce_exception,
+    reduce_member,
+    reduce_shared,
+    share_function_attributes,
+)
+from hops_magic.cells.staying import CannotTravelError, told_apart, why_it_stays
+from hops_magic.cells.stream import Stream
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 """``(predicate, reduce)``; ``reduce`` answers like ``__reduce_ex__``."""
@@ -38,69 +58,7 @@ LARGE_BYTES = 1 << 20
 
 _CachedFunction = type(functools.lru_cache(int))
 
-_PART_BYTES = 16 << 20
-
 _arriving: ContextVar[dict[str, Any]] = ContextVar("hops_arriving")
-
-# two values that share one of these need not share it on the other side
-_VALUES = (
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    tuple,
-    frozenset,
-    type,
-    types.BuiltinFunctionType,
-    types.ModuleType,
-    types.CodeType,
-    pickle.PickleBuffer,
-)
-
-_CONTAINERS = frozenset({list, dict, set, bytearray})
-_PLAIN = frozenset({str, bytes, int, float, tuple})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pickled:
-    """A pickled value, and what was learnt of it on the way.
-
-    Attributes
-    ----------
-    stream : bytes
-    buffers : tuple of memoryview
-        Its large buffers, in the order in which the stream wants them; not copied.
-    parts : mapping
-        By id, the things inside it that another value may share with it.
-    numbered : mapping
-        Those things and the classes among them, by the number that unpickling gives each too.
-    arrays : tuple of numpy.ndarray
-        The arrays inside it whose memory another one may share.
-    reads : frozenset of str
-        Names of the notebook that functions inside it read.
-    writes : frozenset of str
-        Names of the notebook that functions inside it bind.
-    modules : frozenset of str
-        Modules that must be importable where it arrives.
-    files : frozenset of str
-        Files of the code inside it, to show its lines in tracebacks.
-    """
-
-    stream: bytes
-    buffers: tuple[memoryview, ...]
-    parts: Mapping[int, object]
-    numbered: Mapping[int, object]
-    arrays: tuple[Any, ...]
-    reads: frozenset[str]
-    writes: frozenset[str]
-    modules: frozenset[str]
-    files: frozenset[str]
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that travel."""
-        return len(self.stream) + sum(raw.nbytes for raw in self.buffers)
 
 
 def namespace_here() -> dict[str, Any]:
@@ -175,10 +133,51 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.writes: set[str] = set()
         self.modules: set[str] = set()
         self.files: set[str] = set()
+        self.notes: set[str] = set()
+        self.arrays: list[Any] = []
+        self.blocks: list[Any] = []
+        self.temporary: list[Any] = []
+        """Things that are made to be pickled: they are parts of nothing."""
         self.inner: set[int] = set()
         """Ids of a framework's objects that are parts of others: a model's optimizer."""
+        self._of_pandas: list[Any] = []
+        self._array_class = getattr(sys.modules.get("numpy"), "ndarray", None)
+        # by class, whether its objects are as pickle makes them, and whether they have a dictionary
+        self._plain: dict[type, bool] = {}
+
+    def inside(self) -> set[int]:
+        """Return the ids of arrays in tables, which are neither shared nor written to by others than pandas."""
+        found = {id(array) for part in self._of_pandas for array in inside_pandas(part)}
+        return found - set(self._layout)
 
     def reducer_override(self, obj: Any) -> Any:
+        # a million objects of one class come here: what their class tells is looked up once
+        kind = type(obj)
+        has_dictionary = self._plain.get(kind)
+        if has_dictionary is not None:
+            if has_dictionary and has_shared_attributes(obj):
+                made = reduce_shared(obj)
+                return NotImplemented if made is None else made
+            return NotImplemented
+        if kind is self._array_class:
+            if obj.flags.carray and not (self._layout or self.temporary):
+                self.arrays.append(obj)
+                return NotImplemented
+            made = self._array(obj)
+            return NotImplemented if made is None else made
+        made = self._reduced(obj)
+        if made is NotImplemented:
+            self._learn(kind)
+        return made
+
+    def _learn(self, kind: type) -> None:
+        of_language = issubclass(kind, type | types.FunctionType | types.ModuleType | io.IOBase)
+        if not of_language and is_reduced_by_pickle(kind) and kind not in self.dispatch_table and not told_apart(kind):
+            self._plain[kind] = kind.__dictoffset__ != 0
+
+    def _reduced(self, obj: Any) -> Any:
+        if type(obj) in weakref.ProxyTypes:  # they pass for what they stand for
+            return reduce_kind(obj)
         if obj is sys.stdout or obj is sys.stderr:
             # a logger's handler, say: on a rank it writes to the rank's output
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
@@ -190,18 +189,57 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
                 made = reduce(obj)
                 self.inner |= {id(part) for part in _objects_in(made) if any(of(part) for of, _ in self._reducers)}
                 return made
-        if id(obj) in self._layout:
-            return self._layout[id(obj)](obj)
         if isinstance(obj, _CachedFunction) and obj.__module__ == self._namespace.get("__name__"):
             # pickle knows cached functions by name only, and the name is not there yet
+            if kept := obj.cache_info().currsize:
+                results = "the result of an earlier call" if kept == 1 else f"the results of {kept} earlier calls"
+                self.notes.add(f"{obj.__qualname__} keeps {results}, which the ranks make anew")
             return _cached, (obj.__wrapped__, obj.cache_parameters())
-        if isinstance(obj, KINDS) and (made := reduce_kind(obj)) is not None:
+        if (made := self._special(obj)) is not None:
             return made
         made = super().reducer_override(obj)
         if isinstance(obj, types.FunctionType | type | types.ModuleType):
             self._note(obj, by_value=made is not NotImplemented)
         if isinstance(obj, types.FunctionType) and made is not NotImplemented:
             return self._function(obj, made)
+        if isinstance(obj, enum.EnumMeta) and made is not NotImplemented:
+            return reduce_enum(obj, made)
+        return made
+
+    def _special(self, obj: Any) -> Any:
+        """Reduce what pickle would make otherwise than it is; None for all else."""
+        if is_array(obj):
+            return self._array(obj)
+        kind = type(obj)
+        if kind.__module__ == "logging" and isinstance(obj, logging.Logger) and (obj.level or obj.handlers or obj.filters):
+            self.notes.add(
+                f"the logger {obj.name} is the ranks' own, without the level and handlers that it has in the notebook"
+            )
+        if kind.__module__.startswith("pandas."):
+            self._of_pandas.append(obj)
+            self.blocks += joinable_blocks(obj)
+        if isinstance(obj, KINDS):
+            return reduce_kind(obj)
+        if isinstance(obj, enum.Enum):
+            return None if _should_pickle_by_reference(kind) else reduce_member(obj)
+        if isinstance(obj, BaseException):
+            return reduce_exception(obj)
+        if builtin_of(kind) is not None and (made := reduce_container(obj)) is not None:
+            return made
+        if kind.__dictoffset__ and not isinstance(obj, type | types.FunctionType | types.ModuleType):
+            return reduce_shared(obj) if has_shared_attributes(obj) else None
+        return None
+
+    def _array(self, array: Any) -> Any:
+        if self.temporary and array is self.temporary[-1]:
+            return None
+        self.arrays.append(array)
+        if id(array) in self._layout:
+            return self._layout[id(array)](array)
+        made = reduce_lie(array)
+        if made is None:
+            return reduce_array(array, sys.modules["numpy"])
+        self.temporary.append(made[1][0])
         return made
 
     def _note(self, obj: Any, *, by_value: bool) -> None:
@@ -224,7 +262,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             self.modules.add(function.__module__)
             scope, slots = _Module(function.__module__), {**slots, "__globals__": {}}
         # the variables themselves, which other functions may share, instead of new ones with the same content
-        return make, (code, scope, *defaults, function.__closure__), (state, {**slots, "__closure__": None}), *rest
+        start, slots = (make, (code, scope, *defaults, function.__closure__)), {**slots, "__closure__": None}
+        if state and has_shared_attributes(function):
+            return *start, (function.__dict__, slots, rest[-1]), None, None, share_function_attributes
+        return *start, (state, slots), *rest
 
 
 def dumps(
@@ -240,7 +281,7 @@ def dumps(
     Parameters
     ----------
     layout
-        How arrays travel that share memory with others; None to find that out. What is inside the value is told only then.
+        How arrays travel that share memory with others; None to find that out.
 
     Raises
     ------
@@ -248,11 +289,14 @@ def dumps(
         Whatever the value's own code raises; :class:`CannotTravelError` for kinds that are known to stay.
     """
     if layout is not None:
-        return _dumped(value, namespace, reducers, pickler, layout, looks_inside=False)
+        return _dumped(value, namespace, reducers, pickler, layout)
     pickled = _dumped(value, namespace, reducers, pickler, {})
     # which arrays share memory is known when all have been seen
-    layout = layout_of(pickled.arrays)
-    return _dumped(value, namespace, reducers, pickler, layout) if layout else pickled
+    layout = layout_of(pickled.arrays, pickled.blocks, owned=pickled.memo.holds)
+    if not layout:
+        return pickled
+    pickled.memo.clear()
+    return _dumped(value, namespace, reducers, pickler, layout)
 
 
 def _dumped(
@@ -261,8 +305,6 @@ def _dumped(
     reducers: Sequence[Reducer],
     make: Callable[..., Pickler],
     layout: Layout,
-    *,
-    looks_inside: bool = True,
 ) -> Pickled:
     aside: list[memoryview] = []
 
@@ -278,50 +320,37 @@ def _dumped(
 
     file = io.BytesIO()
     pickler = make(file, namespace, reducers, on_buffer, layout)
-    with _without_collector():
-        pickler.dump(_HERE if value is namespace else value)
-    numbered = _numbered(pickler) if looks_inside else {}
+    with without_collector():
+        pickler.dump(_marked(value, namespace))
+    stream = file.getvalue()
+    file.truncate(0)  # it lives as long as the memo
+    inside = pickler.inside()
+    arrays = tuple(array for array in pickler.arrays if array.nbytes and id(array) not in inside)
+    owners = (owner_of(array) for array in arrays)
     return Pickled(
-        stream=file.getvalue(),
+        stream=stream,
         buffers=tuple(aside),
-        # a class that arrives twice is one class
-        parts={id(part): part for part in numbered.values() if not isinstance(part, type)},
-        numbered=numbered,
-        arrays=arrays_in(numbered.values()),
+        memo=Memo(pickler, file, _HERE),
+        arrays=arrays,
+        blocks=tuple(pickler.blocks),
+        owners={id(owner): owner for owner in owners if owner is not None},
         reads=frozenset(pickler.reads),
         writes=frozenset(pickler.writes),
         modules=frozenset(pickler.modules),
         files=frozenset(pickler.files),
+        notes=tuple(sorted(pickler.notes)),
     )
 
 
-def _numbered(pickler: Pickler) -> dict[int, object]:
-    with _without_collector():
-        memo = pickler.memo.copy().values()
-        found = {number: part for number, part in memo if type(part) in _CONTAINERS or _may_change(part)}
-        inside = inside_tables(found.values())
-        # pandas copies before it writes, as long as nobody else writes to what tables share
-        return {number: part for number, part in found.items() if id(part) not in inside} if inside else found
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """A million new tuples make the collector look at the whole heap again and again, for nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _may_change(part: object) -> bool:
-    if type(part) in _PLAIN or part is _HERE:
-        return False
-    if isinstance(part, types.FunctionType | type):
-        return not _should_pickle_by_reference(part)
-    return not isinstance(part, _VALUES)
+def _marked(value: Any, namespace: Mapping[str, Any]) -> Any:
+    """The notebook's namespace, and those of modules, are on the other side those that are there."""
+    if value is namespace:
+        return _HERE
+    if type(value) is dict and isinstance(name := value.get("__name__"), str):
+        module = sys.modules.get(name)
+        if module is not None and vars(module) is value:
+            return _Module(name)
+    return value
 
 
 def failure_of(value: Any, namespace: Mapping[str, Any], reducers: Sequence[Reducer]) -> Exception | None:
@@ -339,7 +368,7 @@ def loads(
     buffers: Iterable[memoryview] = (),
     *,
     unpickler: Callable[..., pickle.Unpickler] = pickle.Unpickler,
-    numbered: dict[int, Any] | None = None,
+    numbered: Numbered | None = None,
 ) -> Any:
     """Undo :func:`dumps`; functions of the notebook find their names in ``namespace``.
 
@@ -350,50 +379,11 @@ def loads(
     """
     token = _arriving.set(namespace)
     try:
-        loading = unpickler(_Stream(data) if isinstance(data, memoryview) else io.BytesIO(data), buffers=buffers)
-        with _without_collector():
+        loading = unpickler(Stream(data) if isinstance(data, memoryview) else io.BytesIO(data), buffers=buffers)
+        with without_collector():
             value = loading.load()
     finally:
         _arriving.reset(token)
     if numbered is not None:
-        with _without_collector():
-            memo: Mapping[int, Any] = loading.memo.copy()  # type: ignore[attr-defined]  # as that of picklers
-            parts = memo.items()
-            numbered.update({n: part for n, part in parts if type(part) in _CONTAINERS or _may_change(part)})
+        numbered.add(functools.cache(lambda: numbered_in(loading.memo.copy())))  # type: ignore[attr-defined]  # as that of picklers
     return value
-
-
-class _Stream:
-    """Reads a pickle where it lies, without a copy of it all."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 0
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._data) if size < 0 else self._at + size
-        part = bytes(self._data[self._at : end])
-        self._at += len(part)
-        return part
-
-    def readinto(self, target: Any) -> int:
-        part = self._data[self._at : self._at + len(target)]
-        target[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-    def readline(self) -> bytes:
-        rest = bytes(self._data[self._at :])  # only the oldest opcodes are lines, none of those that we write
-        line = rest[: rest.find(b"\n") + 1] or rest
-        self._at += len(line)
-        return line
-
-
-def digest(data: bytes | memoryview) -> str:
-    """Content hash, by which equal data is recognised; large data is hashed in parts, on all cores."""
-    whole = memoryview(data).cast("B")
-    if whole.nbytes <= _PART_BYTES:
-        return hashlib.blake2b(whole, digest_size=20).hexdigest()
-    parts = [whole[start : start + _PART_BYTES] for start in range(0, whole.nbytes, _PART_BYTES)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(lambda part: hashlib.blake2b(part, digest_size=20).digest(), parts)
-        return hashlib.blake2b(b"".join(hashes), digest_size=20, person=b"hops-parts").hexdigest()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ _CONNECT_WITHIN_S = 5.0
 _PROBE_WITHIN_S = 2.0
 _GREETED_WITHIN_S = 0.5
 _LOOK_EVERY_S = 1.0
+PROVE_EVERY_S = 5.0
+"""How often a link is asked to prove that it carries anything: one that is cut off in silence looks like any other."""
+PROVEN_WITHIN_S = 20.0
+DOUBTED_AFTER_S = 10.0
 
 
 def address_of(place: str, credentials: Credentials | None) -> str:
@@ -51,13 +56,67 @@ def address_of(place: str, credentials: Credentials | None) -> str:
 class SteadyClient(Client):
     """A client that looks for its scheduler until it answers again, and then hears what it had subscribed to.
 
+    It notices a link that carries nothing any more, although no side was told that it is cut.
+
     Attributes
     ----------
     has_new_scheduler : bool
         Whether another scheduler has come in the place of the one it knew: it knows nothing of what ran.
+    heard_at : float
+        When the scheduler last proved to be there, seconds since the epoch.
     """
 
     has_new_scheduler = False
+    heard_at = 0.0
+    _proving: asyncio.Task[None] | None = None
+
+    async def _start(self, *args: Any, **kwargs: Any) -> None:
+        await super()._start(*args, **kwargs)
+        self.heard_at = time.time()
+        self._proving = asyncio.create_task(self._prove_often())
+
+    async def _close(self, *args: Any, **kwargs: Any) -> None:
+        if self._proving is not None:
+            self._proving.cancel()
+        await super()._close(*args, **kwargs)
+
+    @property
+    def silent_since(self) -> float | None:
+        """When the scheduler was last heard, if the connection is lost."""
+        return self.heard_at if self.status == "connecting" else None
+
+    def proves_alive(self, within_s: float = _CONNECT_WITHIN_S) -> bool:
+        """Whether the link works: it was proven some seconds ago, or the scheduler answers; else it is given up."""
+        if time.time() - self.heard_at < DOUBTED_AFTER_S:
+            return True
+        return bool(self.sync(self._prove, within_s))
+
+    async def _prove_often(self) -> None:
+        while True:
+            await asyncio.sleep(PROVE_EVERY_S)
+            if self.status == "running":
+                await self._prove(PROVEN_WITHIN_S)
+
+    async def _prove(self, within_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self.scheduler.identity(n_workers=0), within_s)
+        except TimeoutError:
+            self._give_link_up()
+            return False
+        except (OSError, RuntimeError):
+            return False  # it was told that it is cut, or is being closed
+        self.heard_at = time.time()
+        return True
+
+    def _give_link_up(self) -> None:
+        """Break what is cut off, so that all who wait on it learn of it, and a new link is looked for."""
+        address = self.scheduler.address
+        for comm in (*self.rpc.available.get(address, ()), *self.rpc.occupied.get(address, ())):
+            comm.abort()
+        self.rpc.remove(address, reason="the scheduler does not answer")
+        link: Any = self.scheduler_comm
+        if link is not None:
+            link.comm.abort()
 
     async def _reconnect(self) -> None:
         known = self._scheduler_identity.get("id")
@@ -73,6 +132,7 @@ class SteadyClient(Client):
             except OSError:
                 await asyncio.sleep(_LOOK_EVERY_S)
         if self.status == "running":
+            self.heard_at = time.time()
             self.has_new_scheduler = self._scheduler_identity.get("id") != known
             for topic in self._event_handlers:
                 self._send_to_scheduler({"op": "subscribe-topic", "topic": topic, "client": self.id})
@@ -239,6 +299,7 @@ def _check_accepted(address: str, host: str, port: int, credentials: Credentials
 _EXPIRED = "certificate has expired"
 _MEANINGS = {
     _EXPIRED: "the scheduler's certificate has expired: have it renewed there; ",
+    "not yet valid": "its certificate is valid only later: compare the clocks of both machines; ",
     "ALERT_CERTIFICATE_EXPIRED": "the scheduler refuses the certificate of --tls-cert, which has expired: renew it; ",
     "UNKNOWN_CA": "the scheduler does not trust the authority that signed --tls-cert; ",
     "certificate signature failure": "its certificate is signed by another authority than --tls-ca; ",

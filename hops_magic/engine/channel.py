@@ -25,6 +25,8 @@ from hops_magic.runs.summary import Summary, fold
 
 LOOK_WHEN_QUIET_S = 2.0
 LOOK_AT_LEAST_EVERY_S = 30.0
+MOST_BEHIND = 10
+"""Batches that wait to be folded at most: more are skipped, by the summary that includes them."""
 
 
 class _Fanout:
@@ -77,6 +79,11 @@ class Follower(Generic[Summary]):
         """Whether news can come: not while the connection to the scheduler is lost."""
         return bool(self._client.status == "running")
 
+    @property
+    def silent_since(self) -> float | None:
+        """When the cluster was last heard, seconds since the epoch, if the connection is lost and looked for again."""
+        return self._client.silent_since if isinstance(self._client, SteadyClient) else None
+
     def open(self) -> None:
         """Catch up with what has been and subscribe to what comes.
 
@@ -115,12 +122,9 @@ class Follower(Generic[Summary]):
             with self._news:
                 if not self._batches:
                     self._news.wait(every_s)
-            if self._batches:
-                look_at = time.monotonic() + pause
-            elif time.monotonic() >= look_at:
-                self._look()
-                pause = min(2 * pause, LOOK_AT_LEAST_EVERY_S)
-                look_at = time.monotonic() + pause
+            has_news = bool(self._batches)
+            if len(self._batches) > MOST_BEHIND:
+                self._jump()
             while self._batches:
                 batch = self._batches.popleft()
                 if batch["n"] > self._sequence:
@@ -129,6 +133,14 @@ class Follower(Generic[Summary]):
                         self._catch_up()
                 self._fold(batch)
             self._check_connection()
+            if not self.is_connected:
+                look_at = time.monotonic()  # at once, when it is again
+            elif has_news:
+                look_at = time.monotonic() + pause
+            elif time.monotonic() >= look_at:
+                self._look()
+                pause = min(2 * pause, LOOK_AT_LEAST_EVERY_S)
+                look_at = time.monotonic() + pause
             yield self.run
 
     def _check_connection(self) -> None:
@@ -182,6 +194,13 @@ class Follower(Generic[Summary]):
         for _, batch in self._client.get_events(self._topic):
             self._fold(batch)
         return True
+
+    def _jump(self) -> None:
+        """Take the newest summary, so that a run that says more than can be followed is shown, and ends, as it stands."""
+        with contextlib.suppress(OSError):
+            left = self._client.sync(self._client.scheduler.hops_snapshot, run_id=self.run_id)
+            if left is not None and left["snapshot"] and left["sequence"] > self._sequence:
+                self._sequence, self.run = left["sequence"], pickle.loads(left["snapshot"])
 
     def _fold(self, batch: dict[str, Any]) -> None:
         first, wires = batch["n"], batch["events"]

@@ -163,7 +163,7 @@ class Clusters:
             If it cannot be started or used, or the chosen one does not answer.
         """
         if self._current is not None:
-            if self._current.is_usable:
+            if self._current.is_usable and _proves_alive(self._current.client):
                 return self._with_plugins(self._current)
             if not self._current.kind.is_ours:
                 return self._regain(self._current)
@@ -344,6 +344,10 @@ class Clusters:
                 f"{lost.address} when it answers, or leave it with %cluster stop, and jobs use the embedded cluster"
             ) from error
         return self._adopt(new, ClusterKind.CONNECTED, lost.address, lost.owner)
+
+
+def _proves_alive(client: Client) -> bool:
+    return not isinstance(client, attach.SteadyClient) or client.proves_alive()
 
 
 def _check_embedded(connection: Connection) -> None:

@@ -249,7 +249,10 @@ def _import_dashboard() -> Any:
 
 def _runs_alive(scheduler: Any) -> bool:
     placement = scheduler.plugins.get("hops-placement")
-    return placement is not None and any(not run.is_final for run in placement.runs.values())
+    # a run that is over may have a record that waits for its registry
+    return placement is not None and any(
+        not run.is_final or (not run.is_recorded and run.supervisor in scheduler.workers) for run in placement.runs.values()
+    )
 
 
 def serve(channel: socket.socket, folder: Path, file: ConnectionFile, **sizing: Any) -> None:

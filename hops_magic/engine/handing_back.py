@@ -32,6 +32,13 @@ def kept_name(run_id: str) -> str:
     return f"kept-{run_id}.parcel"
 
 
+def drop_drafts(folder: Path) -> None:
+    """Delete what ranks that were killed have left half-written in the folder of a run, or of a trial, that is over."""
+    for pattern in (f"{RESULT_NAME}.*", "model/draft-*"):
+        for draft in folder.glob(pattern):
+            draft.unlink(missing_ok=True)
+
+
 class Hander:
     """Rank 0's way to hand its values back.
 

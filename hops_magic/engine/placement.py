@@ -143,8 +143,7 @@ class Placement(SchedulerPlugin):
 
     def on_reserve(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Ask for a gang: ``{"gang": ...}`` at once, or a place in the queue and a notice later."""
-        granted = self.gangs.reserve(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank))
-        return self._answered(run_id, granted)
+        return self._answered(run_id, self.gangs.reserve(Request(run_id=run_id, ranks=ranks, slots_per_rank=slots_per_rank)))
 
     def on_pass_on(self, run_id: str, ranks: int, slots_per_rank: int = 1) -> dict[str, Any]:
         """Let other runs have a study's place if any waits; answers as :meth:`on_reserve` does."""
@@ -321,8 +320,6 @@ class Placement(SchedulerPlugin):
             await self.scheduler.broadcast(
                 msg={"op": "hops_end", "run_id": run_id, "reason": entry.stop_reason}, on_error="ignore"
             )
-
-    # -- inside --------------------------------------------------------------------------------------------------
 
     def _say(self, run_id: str, entry: _Entry, event: Event, result: dict[str, str] | None = None) -> None:
         """Tell a run's viewers what its supervisor cannot tell."""

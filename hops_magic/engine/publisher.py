@@ -151,7 +151,7 @@ class Publisher(Generic[Summary]):
         The end of a run does not wait for that: its values are handed out before.
         """
         until, pause_s = time.monotonic() + COMPLETE_WITHIN_S, AGAIN_AFTER_S
-        record_at = time.monotonic() + pause_s
+        record_at, was_recorded = time.monotonic() + pause_s, not self._record.is_behind
         while not self._is_abandoned and (self._is_log_behind or self._record.is_behind) and time.monotonic() < until:
             await asyncio.sleep(AGAIN_AFTER_S)
             was_behind = self._is_log_behind
@@ -159,11 +159,12 @@ class Publisher(Generic[Summary]):
             self._write_late_logs()
             # the record holds the logs; where they found room, it may do so too
             if self._record.is_behind and not self._is_log_behind and (was_behind or time.monotonic() >= record_at):
-                if await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S):
-                    with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
-                        await self._worker.scheduler.hops_recorded(run_id=self._run_id)
+                await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S)
                 pause_s = min(2 * pause_s, AGAIN_AT_LEAST_EVERY_S)
                 record_at = time.monotonic() + pause_s
+        if not was_recorded and not self._is_abandoned:
+            with contextlib.suppress(OSError):  # then it is told for one that goes on a while longer
+                await self._worker.scheduler.hops_recorded(run_id=self._run_id)
 
     def abandon(self) -> None:
         """Say and write nothing more: another supervisor does, or is about to."""

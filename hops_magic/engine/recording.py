@@ -138,20 +138,19 @@ class Recording(Generic[Summary]):
             return
         self.is_behind = True
         if is_told and (self._recorder is not None or not self._is_missing_told):
-            self._failed(f"the registry did not answer within {time.monotonic() - began:.0f} s")
+            self._failed(f"{ev.NO_ANSWER} within {time.monotonic() - began:.0f} s")
 
-    async def complete(self, summary: Summary, within_s: float) -> bool:
-        """Try again to write the end of a run that is over; return whether its record is whole."""
+    async def complete(self, summary: Summary, within_s: float) -> None:
+        """Try again to write the end of a run that is over."""
         until = time.monotonic() + within_s
         self._open()
         assert self._opening is not None
         await asyncio.wait({self._opening}, timeout=within_s)
         if self._recorder is None:
-            return False
+            return
         finishing = self._finish(summary)
         await asyncio.wait({finishing}, timeout=max(AT_LEAST_S, until - time.monotonic()))
         self.is_behind = not finishing.done() or finishing.exception() is not None
-        return not self.is_behind
 
     def _finish(self, summary: Summary) -> asyncio.Future[None]:
         going_on = self._finishing

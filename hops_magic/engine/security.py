@@ -48,6 +48,13 @@ class Credentials:
         try:
             security.get_connection_args("client")
         except (ssl.SSLError, OSError) as error:
+            reason = getattr(error, "reason", None)
+            if reason == "KEY_VALUES_MISMATCH":
+                raise ClusterError(f"the TLS key {key} does not belong to the certificate {self.cert}") from error
+            if reason == "NO_CERTIFICATE_OR_CRL_FOUND":
+                raise ClusterError(
+                    f"the TLS file {self.ca}, which is to hold the authority, holds no certificate"
+                ) from error
             raise ClusterError(f"the TLS files {self.ca}, {self.cert} and {key} cannot be used: {error}") from error
         return security
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from distributed import Worker
 
+from hops_magic.engine.handing_back import drop_drafts
 from hops_magic.engine.job import RESULT_NAME, Job, StudyJob, described, run_folder, trial_folder
 from hops_magic.engine.journal import Journal, read_journal
 from hops_magic.engine.publisher import Publisher
@@ -292,6 +293,7 @@ class StudyServices:
 
 def _drop_files(folder: Path, *, keep_model: bool) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    drop_drafts(folder)
     if not keep_model:
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / RESULT_NAME).unlink(missing_ok=True)

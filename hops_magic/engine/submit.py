@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import pickle
 import secrets
@@ -31,6 +32,7 @@ from hops_magic.runs.study import Study
 from hops_magic.runs.summary import Summary
 
 _SLOTS_WITHIN_S = 15.0
+_ASK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,15 @@ class Handle(Generic[Summary]):
     def stop(self, reason: str = STOPPED_BY_USER) -> None:
         """Ask the run to stop; returns at once, the run's state tells when it has."""
         # callable from any thread: a Stop button's handler must not wait
-        self.client.loop.add_callback(self.client.scheduler.hops_stop, run_id=self.run_id, reason=reason)
+        self.client.loop.add_callback(self._stop_when_heard, reason)
+
+    async def _stop_when_heard(self, reason: str) -> None:
+        while self.client.status in ("running", "connecting"):
+            try:
+                await self.client.scheduler.hops_stop(run_id=self.run_id, reason=reason)
+                return
+            except OSError:  # the connection is lost: the wish is passed on when it is back
+                await asyncio.sleep(_ASK_AGAIN_S)
 
     def result(self) -> Result | None:
         """Tell where rank 0 left its values, once the run is final; None if nothing came back.

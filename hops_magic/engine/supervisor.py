@@ -18,6 +18,7 @@ from typing import Any
 from distributed import Worker
 
 from hops_magic.engine.attempt import Attempt, AttemptEnd, Verdict
+from hops_magic.engine.handing_back import drop_drafts
 from hops_magic.engine.job import RESULT_NAME, Job, described, run_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.publisher import Publisher
@@ -119,6 +120,7 @@ class Supervisor:
             logger.exception("the supervisor of run %s failed", self.job.run_id)
             end = AttemptEnd(Verdict.FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
         await self._clean()
+        await asyncio.to_thread(drop_drafts, run_folder(self.job.run_id))
         if end.verdict is Verdict.DONE:
             # nothing will start from them again; the trained model is in the record
             await asyncio.to_thread(_drop_checkpoints, self.job.run_id)

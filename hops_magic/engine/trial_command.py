@@ -93,10 +93,13 @@ class TrialCommand:
         except ClusterError as error:
             return AttemptEnd(Verdict.LOST, str(error))
         finally:
-            if not self._is_abandoned:
-                await self._clean()
-            self._services.ended(self)
-            self._close_journal()
+            try:
+                if not self._is_abandoned:
+                    await self._clean()
+            finally:
+                # also if its study is cut off while a worker does not answer
+                self._services.ended(self)
+                self._close_journal()
 
     def abandon(self) -> None:
         """Fall silent: the study is conducted by another supervisor, or about to be."""

@@ -106,6 +106,12 @@ def _why_text(column: ColumnTypes, options: CsvOptions) -> str:
         return (
             f"some of its numbers are larger, or have more digits, than others leave room for; say {as_text}, or {decimal}"
         )
+    never = next(
+        (value for value in values if misfit is None and _looks_like(value, Kind.DATE) and not v.is_moment(value)), None
+    )
+    if never is not None:
+        null = options.say(nulls=(never[:_SHOWN],))
+        return f"there is no {never[:_SHOWN]!r}; mend it, say {null} if it means that a value is missing, or {as_text}"
     if misfit is None and _most_fit(values):
         time = options.say(types={column.name: "time"})
         return f"some of its times have a zone and some have none; say {time} if those are in UTC"

@@ -282,6 +282,14 @@ def _moments(texts: pa.Array, *, options: CsvOptions) -> pa.Array:
     return values
 
 
+def is_moment(text: str) -> bool:
+    """Whether a text in ISO 8601 names a day or time that there is."""
+    import pyarrow as pa
+
+    texts = pa.array([text])
+    return bool(zoned_moments(texts)[0].is_valid or naive_moments(texts)[0].is_valid)
+
+
 def formatted(texts: pa.Array, date_format: str, *, of_days: bool = False) -> pa.Array:
     """Return dates and times that are written in a form of ``strptime``: in UTC, if it has zones."""
     import pyarrow as pa

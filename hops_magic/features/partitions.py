@@ -10,12 +10,14 @@ from hops_magic.features.engine import rows_of
 from hops_magic.features.errors import FeatureError, SchemaMismatchError
 from hops_magic.features.lake_places import local_folder, misread
 from hops_magic.features.model import Group
-from hops_magic.features.sql import quoted
+from hops_magic.features.sql import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
 
 _LONGEST_FOLDER = 255
+# after which the folder of nulls is named
+_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
@@ -39,12 +41,13 @@ def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> Non
                 f"column {name} cannot be a partition, since no folder can be named after values of type {kind}: convert it "
                 "to texts, or partition by another column"
             )
-        empty = f"SELECT count(*) AS n FROM batch WHERE CAST({quoted(name)} AS VARCHAR) = ''"
-        if count := rows_of(connection, empty)[0]["n"]:
-            raise FeatureError(
-                f"partition column {name} is an empty text in {counted(count, 'row')} of the data for {group.name}, which "
-                "would come back as null: give it another value, or partition by another column"
-            )
+        for what, text in (("an empty text", ""), (repr(_NULL), _NULL)):
+            same = f"SELECT count(*) AS n FROM batch WHERE CAST({quoted(name)} AS VARCHAR) = {literal(text)}"
+            if count := rows_of(connection, same)[0]["n"]:
+                raise FeatureError(
+                    f"partition column {name} is {what} in {counted(count, 'row')} of the data for {group.name}, which "
+                    "would come back as null: give it another value, or partition by another column"
+                )
         if kind.startswith("decimal"):
             _check_decimals(connection, name, group)
         _check_folders(connection, name, kind, group)

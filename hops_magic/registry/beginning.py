@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
+from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import write_inputs
 from hops_magic.registry.records import RunRecord
 from hops_magic.registry.store import Store
@@ -194,7 +195,7 @@ def _write_files(client: MlflowClient, record_id: str, record: RunRecord, enviro
         layout.ENVIRONMENT: layout.as_json(facts),
     }
     for name, text in files.items():
-        client.log_text(record_id, text.encode("utf-8", "replace").decode(), name)
+        keep_text(client, record_id, text.encode("utf-8", "replace").decode(), name)
 
 
 def _artifact_place(store: Store, experiment: str) -> str | None:

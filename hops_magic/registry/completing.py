@@ -7,6 +7,7 @@ Several processes may come upon the same record: one of them completes it.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +31,17 @@ from hops_magic.runs.study import Direction, Study, Trial, recalled
 
 @dataclass(frozen=True)
 class Story:
-    """What is known of a run beside its record: all that was said, as far as it was kept, and how it stands."""
+    """What is known of a run beside its record: all that was said, as far as it was kept, and how it stands.
+
+    Attributes
+    ----------
+    cut_off : frozenset of int
+        Trials that ran when their study's cluster was lost. The log leaves them open: who goes on with it begins them again.
+    """
 
     events: Sequence[ev.Event]
     summary: Run | Study
+    cut_off: frozenset[int] = frozenset()
 
 
 def story_of(registry: Registry, info: RunInfo, known: Run | Study | None = None) -> Story:
@@ -68,6 +76,8 @@ def complete(registry: Registry, info: RunInfo, story: Story) -> None:
     with ending_lock(folder, 0.0):
         story = _with_log(folder, story)
         if isinstance(summary, Study):
+            if summary.state is RunState.DONE:
+                _take_best_model(folder, summary)
             beginning = replace(summary, trials={}, state=RunState.SUBMITTED)
             of_study = StudyRecorder(registry.store, folder, _record(info, options), beginning)
             of_study.go_on(info.record_id, story.events)
@@ -109,9 +119,11 @@ def unwritten(registry: Registry, info: RunInfo, story: Story) -> str:
 
 
 def lost(story: Story, reason: str) -> Story:
-    """Return the story of a run that nobody runs any more, with that as its end."""
+    """Return the story of a run that nobody runs any more, with that as its end; a study with all its trials is done."""
     at = max((event.at for event in story.events), default=0.0)
     if isinstance(story.summary, Study):
+        if _has_all_trials(story.summary):
+            return Story(story.events, replace(story.summary, state=RunState.DONE, reason="", ended_at=at))
         trials = {
             number: trial
             if trial.state.is_final
@@ -119,34 +131,50 @@ def lost(story: Story, reason: str) -> Story:
             for number, trial in story.summary.trials.items()
         }
         ended = replace(story.summary, trials=trials, state=RunState.FAILED, reason=reason, ended_at=at or None)
-        return Story(story.events, ended)
+        return Story(story.events, ended, frozenset(t.number for t in story.summary.trials.values() if not t.state.is_final))
     return Story(story.events, replace(story.summary, state=RunState.FAILED, reason=reason, ended_at=at or None))
 
 
+def _has_all_trials(study: Study) -> bool:
+    return 0 < study.trials_wanted <= len(study.trials) == len(study.ended())
+
+
+def _take_best_model(folder: Path, study: Study) -> None:
+    """Make the best trial's model the study's, if its supervisor had no time for that."""
+    model = folder / "trials" / str(study.best.number) / layout.MODEL_FOLDER if study.best is not None else folder
+    if study.best is not None and model.is_dir() and not (folder / layout.MODEL_FOLDER).exists():
+        shutil.move(model, folder / layout.MODEL_FOLDER)
+
+
 def _with_log(folder: Path, story: Story) -> Story:
-    """Add to a study's log what only its cluster's summary tells: who continues the study goes by the log.
+    """Add to a log the end that others found, and what only a cluster's summary tells: who continues a study goes by it.
 
     Raises
     ------
     RegistryError
         If the log cannot be written.
     """
-    if not isinstance(story.summary, Study) or not (missing := _untold(story.summary, story.events)):
+    summary = story.summary
+    missing = _untold(summary, story) if isinstance(summary, Study) else []
+    states = [event.state for event in story.events if isinstance(event, ev.StateChanged)]
+    if story.events and (not states or states[-1] is not summary.state):
+        missing.append(ev.StateChanged(at=summary.ended_at or 0.0, state=summary.state, reason=summary.reason))
+    if not missing:
         return story
     journal = Journal(folder)
     problem = journal.write([ev.to_wire(event) for event in missing])
     journal.close()
     if problem:
-        raise RegistryError(f"the log of study {story.summary.name} in {folder} cannot be completed: {problem}")
+        raise RegistryError(f"the log of {summary.name} in {folder} cannot be completed: {problem}")
     return replace(story, events=[*story.events, *missing])
 
 
-def _untold(study: Study, events: Sequence[ev.Event]) -> list[ev.Event]:
-    told = recalled(Study(run_id=study.run_id, metric=study.metric), events).trials
+def _untold(study: Study, story: Story) -> list[ev.Event]:
+    told = recalled(Study(run_id=study.run_id, metric=study.metric), story.events).trials
     found: list[ev.Event] = []
     for trial in study.ended():
         known = told.get(trial.number)
-        if known is not None and known.state.is_final:
+        if trial.number in story.cut_off or (known is not None and known.state.is_final):
             continue
         if known is None:
             found.append(
@@ -205,6 +233,7 @@ def _study(registry: Registry, info: RunInfo, events: Sequence[ev.Event], known:
         experiment=info.experiment,
         metric=described.get("metric", ""),
         direction=Direction(described.get("direction", "minimize")),
+        trials_wanted=int(options.get("trials") or 0),
         workers_per_trial=int(options.get("workers_per_trial") or 1),
         created_at=info.created_at,
         is_ablation=bool(described.get("is_ablation")),

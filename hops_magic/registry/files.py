@@ -8,14 +8,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from hops_magic.engine.journal import read_journal
 from hops_magic.errors import NotFoundError
 from hops_magic.registry import layout
 from hops_magic.registry.finding import Finder, Wanted
 from hops_magic.registry.infos import Point, RunInfo, captured_rows
+from hops_magic.registry.keeping import local_path
 from hops_magic.registry.records import CapturedName
 from hops_magic.registry.text_parts import TextPart, part_of
 from hops_magic.runs.events import Event
@@ -98,7 +97,7 @@ class RunFiles(Finder):
     @contextlib.contextmanager
     def artifact(self, info: RunInfo, name: str) -> Iterator[Path | None]:
         """Yield a file of a run, or None if it has no such file; a file from afar is gone after the context."""
-        local = _local_path(info.artifact_uri)
+        local = local_path(info.artifact_uri)
         if local is not None:
             yield path if (path := local / name).exists() else None
             return
@@ -127,8 +126,3 @@ class RunFiles(Finder):
         with self.artifact(info, name) as path:
             live = self.settings.runs / info.run_id / name
             yield path if path is not None else live if live.is_file() else None
-
-
-def _local_path(artifact_uri: str) -> Path | None:
-    parts = urlsplit(artifact_uri)
-    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

@@ -17,6 +17,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.files import RunFiles
 from hops_magic.registry.finding import Wanted
 from hops_magic.registry.infos import ModelInfo, ModelVersion, RunInfo, json_tag
+from hops_magic.registry.keeping import keep_file, keep_folder
 from hops_magic.registry.queries import any_of, in_parts
 from hops_magic.runs.names import MODEL_NAME_RULE, is_model_name
 
@@ -231,9 +232,9 @@ class Models(RunFiles):
                 raise NotFoundError(f"there is no model file {path}")
             with self._store.failures(f"keeping the model of run {info.name}"):
                 if path.is_dir():
-                    self._client.log_artifacts(info.record_id, str(path), f"{layout.MODEL_FOLDER}/{path.name}")
+                    keep_folder(self._client, info.record_id, path, f"{layout.MODEL_FOLDER}/{path.name}")
                 else:
-                    self._client.log_artifact(info.record_id, str(path), layout.MODEL_FOLDER)
+                    keep_file(self._client, info.record_id, path, layout.MODEL_FOLDER)
             return path.name, _size(path)
 
     def _make_model(self, name: str) -> None:

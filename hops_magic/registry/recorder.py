@@ -17,11 +17,12 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
+from hops_magic.registry.keeping import keep_folder, keep_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
 from hops_magic.registry.store import Store
-from hops_magic.registry.writing import BATCH, EventWriter
+from hops_magic.registry.writing import BATCH, EventWriter, ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.run import Run, named_parameters
@@ -143,7 +144,12 @@ class Recorder(EventWriter):
                 self._note_parameters(event)
             elif isinstance(event, ev.StateChanged):
                 self._state = (event.state, event.reason)
-        self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
+        try:
+            # two who append what is not there would both append it
+            with contextlib.nullcontext() if self._is_locked else ending_lock(self.folder, 0.0):
+                self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
+        except RegistryError:
+            self._lacks_output = True
 
     def _unkept(self, rank: int, text: str) -> str:
         """Return the part of what a rank has written that an earlier supervisor did not keep."""
@@ -300,11 +306,11 @@ class Recorder(EventWriter):
 
         # the end last: a record that has one is not completed any more
         if (errors := self._errors or list(run.errors)) and run.errors:
-            self._client.log_text(self.record_id, error_text(errors), layout.ERROR)
+            keep_text(self._client, self.record_id, error_text(errors), layout.ERROR)
         self._write_model()
         output = self.folder / layout.OUTPUT_FOLDER
         if output.is_dir():
-            self._client.log_artifacts(self.record_id, str(output), layout.OUTPUT_FOLDER)
+            keep_folder(self._client, self.record_id, output, layout.OUTPUT_FOLDER)
         self._write_journal()
         write_inputs(self._client, self.record_id, merged(self._read), by_ranks=True)
         tags = end_tags(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import sqlite3
 import urllib.error
@@ -184,6 +185,8 @@ def _open(settings: Settings, *, as_it_lies: bool = False) -> MlflowClient:
     # the defaults wait for minutes before they say that a server is gone
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    # a server that accepts connections and says nothing would be waited for without end
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     for name, value in settings.credentials.items():
         os.environ.setdefault(name, value)
     # its progress bars, links and migrations speak in the middle of a user's output
@@ -232,14 +235,19 @@ def _make_tables(file: Path) -> None:
     """Make an empty store beside its place, then move it there: a process killed meanwhile leaves no half of one."""
     from mlflow import MlflowClient
 
-    draft = file.with_name(f".{file.name}.draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    uri = f"sqlite:///{draft}"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    client.search_experiments(max_results=1)
-    client.search_registered_models(max_results=1)
-    draft.replace(file)
+    for left in file.parent.glob(f".{file.name}.*draft"):
+        left.unlink()  # of a process that was killed: whoever makes tables holds the lock
+    # MLflow keeps connections by name, also to a file that a full disk has ended
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.draft")
+    try:
+        draft.touch(mode=0o600)
+        uri = f"sqlite:///{draft}"
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _check_server(settings: Settings) -> None:

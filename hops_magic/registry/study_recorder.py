@@ -15,6 +15,7 @@ from hops_magic.registry import layout
 from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
 from hops_magic.registry.infos import state_of
+from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import Row
@@ -115,10 +116,10 @@ class StudyRecorder(EventWriter):
         self.record_id = begin(self._store, self.record, environment_facts(), existing)
         with self._store.failures(f"recording study {self.record.name}"):
             self._client.log_batch(self.record_id, tags=[RunTag(*tag) for tag in aim_tags(self._study).items()])
-            self._client.log_text(self.record_id, layout.as_json(dict(description)), layout.STUDY)
+            keep_text(self._client, self.record_id, layout.as_json(dict(description)), layout.STUDY)
             if existing:
                 self._find_children()
-                self._client.log_text(self.record_id, _options_of(self.record), layout.OPTIONS)
+                keep_text(self._client, self.record_id, _options_of(self.record), layout.OPTIONS)
         self._begin_writing()
 
     def finish(self, study: Study) -> None:
@@ -291,9 +292,9 @@ class StudyRecorder(EventWriter):
             if size == log.size:
                 continue
             if error := self._study.trials[number].error:
-                self._client.log_text(log.record_id, error, layout.ERROR)
+                keep_text(self._client, log.record_id, error, layout.ERROR)
             for rank, text in _outputs(journal).items():
-                self._client.log_text(log.record_id, text, layout.output_file(rank))
+                keep_text(self._client, log.record_id, text, layout.output_file(rank))
             log.size = size
 
     # -- the study itself ----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from hops_magic.errors import RegistryError, UsageError, in_a_sentence
 from hops_magic.registry import layout
 from hops_magic.registry.infos import json_tag, state_of
+from hops_magic.registry.keeping import keep_file, keep_folder
 from hops_magic.registry.store import Store
 from hops_magic.runs.events import Event
 from hops_magic.runs.states import RunState
@@ -162,9 +163,10 @@ class EventWriter(ABC):
         """Move the trained model, if there is one, into the record."""
         model = self.folder / layout.MODEL_FOLDER
         if model.is_dir():
-            self._client.log_artifacts(self.record_id, str(model), layout.MODEL_FOLDER)
+            keep_folder(self._client, self.record_id, model, layout.MODEL_FOLDER, moved=True)
             shutil.rmtree(model)
 
     def _write_journal(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._client.log_artifact(self.record_id, str(self.folder / layout.JOURNAL))
+        journal = self.folder / layout.JOURNAL
+        if journal.exists():
+            keep_file(self._client, self.record_id, journal)

@@ -14,6 +14,8 @@ from hops_magic.runs.states import RunState, TrialState
 Wire = dict[str, Any]
 RECORD_NOT_COMPLETE = "the record of the run is not complete"
 """How a warning begins after which a record lacks something."""
+NO_ANSWER = "the registry did not answer"
+"""What such a warning says, if the registry hangs: whoever asks it would wait as well."""
 NOT_RECORDED = "the run is not recorded"
 """How a warning begins after which there is no record yet."""
 

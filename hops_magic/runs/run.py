@@ -34,17 +34,27 @@ class Curve:
 
     def add(self, step: int, value: float, at: float = 0.0) -> Curve:
         """Return the curve with a point more; a step that goes back (a restart) drops what it repeats."""
-        steps, values, times, count, stride = self.steps, self.values, self.times, self.count, self.stride
-        if steps and step <= steps[-1]:
-            kept = bisect_left(steps, step)
-            steps, values, times, count = steps[:kept], values[:kept], times[:kept], kept * stride
-        elif count and (count - 1) % stride:
-            # the last point is provisional until its turn in the stride comes
-            steps, values, times = steps[:-1], values[:-1], times[:-1]
-        steps, values, times = (*steps, step), (*values, value), (*times, at)
-        if len(steps) > MAX_POINTS:
-            steps, values, times, stride = steps[::2], values[::2], times[::2], stride * 2
-        return Curve(steps=steps, values=values, times=times, count=count + 1, stride=stride)
+        return self.extended([(step, value, at)])
+
+    def extended(self, points: Iterable[tuple[int, float, float]]) -> Curve:
+        """Return the curve with more points, each a step, a value and when it was said, as :meth:`add` takes them."""
+        steps, values, times = list(self.steps), list(self.values), list(self.times)
+        count, stride = self.count, self.stride
+        for step, value, at in points:
+            if steps and step <= steps[-1]:
+                kept = bisect_left(steps, step)
+                del steps[kept:], values[kept:], times[kept:]
+                count = kept * stride
+            elif count and (count - 1) % stride:
+                # the last point is provisional until its turn in the stride comes
+                del steps[-1], values[-1], times[-1]
+            steps.append(step)
+            values.append(value)
+            times.append(at)
+            count += 1
+            if len(steps) > MAX_POINTS:
+                steps, values, times, stride = steps[::2], values[::2], times[::2], stride * 2
+        return Curve(steps=tuple(steps), values=tuple(values), times=tuple(times), count=count, stride=stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,13 +235,14 @@ def _measured(run: Run, events: Iterable[ev.Metrics]) -> Run:
     """Return a run after metrics: many at once, since a run may have thousands of names, all of which are copied."""
     if run.state.is_final:
         return run
-    curves, latest = dict(run.curves), dict(run.latest)
+    latest = dict(run.latest)
+    points: dict[CurveKey, list[tuple[int, float, float]]] = {}
     for event in events:
         for name, value in event.values.items():
-            key = (name, event.scope, event.series, event.rank)
-            curves[key] = curves.get(key, Curve()).add(event.step, float(value), event.at)
+            points.setdefault((name, event.scope, event.series, event.rank), []).append((event.step, float(value), event.at))
         latest.update(event.values)
-    return replace(run, curves=curves, latest=latest)
+    grown = {key: run.curves.get(key, Curve()).extended(more) for key, more in points.items()}
+    return replace(run, curves={**run.curves, **grown}, latest=latest)
 
 
 @_advance.register

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hops_magic.engine.attempt import AttemptEnd, Verdict
-from hops_magic.engine.job import Job, TrialJob, run_folder, trial_folder
+from hops_magic.engine.job import RESULT_NAME, Job, TrialJob, run_folder, trial_folder
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.studies import StudyServices
 from hops_magic.engine.trial_command import Gang, TrialCommand
@@ -116,8 +116,12 @@ class Conductor:
             self._report_curve(trial)
         if not self.services.resumed:
             self._since_best = 0  # who continues a study wants to see more trials
-        elif self.options.keeps and self._best is not None:
+        if self.options.keeps and self._best is not None and (self.services.resumed or self._has_values(self._best[1])):
             await self.services.find_result(self.study.trials[self._best[1]])
+
+    def _has_values(self, number: int) -> bool:
+        """Whether a trial's values lie here still: of a study that is continued they may have been brought back before."""
+        return (self._folder(number) / RESULT_NAME).is_file()
 
     def _learn(self, trial: Trial) -> None:
         self._report_curve(trial)

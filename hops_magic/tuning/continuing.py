@@ -42,8 +42,15 @@ def data_of(report: CaptureReport) -> dict[str, str]:
     }
 
 
-def continued(prepared: PreparedStudy, before: Study, description: Mapping[str, Any]) -> PreparedStudy:
+def continued(
+    prepared: PreparedStudy, before: Study, description: Mapping[str, Any], *, was_lost: bool = False
+) -> PreparedStudy:
     """Return a study that goes on where ``before`` ended.
+
+    Parameters
+    ----------
+    was_lost
+        Whether its cluster ended before it: it may have all its trials, and only its own end is missing.
 
     Raises
     ------
@@ -53,7 +60,8 @@ def continued(prepared: PreparedStudy, before: Study, description: Mapping[str, 
     differences = differences_of(description, prepared.description())
     if differences:
         raise UsageError(f"--resume {before.name}: this is another study: {'; '.join(differences)}")
-    if len(before.trials) >= prepared.options.trials and all(t.state.is_final for t in before.trials.values()):
+    has_all = len(before.trials) >= prepared.options.trials and all(t.state.is_final for t in before.trials.values())
+    if has_all and not was_lost:
         raise OptionError(
             "--trials", f"must be more than {len(before.trials)}, which {before.name} has already", prepared.options.trials
         )

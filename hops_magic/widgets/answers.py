@@ -19,7 +19,8 @@ from hops_magic.widgets.saved_output import WIDGET_TYPE
 from hops_magic.widgets.tables import FONT, Page, Part
 
 _SHOWN_ROWS_OF_TEXT = 20
-# the picture that a saved notebook keeps is not shown beside the live table, nor the note of a table that died beside it
+# the picture that a saved notebook keeps is not shown beside a live table that has its rows, nor the note of a dead table
+# beside the picture
 _LIVE = ".jp-OutputArea:has(.hops-answer) .hops-answer-saved"
 _DEAD = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .hops-answer-saved) .jupyter-widgets:not(:has(*))"
 _EITHER = f"<style>{_LIVE}, {_DEAD} {{ display: none }}</style>"

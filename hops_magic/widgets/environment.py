@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import PurePath
 from typing import Any, TextIO
 
 from hops_magic.errors import OptionError
+
+# they show what a kernel displays once, as text, and know of no update
+_TEXT_CONSOLES = {"jupyter-console", "jupyter_console", "jupyter-qtconsole", "qtconsole"}
 
 
 class Environment(Enum):
@@ -55,10 +59,29 @@ def detect(shell: Any = None, environ: Mapping[str, str] | None = None, stream: 
         return Environment(forced)
     shell = _current_shell() if shell is None else shell
     if getattr(shell, "kernel", None) is not None:
+        if _is_of_text_console(environ):
+            return Environment.STREAM
         is_voila = environ.get("SERVER_SOFTWARE", "").startswith("voila/")
         return Environment.VOILA if is_voila else Environment.NOTEBOOK
     is_terminal = (stream or sys.stdout).isatty() and environ.get("TERM", "") != "dumb"
     return Environment.TERMINAL if is_terminal else Environment.STREAM
+
+
+def _is_of_text_console(environ: Mapping[str, str]) -> bool:
+    """Whether this process is a kernel that a console without pages has started."""
+    parent = environ.get("JPY_PARENT_PID", "")
+    if not parent.isdecimal():
+        return False
+    import psutil
+
+    try:
+        command = psutil.Process(int(parent)).cmdline()
+    except psutil.Error:
+        # it has ended, or is another user's: then it is taken for a server
+        return False
+    # `jupyter-console` of a script's folder, or `.../jupyter_console/__main__.py`
+    paths = [PurePath(argument) for argument in command[:3]]
+    return any(path.stem in _TEXT_CONSOLES or path.parent.name in _TEXT_CONSOLES for path in paths)
 
 
 def _current_shell() -> Any:

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { Api, ApiError, path, queryText, type Answer, type Transport } from '../src/api/client';
 import type { Changed, Missed } from '../src/api/types';
 
@@ -8,11 +8,17 @@ class Scripted implements Transport {
   asked: string[] = [];
   missed: Missed = { boot: 'a', seq: 4, reset: true, topics: [] };
   isAway = false;
+  isSilent = false;
+  waiting: AbortSignal[] = [];
   hear: (changed: Changed) => void = () => undefined;
   isHeard = false;
 
-  request(method: string, at: string): Promise<Answer> {
+  request(method: string, at: string, _query: unknown, _body: unknown, signal?: AbortSignal): Promise<Answer> {
     this.asked.push(`${method} ${at}`);
+    if (this.isSilent) {
+      this.waiting.push(...(signal ? [signal] : []));
+      return new Promise(() => undefined);
+    }
     if (this.isAway) {
       return Promise.reject(new Error('gone'));
     }
@@ -126,6 +132,37 @@ test('a connection that is lost is told, and told again when it is back', async 
   await settled();
   assert.deepEqual(states, [false, true]);
   leave();
+});
+
+test('a server that hangs is taken for one that does not answer, and is asked again', async () => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  try {
+    const server = new Scripted();
+    const api = new Api(server);
+    const said: boolean[] = [];
+    api.onConnection(isLive => {
+      said.push(isLive);
+    });
+    server.isSilent = true;
+    const live = api.getPromptly('/runs/1/live');
+    const leave = api.onChange(['runs'], () => undefined);
+    mock.timers.tick(19_999);
+    assert.deepEqual(said, []);
+    mock.timers.tick(1);
+    await assert.rejects(live, (error: ApiError) => error.status === 0 && error.message.includes('silent'));
+    assert.deepEqual(said, [false]);
+    assert.equal(server.waiting.filter(each => each.aborted).length, 2);
+    server.isSilent = false;
+    await Promise.resolve();
+    mock.timers.tick(2_000);
+    while (said.length < 2) {
+      await Promise.resolve();
+    }
+    assert.deepEqual(said, [false, true]);
+    leave();
+  } finally {
+    mock.timers.reset();
+  }
 });
 
 test('problems are errors with their sentence', async () => {

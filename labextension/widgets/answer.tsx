@@ -15,6 +15,7 @@ import screenStyle from '../style/screens.css';
 import answerStyle from '../style/answer.css';
 
 const PAGE = 50;
+const LATE_MS = 3_000;
 
 function Answer({ api, title }: { api: Api; title: string }): ReactNode {
   const trans = english;
@@ -22,23 +23,32 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
   const [table, setTable] = useState<Table | null>(null);
   const [sketches, setSketches] = useState<Record<string, Sketch>>({});
   const [fault, setFault] = useState('');
+  const [isLate, setLate] = useState(false);
   useEffect(() => {
     let isWanted = true;
+    const timer = setTimeout(setLate, LATE_MS, true);
+    const settle = () => {
+      clearTimeout(timer);
+      setLate(false);
+    };
     api.get<Table>('/rows', { ...asked, limit: PAGE }).then(
       found => {
         if (isWanted) {
+          settle();
           setTable(found);
           setFault('');
         }
       },
       (error: unknown) => {
         if (isWanted) {
+          settle();
           setFault(error instanceof ApiError ? error.message : String(error));
         }
       }
     );
     return () => {
       isWanted = false;
+      settle();
     };
   }, [api, asked]);
   const isThere = table !== null;
@@ -49,7 +59,10 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
     }
   }, [api, isThere]);
   if (!table) {
-    return <p role={fault ? 'alert' : 'status'}>{fault ? plain(fault, 500) : trans.__('Waiting for the rows…')}</p>;
+    // beside the picture of the rows: a page that was saved or exported may have the widget, and no kernel of it
+    return isLate || fault ? (
+      <p role={fault ? 'alert' : 'status'}>{fault ? plain(fault, 500) : trans.__('Waiting for the rows…')}</p>
+    ) : null;
   }
   const end = asked.offset + table.rows.length;
   const turn = (text: string, label: string, offset: number, isPossible: boolean): ReactNode => (
@@ -68,7 +81,7 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
   );
   const last = Math.max(0, Math.floor((table.total - 1) / PAGE) * PAGE);
   return (
-    <>
+    <div className="hops-answer">
       <div className="hops-answer-head">
         <strong>{plain(title, 120)}</strong>
         <span className="hops-faint hops-figure">
@@ -105,7 +118,12 @@ function Answer({ api, title }: { api: Api; title: string }): ReactNode {
         </div>
       )}
       {fault && <p role="alert">{plain(fault, 500)}</p>}
-    </>
+      {isLate && (
+        <p role="status" className="hops-faint">
+          {trans.__('The kernel has not answered yet: these are the rows from before.')}
+        </p>
+      )}
+    </div>
   );
 }
 
@@ -126,7 +144,7 @@ function View({ api, title }: { api: Api; title: string }): ReactNode {
   );
   return (
     <AppProvider.Provider value={context}>
-      <div className="hops-board hops-answer">
+      <div className="hops-board">
         <Answer api={api} title={title} />
       </div>
     </AppProvider.Provider>

@@ -23,6 +23,8 @@ from hops_magic.engine.status import ClusterKind
 from hops_magic.engine.submit import RunHandle
 from hops_magic.errors import ClusterError
 from hops_magic.runs.options import DistributedOptions
+from hops_magic.runs.run import Run
+from hops_magic.runs.states import RunState
 from hops_magic.training import Surroundings, collect, follow, prepare, start
 
 WAITS = """
@@ -85,6 +87,52 @@ def test_a_run_is_followed_again_when_the_scheduler_answers(
     # who leaves it gets the embedded cluster, and not before
     assert clusters.stop()
     assert clusters.current().kind is ClusterKind.EMBEDDED
+
+
+def test_a_link_that_falls_silent_is_noticed_told_and_taken_up_again(
+    far: tuple[Any, Proxy], clusters: Clusters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach, "PROVE_EVERY_S", 0.5)
+    monkeypatch.setattr(attach, "PROVEN_WITHIN_S", 3.0)
+    _, proxy = far
+    address = f"tcp://127.0.0.1:{proxy.port}"
+    cluster = clusters.connect(address)
+    handle, _ = begun(cluster, tmp_path)
+    shown: list[Run] = []
+    thread = threading.Thread(target=follow, args=(handle, shown.append))
+    thread.start()
+    wait_until(lambda: shown and shown[-1].state is RunState.RUNNING, "the run's beginning, as it is shown", 180)
+    proxy.silence()
+    wait_until(lambda: any("lost since" in text for text in shown[-1].warnings), "the note on the silence", 180)
+    silent = shown[-1]
+    assert (silent.state, silent.ended_at) == (RunState.RUNNING, handle.follower.silent_since)  # its clock stands
+    with pytest.raises(ClusterError, match=f"{address} is lost: connect again with .*, or leave it with %cluster stop"):
+        clusters.current()
+    handle.stop()  # nobody hears it yet
+    monkeypatch.setattr(attach, "PROVEN_WITHIN_S", 180.0)
+    proxy.speak()
+    thread.join(180)
+    assert not thread.is_alive()
+    assert (shown[-1].state, shown[-1].warnings) == (RunState.STOPPED, ())
+    wait_until(lambda: cluster.is_usable, "the connection", 180)
+    monkeypatch.setattr(attach, "DOUBTED_AFTER_S", 3600.0)
+    assert clusters.current() is cluster
+
+
+def test_a_silence_that_nobody_has_noticed_yet_does_not_swallow_the_next_cell(
+    far: tuple[Any, Proxy], clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach, "PROVE_EVERY_S", 3600.0)
+    monkeypatch.setattr(attach, "DOUBTED_AFTER_S", 0.0)
+    _, proxy = far
+    cluster = clusters.connect(f"tcp://127.0.0.1:{proxy.port}")
+    proxy.silence()
+    with pytest.raises(ClusterError, match=r"is lost: connect again with .*, or leave it with %cluster stop"):
+        clusters.current()
+    proxy.speak()
+    wait_until(lambda: cluster.is_usable, "the connection", 180)
+    monkeypatch.setattr(attach, "DOUBTED_AFTER_S", 3600.0)
+    assert clusters.current() is cluster
 
 
 def test_a_scheduler_that_was_started_anew_is_named(far: tuple[Any, Proxy], clusters: Clusters, tmp_path: Path) -> None:

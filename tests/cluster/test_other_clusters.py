@@ -117,6 +117,16 @@ def test_certificates_that_have_expired_are_named(
         clusters.connect(connection.address, expired.ca, expired.cert, expired.key)
 
 
+def test_a_key_of_another_certificate_and_an_authority_without_one_are_named(
+    clusters: Clusters, connection: Connection, tls: dict[str, str], tmp_path: Path
+) -> None:
+    stranger = security.generate(tmp_path)
+    with pytest.raises(ClusterError, match=r"the TLS key .* does not belong to the certificate "):
+        clusters.connect(connection.address, tls["tls_ca"], tls["tls_cert"], stranger.key)
+    with pytest.raises(ClusterError, match=r"the TLS file .*, which is to hold the authority, holds no certificate"):
+        clusters.connect(connection.address, tls["tls_key"], tls["tls_cert"], tls["tls_key"])
+
+
 def test_tls_to_a_plain_scheduler_is_named(clusters: Clusters, local_cluster: LocalCluster, tls: dict[str, str]) -> None:
     address = local_cluster.scheduler_address
     with pytest.raises(ClusterError, match="does not speak TLS: connect to tcp://"):

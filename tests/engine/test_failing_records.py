@@ -191,6 +191,19 @@ def test_the_next_best_place_is_the_disk_where_workers_keep_data(launch):
     assert not Path(run.result.place).exists()
 
 
+def test_what_a_killed_rank_left_half_written_goes_with_the_end_of_its_run(launch):
+    def killed_before(run_id):
+        folder = run_folder(run_id)
+        (folder / "model").mkdir(parents=True)
+        (folder / "result.parcel.0badcafe").write_bytes(b"half of the values")
+        (folder / "model" / "draft-model.keras").write_bytes(b"half of a model")
+
+    handle = launch("answer = 42", workers=1, before=killed_before)
+    ends_well(handle)
+    left = sorted(file.name for file in run_folder(handle.run_id).rglob("*") if file.is_file())
+    assert left == [JOURNAL_NAME]
+
+
 WAITING = (
     FULL
     + """

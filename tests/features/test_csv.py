@@ -123,6 +123,8 @@ def test_types_are_found_by_all_values(read, values, kind, wanted):
         (["1.234.567", "7.000"], "say thousands='.', decimal=','"),
         (['"1,5"', '"2,25"'], "'1,5' is no number as they are written by default: say decimal=','"),
         (["1", "2.5", "missing"], r"'missing' is none of the numbers that its other values are; say nulls=\['missing'\] if"),
+        (["2024-02-30", "2024-04-04"], "column x is kept as text: there is no '2024-02-30'; mend it, say nulls="),
+        (["2024-04-03 25:00", "2024-04-04T10:00Z"], "column x is kept as text: there is no '2024-04-03 25:00'; mend it"),
         (["2024-04-03", "2024-04-04", "2024-02-30"], "'2024-02-30' is none of the dates|is kept as text"),
         (["true", "false", "maybe"], "'maybe' is none of the truth values"),
         (["9007199254740993", "0.5"], "have more digits, than others leave room for"),

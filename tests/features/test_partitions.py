@@ -17,6 +17,10 @@ def test_an_empty_text_is_refused_before_anything_is_written(store, key):
     with pytest.raises(FeatureError, match="partition column p is an empty text in 2 rows"):
         store.save({"id": [3, 4], "p": ["", ""]}, "g")
     assert sorted(store.get("g.p").p) == [" ", "a"]
+    with pytest.raises(
+        FeatureError, match=r"column p is '__HIVE_DEFAULT_PARTITION__' in 1 row of .* would come back as null"
+    ):
+        store.save({"id": [3, 4], "p": ["__HIVE_DEFAULT_PARTITION__", "b"]}, "g")
 
 
 @pytest.mark.parametrize(

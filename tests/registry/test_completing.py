@@ -11,7 +11,8 @@ from waiting import wait_until
 
 from hops_magic.api.run_rows import run_row
 from hops_magic.engine.journal import Journal, last_state, read_journal
-from hops_magic.errors import RegistryError
+from hops_magic.errors import RegistryError, UsageError
+from hops_magic.kept import KeptRun
 from hops_magic.reconciling import reconcile
 from hops_magic.registry import beginning, study_recorder
 from hops_magic.registry import recorder as recorder_module
@@ -54,7 +55,7 @@ def begun_study(settings, *, known=(), run_id=STUDY):
         created_at=START,
         kind=RunKind.STUDY,
         cluster=gone(),
-        options={"workers_per_trial": 1},
+        options={"workers_per_trial": 1, "trials": 4},
     )
     beginning = Study(run_id=run_id, name="kept", metric="score", direction=Direction.MINIMIZE, trials_wanted=4)
     description = {"name": "kept", "experiment": "studies", "metric": "score", "direction": "minimize"}
@@ -179,14 +180,36 @@ def test_a_studys_trials_that_only_the_clusters_summary_knows_are_recorded_and_l
 
 def test_a_study_whose_cluster_died_keeps_its_finished_trials(settings, registry):
     events = [RUNNING, *trial(0, 3.0, 2.0), *trial(1, 5.0, end=None)]
-    begun_study(settings)
+    _, beginning = begun_study(settings)
     log(settings, STUDY, events)
     assert reconcile(registry, None) == [STUDY]
     info = registry.run(STUDY)
     assert (info.state, info.reason, info.curve.best) == (RunState.FAILED, LOST_REASON, 2.0)
+    assert last_state(settings.runs / STUDY).reason == LOST_REASON
     done, cut = registry.children(info)
     assert (done.state, done.curve.best, cut.state, cut.reason) == (RunState.DONE, 2.0, RunState.FAILED, LOST_REASON)
     assert registry.metrics(cut)["score"] == [(1, 5.0, START + 11)]
+    # who continues the study begins it again
+    assert [t.state for t in recalled(beginning, registry.journal(info)).trials.values()] == [
+        TrialState.DONE,
+        TrialState.RUNNING,
+    ]
+
+
+def test_a_study_whose_cluster_died_after_its_last_trial_is_done_with_its_best_model(settings, registry):
+    events = [RUNNING, *(event for number in range(4) for event in trial(number, 3.0 - number))]
+    begun_study(settings)
+    log(settings, STUDY, events)
+    model = settings.runs / STUDY / "trials" / "3" / "model"
+    model.mkdir(parents=True)
+    (model / "model.keras").write_text("a model")
+    assert reconcile(registry, None) == [STUDY]
+    info = registry.run(STUDY)
+    assert (info.state, info.reason, info.ended_at, info.curve.best) == (RunState.DONE, "", START + 39, 0.0)
+    assert {child.state for child in registry.children(info)} == {RunState.DONE}
+    assert registry.text(info, "model/model.keras") == "a model"
+    # the log tells the same end
+    assert last_state(settings.runs / STUDY) == ev.StateChanged(at=START + 39, state=RunState.DONE)
 
 
 def test_one_process_at_a_time_completes_a_record(settings, registry):
@@ -292,3 +315,11 @@ def test_a_journal_waits_for_room_on_the_disk(tmp_path):
     journal.write([ev.to_wire(RUNNING), ev.to_wire(DONE), ev.to_wire(ev.Warned(at=START, message='"kind": "state"'))])
     assert last_state(tmp_path) == DONE
     journal.close()
+
+
+def test_a_run_on_a_cluster_that_is_out_of_reach_is_said_to_run_there(settings, registry):
+    opened(settings, RUN, cluster={"address": "tcp://far:8786", "is_local": False})
+    log(settings, RUN, [RUNNING, *epochs(3.0)])
+    assert reconcile(registry, None) == []
+    with pytest.raises(UsageError, match="still runs on tcp://far:8786: %cluster connect to it first"):
+        KeptRun(registry, registry.run(RUN))

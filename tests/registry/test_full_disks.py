@@ -17,6 +17,7 @@ from hops_magic.registry import recorder as recorder_module
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
 from hops_magic.runs.states import RunState
+from hops_magic.settings import Settings
 
 RUN = "aaaa00000001"
 SAID = [ev.Output(rank=0, stream="stdout", text=f"line {number}\r\n") for number in range(3)]
@@ -91,3 +92,16 @@ def test_a_registry_on_a_full_disk_is_read_by_whoever_comes(settings, recorded, 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     fresh.note(RUN, "remember")
     assert open_registry(settings).run(RUN).tags["mlflow.note.content"] == "remember"
+
+
+def test_a_registry_that_could_not_be_made_is_made_when_there_is_room(tmp_path):
+    settings = Settings.from_environment({"HOPS_HOME": str(tmp_path / "home")})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
+    try:
+        with pytest.raises(RegistryError, match="opening failed in the registry"):
+            open_registry(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert open_registry(settings).runs() == []
+    assert sorted(file.name for file in settings.home.iterdir() if "draft" in file.name) == []

@@ -6,7 +6,10 @@ import threading
 
 
 class Proxy:
-    """Forwards a port of the loopback interface to another; while it is cut, connections break and none is accepted."""
+    """Forwards a port of the loopback interface to another; while it is cut, connections break and none is accepted.
+
+    While it is silent, they stay as they are, and carry nothing: nobody is told.
+    """
 
     def __init__(self, port):
         self._target = port
@@ -15,6 +18,8 @@ class Proxy:
         self._thread.start()
         self._writers = set()
         self._server = None
+        self._flows = asyncio.Event()
+        self._flows.set()
         self.port = 0
         self.mend()
 
@@ -26,6 +31,14 @@ class Proxy:
     def cut(self):
         """Break all connections, and refuse new ones."""
         self._call(self._break())
+
+    def silence(self):
+        """Carry nothing from now on, over connections that there are and such as come."""
+        self._loop.call_soon_threadsafe(self._flows.clear)
+
+    def speak(self):
+        """Carry everything again, with what has waited."""
+        self._loop.call_soon_threadsafe(self._flows.set)
 
     def close(self):
         self.cut()
@@ -50,6 +63,7 @@ class Proxy:
 
     async def _forward(self, reader, writer):
         with contextlib.suppress(OSError):
+            await self._flows.wait()
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers |= {writer, other_writer}
             await asyncio.gather(self._pump(reader, other_writer), self._pump(other_reader, writer))
@@ -58,6 +72,7 @@ class Proxy:
     async def _pump(self, reader, writer):
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
+                await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -8,6 +8,8 @@ from studying import EPOCHS, kill_worker, supervisor_of, until
 
 from hops_magic.engine.submit import StudyHandle, attach
 from hops_magic.errors import OptionError, UsageError
+from hops_magic.registry import layout
+from hops_magic.registry.registry import LOST_REASON
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.training import follow
 from hops_magic.tuning.space import grid, uniform
@@ -119,6 +121,27 @@ def test_a_study_goes_on_after_everything_was_shut_down(tune, begin, session):
     assert len(second.trials) == 8
     assert second.trials["x"].tolist()[:5] == first.trials["x"].tolist()
     assert len(set(second.trials["x"])) == 8
+
+
+def test_a_study_of_which_only_the_end_was_lost_is_ended_without_another_trial(begin, tune, session, tmp_path):
+    source = """
+with open(log, "a") as lines: lines.write("begun\\n")
+answer = x
+x
+"""
+    space, names = {"x": grid([3.0, 1.0, 2.0])}, {"log": str(tmp_path / "log")}
+    options = {"trials": 3, "keep_model": True}
+    handle = begin(source, space, dict(names), search="grid", name="cut off at its end", **options)
+    follow(handle)
+    # as who looked after its cluster was gone has recorded it
+    client, info = session.registry.store.client, session.registry.run(handle.run_id)
+    client.set_tag(info.record_id, layout.TAG_STATE, "failed")
+    client.set_tag(info.record_id, layout.TAG_REASON, LOST_REASON)
+    found = dict(names)
+    study = tune(source, space, found, resume="cut off at its end", **options)
+    assert (study.state, study.best_value, found["answer"]) == (RunState.DONE, 1.0, 1.0)
+    assert (tmp_path / "log").read_text().count("begun") == 3
+    assert session.registry.run(handle.run_id).state is RunState.DONE
 
 
 def test_a_study_grows_with_its_cluster(begin, session, dask_cluster):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import nbformat
 from browsing import RUN_ALL, SAVE, SHUT_DOWN_KERNELS, Jupyter, accessibility_faults, shoot, visit, write_notebook
+from nbclient import NotebookClient
 from playwright.sync_api import Page, expect
 
 SAVED = """
@@ -64,6 +69,22 @@ def test_an_answer_is_sorted_and_paged_while_the_kernel_is_busy(
     # what the widgets' manager says of a widget whose kernel is gone
     assert all("model not found" in said for said in console_errors)
     console_errors.clear()
+
+
+def test_an_answer_whose_widget_was_saved_without_its_kernel_is_a_picture(page: Page, jupyter: Jupyter) -> None:
+    path = write_notebook(jupyter, "answer-executed.ipynb", [TOWNS, SAVED, GET])
+    notebook = nbformat.read(path, as_version=4)
+    # it writes the states of widgets into the notebook, from which pages make them anew
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(jupyter.root)}}).execute(env=jupyter.env)
+    assert "widgets" in notebook.metadata
+    nbformat.write(notebook, path)
+    # of what nobody trusts, pages show no widgets
+    subprocess.run([sys.executable, "-m", "jupyter", "trust", path], env=jupyter.env, timeout=120, check=True)
+    visit(page, jupyter, path.name)
+    expect(page.get_by_text("Waiting for the rows")).to_be_visible(timeout=60_000)
+    expect(page.locator(".hops-answer-saved")).to_be_visible()
+    expect(page.get_by_text("1,100 more rows")).to_be_visible()
+    shoot(page, "answer-table-executed")
 
 
 def test_voila_shows_the_live_table_alone(page: Page, jupyter: Jupyter) -> None:

@@ -36,7 +36,9 @@ WIDER = """place => {
 def hostile(field: str, length: int = 1500) -> str:
     """A text that runs a script, clicks to one, colours and turns a terminal, and does not end where its field is shown."""
     script = f"<img src=x onerror=\"window['hacked'] = '{field}'\">"
-    return f"{script} javascript:alert('{field}') \x1b[31m\u202e\u2066 {'w' * length}"
+    # what no environment of a process, and no address, can hold
+    null = "" if field in ("author", "metric") else "\x00"
+    return f"{script} javascript:alert('{field}') \x1b[31m\u202e\u2066\u2028{null} {'w' * length}"
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +82,16 @@ def seed_runs(settings: Settings, home: Path) -> None:
     for run_id, losses in ((FIRST, (0.9, 0.5)), (SECOND, (0.8, 0.7))):
         story = [
             *epochs(*losses, name=metric),
-            ev.Output(at=START + 3, rank=0, stream="stdout", text=hostile("output", 20_000) + "\n"),
+            ev.Output(at=START + 3, rank=0, stream="stdout", text=hostile("output", 1_000_000) + "\n"),
             ev.Output(at=START + 3, rank=1, stream="stderr", text=f"from rank 1 {hostile('output of rank 1')}\n"),
-            ev.Displayed(at=START + 3, rank=0, data={"text/html": hostile("display"), "text/plain": "picture"}),
+            ev.Displayed(at=START + 3, rank=0, data={"text/html": hostile("display", 1_000_000), "text/plain": "picture"}),
             ev.Warned(at=START + 3, message=hostile("warning")),
             ev.RankError(
-                at=START + 4, rank=0, name=hostile("error"), message=hostile("message"), traceback=hostile("traceback")
+                at=START + 4,
+                rank=0,
+                name=hostile("error"),
+                message=hostile("message"),
+                traceback=hostile("traceback", 1_000_000),
             ),
         ]
         keep(

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -177,3 +181,19 @@ def test_the_environment_is_found_and_the_view_follows_it() -> None:
     with open_view(RUN, on_stop=lambda: None, environment=Environment.STREAM, stream=stream) as view:
         view.update(advance(RUN, STARTED))
     assert stream.getvalue().endswith("digits: running on 2 ranks\n")
+
+
+def test_a_console_that_knows_no_updates_gets_lines(tmp_path: Path) -> None:
+    class Kernel:
+        kernel = object()
+
+    script = tmp_path / "jupyter-console"
+    script.write_text("input()")
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE) as console:
+        started_by = {"JPY_PARENT_PID": str(console.pid)}
+        assert detect(shell=Kernel(), environ=started_by) is Environment.STREAM
+        console.communicate(b"\n")
+    # nobody knows who it was
+    assert detect(shell=Kernel(), environ=started_by) is Environment.NOTEBOOK
+    for parent in (str(os.getpid()), "1", "", "none"):
+        assert detect(shell=Kernel(), environ={"JPY_PARENT_PID": parent}) is Environment.NOTEBOOK

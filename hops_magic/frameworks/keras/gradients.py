@@ -56,7 +56,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
             # tapes inside, as where activations are computed again on the way back, give parts of this gradient
             with seeking(sought), by_parts.entered():
                 found = original(self, target, sources, *args, **kwargs)
-            return _made_global(found, sources, sought, collective)
+            return _made_global(found, sources, sought, rows, collective)
 
         return gradient
 
@@ -158,7 +158,7 @@ def _has_rows(tensor: Any) -> bool:
     return tensor.shape.rank is None or (tensor.shape.rank > 0 and tensor.shape[0] is None)
 
 
-def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCollective) -> Any:
+def _made_global(found: Any, sources: Any, sought: Seeking, rows: Rows, collective: TensorCollective) -> Any:
     """Make those gradients that may differ from rank to rank what one process has.
 
     Those with respect to variables, and to what is computed of them alone, are reduced. Those with respect to rows stay with
@@ -174,10 +174,8 @@ def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCo
     reduced = reduce_gradients([gradients[i] for i in which], collective, sought) if which else []
     for index, whole in zip(which, reduced, strict=True):
         gradients[index] = whole
-    rows = current_rows()
-    if rows is not None and sought is Seeking.MEAN:
-        for index in set(local) - set(which):
-            gradients[index] = _times(gradients[index], rows.weight)
+    for index in set(local) - set(which) if sought is Seeking.MEAN else ():
+        gradients[index] = _times(gradients[index], rows.weight)
     return tf.nest.pack_sequence_as(sources, gradients)
 
 

@@ -337,8 +337,11 @@ def save_model(model: Any, path: Path) -> None:
     """Save a model to a ``.keras`` file; whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"draft-{path.name}")
-    model.save(draft)
-    draft.replace(path)
+    try:
+        model.save(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # of a full disk
 
 
 def load_model(path: Path) -> Any:

@@ -11,8 +11,11 @@ export interface Answer {
 
 /** How requests reach the API, and how the API is heard: over HTTP in the Lab, over the widget's comm in boards. */
 export interface Transport {
-  /** Rejects only where there is no answer. `path` begins below `/hops/api/v1`, with its parts quoted. */
-  request(method: Method, path: string, query: Query, body: unknown): Promise<Answer>;
+  /**
+   * Rejects only where there is no answer. `path` begins below `/hops/api/v1`, with its parts quoted; `signal` tells when
+   * nobody waits for the answer any more.
+   */
+  request(method: Method, path: string, query: Query, body: unknown, signal?: AbortSignal): Promise<Answer>;
   /** Returns what ends it. `onConnection` tells when the stream was lost and when it stands again. */
   listen(onChanged: (changed: Changed) => void, onConnection: (isLive: boolean) => void): () => void;
 }
@@ -28,10 +31,14 @@ export class ApiError extends Error {
   }
 }
 
+const NO_ANSWER = 'The server does not answer';
+
 type OnChange = (topics: ReadonlySet<string> | null) => void;
 
 const HEARTBEAT_MS = 30_000;
 const RETRY_MS = 2_000;
+// a server that hangs, and a network that swallows what it is given, end no request
+const PROMPT_MS = 20_000;
 
 export class Api {
   private readonly _transport: Transport;
@@ -51,6 +58,24 @@ export class Api {
 
   get<T>(path: string, query: Query = {}): Promise<T> {
     return this._ask<T>('GET', path, query);
+  }
+
+  /** As `get`, for what is answered at once: long silence means that nobody answers. */
+  async getPromptly<T>(path: string, query: Query = {}): Promise<T> {
+    const waiting = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const silence = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        this._connected(false);
+        reject(new ApiError(0, NO_ANSWER, `it has been silent for ${String(PROMPT_MS / 1000)} s`));
+        waiting.abort();
+      }, PROMPT_MS);
+    });
+    try {
+      return await Promise.race([this._ask<T>('GET', path, query, undefined, waiting.signal), silence]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   post<T>(path: string, body: unknown = {}): Promise<T> {
@@ -161,7 +186,7 @@ export class Api {
     this._isAsking = true;
     this._isAgainWanted = false;
     try {
-      const missed = await this.get<Missed>('/changes', { boot: this._boot, since: this._seq });
+      const missed = await this.getPromptly<Missed>('/changes', { boot: this._boot, since: this._seq });
       const isFirst = !this._boot;
       [this._boot, this._seq] = [missed.boot, missed.seq];
       this._connected(true);
@@ -204,13 +229,16 @@ export class Api {
     });
   }
 
-  private async _ask<T>(method: Method, path: string, query: Query, body?: unknown): Promise<T> {
+  private async _ask<T>(method: Method, path: string, query: Query, body?: unknown, signal?: AbortSignal): Promise<T> {
     let answer: Answer;
     try {
-      answer = await this._transport.request(method, path, query, body);
+      answer = await this._transport.request(method, path, query, body, signal);
     } catch (error) {
-      this._connected(false);
-      throw new ApiError(0, 'The server does not answer', error instanceof Error ? error.message : String(error));
+      // one that was given up was told as silence, and the next may have been answered since
+      if (!signal?.aborted) {
+        this._connected(false);
+      }
+      throw new ApiError(0, NO_ANSWER, error instanceof Error ? error.message : String(error));
     }
     if (answer.status >= 400) {
       const problem = answer.body as { title?: string; detail?: string; message?: string } | null;

@@ -31,13 +31,16 @@ export class CommTransport implements Transport {
     model.on('msg:custom', this._hear);
   }
 
-  request(method: Method, path: string, query: Query, body: unknown): Promise<Answer> {
+  request(method: Method, path: string, query: Query, body: unknown, signal?: AbortSignal): Promise<Answer> {
     const id = ++this._last;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const giveUp = () => {
+        clearTimeout(timer);
         this._pending.delete(id);
         reject(new Error('the kernel does not answer: it may have ended'));
-      }, PATIENCE_MS);
+      };
+      const timer = setTimeout(giveUp, PATIENCE_MS);
+      signal?.addEventListener('abort', giveUp);
       this._pending.set(id, { resolve, timer });
       const request = { type: 'request', page: this._page, id, method, path, query: listed(query), body };
       this._model.send(request);

@@ -16,10 +16,10 @@ export class HttpTransport implements Transport {
     this._services = services;
   }
 
-  async request(method: Method, path: string, query: Query, body: unknown): Promise<Answer> {
+  async request(method: Method, path: string, query: Query, body: unknown, signal?: AbortSignal): Promise<Answer> {
     const text = queryText(query);
     const url = URLExt.join(this._settings.baseUrl, PREFIX) + path + (text ? `?${text}` : '');
-    const init: RequestInit = { method };
+    const init: RequestInit = signal ? { method, signal } : { method };
     if (body !== undefined) {
       init.body = JSON.stringify(body);
       init.headers = { 'Content-Type': 'application/json' };

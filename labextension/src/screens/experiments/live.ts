@@ -93,7 +93,7 @@ export function useLive(runId: string): Followed {
       try {
         do {
           isAgainWanted = false;
-          const live = await api.get<Live>(path`/runs/${runId}/live`, { cursor: known.current.cursor });
+          const live = await api.getPromptly<Live>(path`/runs/${runId}/live`, { cursor: known.current.cursor });
           if (isGone) {
             return;
           }
