@@ -147,6 +147,7 @@ class Viewer(Round):
 def view() -> None:
     """Be the kernel: begin, say so, and check what has become of all when that is asked for."""
     viewer = Viewer(Path(os.environ["HOPS_HOME"]).parent, random.Random(0), 2, Counts())
+    viewer.begin()
     begun = _wait(lambda: bool(viewer.log.exists()), END_WITHIN_S)
     print("begun" if begun else "not begun", flush=True)
     sys.stdin.readline()

@@ -110,7 +110,6 @@ class Round:
         self.kernels: list[subprocess.Popen[bytes]] = []
         self.finished: dict[int, Any] = {}
         self._shared = set(Path("/dev/shm").iterdir())
-        self.begin()
 
     def begin(self) -> None:
         self.session.clusters.start(self.workers, 1)
@@ -346,6 +345,7 @@ def one_round(dice: random.Random, workers: int, kills: int, *, daemon: bool) ->
     with surroundings() as root:
         it = Round(root, dice, workers, counts)
         try:
+            it.begin()
             if not _wait(lambda: bool(it.log.exists()), END_WITHIN_S):
                 counts.fault("hung", f"no trial began on {workers} workers within {END_WITHIN_S:g} s")
                 return counts
