@@ -365,5 +365,6 @@ def options_for_record(prepared: PreparedStudy) -> dict[str, Any]:
         return options | aim
     # as they were asked for: how an ablation is carried out as a study is no option of its own
     asked = {name: value for name, value in options.items() if name in _SHARED}
-    named = {kind: list(getattr(prepared.ablation, kind)) for kind in ("features", "layers", "flags")}
+    kinds = {kind: list(getattr(prepared.ablation, kind)) for kind in ("features", "layers", "flags")}
+    named = {kind: names for kind, names in kinds.items() if names}
     return asked | named | {"repeats": prepared.search.repeats} | aim
