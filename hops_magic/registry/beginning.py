@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
@@ -10,7 +9,6 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import write_inputs
@@ -60,7 +58,7 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
     Raises
     ------
     RegistryError
-        If not all of it could be written; then the run is not recorded as one that runs.
+        If not all of it could be written; then :func:`begin_again` goes on with it, or who completes the record does.
     """
     client = store.client
     with store.failures(f"recording run {record.name}"):
@@ -73,14 +71,7 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any]) -> st
             tags=start_tags(record, parent),
         )
     record_id = str(run.info.run_id)
-    try:
-        _write_beginning(store, record_id, record, environment)
-    except RegistryError:
-        # a record without its files must not look like one that goes on; if this fails too, the first reason counts
-        with contextlib.suppress(RegistryError), store.failures("closing the record"):
-            client.set_tag(record_id, layout.TAG_STATE, RunState.FAILED.value)
-            client.set_terminated(record_id, "FAILED")
-        raise
+    _write_beginning(store, record_id, record, environment)
     return record_id
 
 
@@ -99,9 +90,6 @@ def begin_again(store: Store, record_id: str, record: RunRecord) -> None:
     if is_whole:
         return
     _write_beginning(store, record_id, record, environment_facts())
-    with store.failures(f"recording run {record.name}"):
-        client.set_tag(record_id, layout.TAG_STATE, RunState.SUBMITTED.value)
-        client.update_run(record_id, status=layout.status_of(RunState.SUBMITTED))
 
 
 def _write_beginning(store: Store, record_id: str, record: RunRecord, environment: Mapping[str, Any]) -> None:
