@@ -176,8 +176,7 @@ class Publisher(Generic[Summary]):
             await self._open_late()
         if self._finishing is None or (self._finishing.done() and self._finishing.exception() is not None):
             # what it lacked is no more missing
-            lacked = (ev.RECORD_NOT_COMPLETE, NOT_RECORDED)
-            told = tuple(text for text in self.summary.warnings if not text.startswith(lacked))
+            told = tuple(text for text in self.summary.warnings if not text.startswith(ev.RECORD_NOT_COMPLETE))
             self._begin_to_finish(replace(self.summary, warnings=told))
         if self._finishing is None:
             return  # the registry does not even open
@@ -270,6 +269,9 @@ class Publisher(Generic[Summary]):
 
     def _begin_to_finish(self, summary: Summary) -> None:
         if self._recorder is not None:
+            # it is by now, if it could not be opened at first
+            told = tuple(text for text in summary.warnings if not text.startswith(NOT_RECORDED))
+            summary = replace(summary, warnings=told)
             self._recorder.events(self._take_unrecorded())
             self._finishing = asyncio.create_task(asyncio.to_thread(self._recorder.finish, summary))
             # looked at later, or by nobody if the worker ends before

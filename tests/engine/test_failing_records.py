@@ -120,7 +120,7 @@ def test_a_record_that_could_not_be_opened_is_made_when_it_can_be(launch):
     handle = launch(source, workers=1, recorder=OpensLate())
     assert ends_well(handle) == ("the run is not recorded: LookupError: no room",)
     late = run_folder(handle.run_id) / "late"
-    wait_until(lambda: late.exists() and late.read_text(), "the late record", within_s=120)
+    wait_until(lambda: late.exists() and late.read_text(), "the late record", 120)
     assert late.read_text() == "('done', [0.5, 0.5, 0.5], ())"
 
 
