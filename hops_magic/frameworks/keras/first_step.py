@@ -271,8 +271,9 @@ def _traced(step: Callable[[Any], Any], few: Any, recorder: Recorder) -> Any:
     import tensorflow as tf
 
     def once(data: Any) -> Any:
+        recorder.forget()  # traced again if variables were made: what was recorded then is of a graph that is gone
         logs = step(data)
-        return logs, recorder.gradients
+        return logs, list(recorder.gradients)
 
     return tf.function(once, autograph=False).get_concrete_function(few)
 
