@@ -310,7 +310,8 @@ def _named(names: list[str], values: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
         times = sum(1 for each in found if each.split(" #")[0] == name)
-        found[f"{name} #{times + 1}" if times else name] = value.numpy()
+        # a view: value.numpy() would hold the gradients of a whole model twice
+        found[f"{name} #{times + 1}" if times else name] = np.asarray(value)
     return found
 
 

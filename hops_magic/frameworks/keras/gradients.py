@@ -265,9 +265,8 @@ def _weighted_sum(flat: Any, weight: Any, fingerprint: Any, collective: TensorCo
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def total(x: Any) -> Any:
-        # what a rank without rows made of the one it borrowed counts as zero, be it NaN
-        mine = tf.where(weight > 0, x * tf.cast(weight, x.dtype), tf.zeros_like(x))
-        return collective.all_reduce_voting(mine, fingerprint), lambda up: _weighted_sum(up, weight, fingerprint, collective)
+        together = collective.all_reduce_voting(x, weight, fingerprint)
+        return together, lambda up: _weighted_sum(up, weight, fingerprint, collective)
 
     result = total(flat)
     mark_alike(result)

@@ -49,17 +49,31 @@ class TensorCollective:
         mark_alike(reduced)
         return reduced
 
-    def all_reduce_voting(self, flat: Any, fingerprint: Any = None) -> Any:
-        """Sum a vector over the ranks.
+    def all_reduce_voting(self, flat: Any, weight: Any, fingerprint: Any = None) -> Any:
+        """Sum a vector over the ranks, each with its weight; one of weight 0 counts as zero, be it NaN.
 
         Afterwards :attr:`votes` holds the sums of their votes, and :attr:`rows_are_alike` whether their fingerprints agree.
         """
         import tensorflow as tf
 
-        def reduce(array: Any, mine: Any, share: Any) -> Any:
+        kept = [np.empty(0)]
+
+        def space(size: int, dtype: Any) -> Any:
+            if kept[0].size != size or kept[0].dtype != dtype:
+                kept[0] = np.empty(size, dtype)
+            return kept[0]
+
+        def reduce(array: Any, weight: Any, mine: Any, share: Any) -> Any:
             self.share = float(share)
-            ballot = np.concatenate([self._vote(), mine, mine**2]).astype(array.dtype)
-            together = self._reduce(np.concatenate([array, ballot]), what=what)
+            ballot = np.concatenate([self._vote(), mine, mine**2])
+            # weighted on the way into what is sent: each pass over all gradients costs time
+            said = space(array.size + ballot.size, array.dtype)
+            if weight:
+                np.multiply(array, array.dtype.type(weight), out=said[: array.size])
+            else:
+                said[: array.size] = 0
+            said[array.size :] = ballot
+            together = self._reduce(said, what=what)
             counted = together[array.size :].astype(np.float64)
             self.votes = counted[: self.votes.size].astype(np.float32)
             sums, squares = np.split(counted[self.votes.size :], 2)
@@ -69,7 +83,7 @@ class TensorCollective:
         mine = tf.zeros(FINGERPRINT_SIZE) if fingerprint is None else fingerprint
         rows, what = current_rows(), _place_in_step()
         share = tf.constant(1.0 / self.world_size, tf.float64) if rows is None else rows.weight
-        reduced = self._in_turn(reduce, [flat, mine, share], flat.dtype)
+        reduced = self._in_turn(reduce, [flat, weight, mine, share], flat.dtype)
         reduced.set_shape(flat.shape)
         mark_alike(reduced)
         return reduced
@@ -88,17 +102,22 @@ class TensorCollective:
         """Let a step fail whose parts do not have as many rows as one another: a rank could not take its part of each."""
         import tensorflow as tf
 
-        def compare(found: Any) -> None:
-            if len(set(found.tolist())) > 1:
-                self.failure = other_lengths(names, found.tolist())
-                raise self.failure
+        def refuse(found: Any) -> Any:
+            self.failure = other_lengths(names, found.tolist())
+            raise self.failure
 
         known = [tf.get_static_value(length) for length in lengths]
         if None not in known:
             if len({int(length) for length in known}) > 1:
                 raise other_lengths(names, [int(length) for length in known])
             return
-        tf.numpy_function(compare, [tf.stack(lengths)], [], stateful=True)
+        found = tf.stack(lengths)
+        # Python is called where it has something to say: a call costs as much as many operations
+        tf.cond(
+            tf.reduce_all(tf.equal(found, found[0])),
+            lambda: tf.constant(0),
+            lambda: tf.numpy_function(refuse, [found], tf.int32, stateful=True),
+        )
 
     def _in_turn(self, function: Callable[..., Any], given: list[Any], kinds: Any) -> Any:
         """Call Python from a graph, after all such calls before it.
