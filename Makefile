@@ -73,7 +73,7 @@ pictures: .venv/.ready front  ## pictures of every screen, in both themes and at
 
 SEED ?= 1
 KILLS ?= 100
-chaos: .venv/.ready  ## kill ranks, workers, kernels and clusters at random and count what is lost: SEED=1 KILLS=100
+chaos: .venv/.ready  ## kill ranks, workers, kernels and clusters at random, cut links (as root), and count what is lost: SEED=1 KILLS=100
 	$(PY) -m benchmarks.chaos --seed $(SEED) --kills $(KILLS)
 
 wheel: front  ## the wheel, which holds the bundle

@@ -26,18 +26,21 @@ from benchmarks import (
     imports,
     input_sharing,
     larger_than_memory,
+    restarts,
     search_quality,
     sidebar,
     stopping_simulation,
     study_load,
     throughput,
     time_to_target,
+    travel,
     trials,
 )
 from benchmarks.document import with_sections
 
 MODULES = (
     imports,
+    travel,
     first_step,
     throughput,
     examples_per_second,
@@ -58,6 +61,7 @@ MODULES = (
     feature_drift,
     larger_than_memory,
     sidebar,
+    restarts,
 )
 DOCUMENT = Path("docs/benchmarks.md")
 HEAD = """# Benchmarks

@@ -19,9 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
-from benchmarks.kills import END_WITHIN_S, FAULTS, Counts, Round, _environment, _kill, _wait, surroundings
+from benchmarks.kills import END_WITHIN_S, FAULTS, Counts, Round, _kill, _wait, processes_of, surroundings, told_processes
 from benchmarks.table import Table
 from hops_magic.errors import ClusterError
 
@@ -149,6 +147,7 @@ class Viewer(Round):
 def view() -> None:
     """Be the kernel: begin, say so, and check what has become of all when that is asked for."""
     viewer = Viewer(Path(os.environ["HOPS_HOME"]).parent, random.Random(0), 2, Counts())
+    viewer.begin()
     begun = _wait(lambda: bool(viewer.log.exists()), END_WITHIN_S)
     print("begun" if begun else "not begun", flush=True)
     sys.stdin.readline()
@@ -230,13 +229,10 @@ def cut(target: str, for_s: float, dice: random.Random) -> dict[str, Any]:
                 told = kernel.stdout.readline()
             kernel.kill()
             kernel.wait(60)
-        left = [p for p in psutil.process_iter() if f"HOPS_HOME={root / 'home'}" in _environment(p) and p.pid != os.getpid()]
-        found: dict[str, Any] = (
-            json.loads(told) if told else {"faults": {"hung": [f"the kernel, {begun or 'which did not begin'}"]}}
-        )
-        if left:
-            found["faults"].setdefault("left behind", []).append(f"{len(left)} processes")
-        for process in left:
+        found: dict[str, Any] = json.loads(told) if told else {"faults": {"hung": [f"the kernel, {begun or 'not begun'}"]}}
+        if not _wait(lambda: not processes_of(root), END_WITHIN_S):
+            found["faults"].setdefault("left behind", []).append(f"processes {told_processes(processes_of(root))}")
+        for process in processes_of(root):
             _kill(process)
     return found
 

@@ -44,11 +44,13 @@ def fill(leave=0):
         armed.unlink()
     except FileNotFoundError:
         return
-    disk = os.statvfs(ballast.parent)
     with ballast.open('ab', buffering=0) as file, contextlib.suppress(OSError):
-        # what others write meanwhile may leave less
-        with contextlib.suppress(OSError):
-            os.posix_fallocate(file.fileno(), 0, max(4096, disk.f_bavail * disk.f_frsize - leave))
+        for attempt in range(100):
+            disk = os.statvfs(ballast.parent)
+            # what others write meanwhile may leave less
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(file.fileno(), 0, max(4096, disk.f_bavail * disk.f_frsize - leave))
+                break
         file.seek(0, os.SEEK_END)
         while not leave and file.write(bytes(4096)):
             pass

@@ -110,7 +110,6 @@ class Round:
         self.kernels: list[subprocess.Popen[bytes]] = []
         self.finished: dict[int, Any] = {}
         self._shared = set(Path("/dev/shm").iterdir())
-        self.begin()
 
     def begin(self) -> None:
         self.session.clusters.start(self.workers, 1)
@@ -270,23 +269,28 @@ class Round:
             kernel.kill()
             kernel.wait()
         self.session.clusters.stop(force=True)
-        if not _wait(lambda: not self._processes(), 20):
-            self.counts.fault("left behind", f"processes {[' '.join(_command(p))[:80] for p in self._processes()]}")
+        if not _wait(lambda: not processes_of(self.root), END_WITHIN_S):
+            self.counts.fault("left behind", f"processes {told_processes(processes_of(self.root))}")
         # a process that has just ended may still be in the way of its folder's removal
-        if not _wait(lambda: not self._folders(), 10):
+        if not _wait(lambda: not self._folders(), END_WITHIN_S):
             self.counts.fault("left behind", f"folders {self._folders()}")
         if shared := set(Path("/dev/shm").glob("*hops*")) - self._shared:
             self.counts.fault("left behind", f"shared memory {shared}")
-        for process in self._processes():
+        for process in processes_of(self.root):
             _kill(process)
-
-    def _processes(self) -> list[psutil.Process]:
-        """Processes of this round, by the home in their environment; ports are theirs."""
-        mark = f"HOPS_HOME={self.root / 'home'}"
-        return [p for p in psutil.process_iter() if p.pid != os.getpid() and mark in _environment(p)]
 
     def _folders(self) -> list[str]:
         return [path.name for path in (self.root / "tmp").glob("hops-*")]
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """Return the processes of a round, by the home in their environment; ports are theirs."""
+    mark = f"HOPS_HOME={root / 'home'}"
+    return [p for p in psutil.process_iter() if p.pid != os.getpid() and mark in _environment(p)]
+
+
+def told_processes(processes: list[psutil.Process]) -> list[str]:
+    return [" ".join(_command(process))[:80] for process in processes]
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
@@ -341,6 +345,7 @@ def one_round(dice: random.Random, workers: int, kills: int, *, daemon: bool) ->
     with surroundings() as root:
         it = Round(root, dice, workers, counts)
         try:
+            it.begin()
             if not _wait(lambda: bool(it.log.exists()), END_WITHIN_S):
                 counts.fault("hung", f"no trial began on {workers} workers within {END_WITHIN_S:g} s")
                 return counts

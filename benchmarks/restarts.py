@@ -175,6 +175,8 @@ def table_of(rows: list[list[object]]) -> Table:
         f"{TIMES} of {TIMES}, 2 s.",
         ["what", "held", "median", "worst"],
         rows,
+        f"The machine's load over the last quarter of an hour was {os.getloadavg()[2]:.0f}, on "
+        f"{len(os.sched_getaffinity(0))} cores: times grow with it.",
     )
 
 

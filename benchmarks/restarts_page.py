@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from browsing import RUN_ALL, Jupyter, running_jupyter, visit, wait_until, write_notebook
+from nbformat.reader import NotJSONError
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.sidebar_page import chromium, page_of
@@ -85,7 +86,11 @@ class Place:
         (self.folder / name).touch()
 
     def _saved(self, name: str) -> set[str]:
-        outputs = nbformat.read(self.jupyter.root / f"{name}.ipynb", as_version=4).cells[2].outputs
+        try:
+            outputs = nbformat.read(self.jupyter.root / f"{name}.ipynb", as_version=4).cells[2].outputs
+        except NotJSONError:
+            # it is being written
+            return set()
         return {kind for output in outputs for kind in output.get("data", {})}
 
 

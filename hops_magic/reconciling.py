@@ -95,9 +95,9 @@ def _closed(registry: Registry, info: RunInfo, cluster: Cluster | None, known: L
             story = lost(story, LOST_REASON)
         if known is not None and known.is_completing:
             told = last_state(registry.settings.runs / info.run_id)
-            if told is None or not told.state.is_final:
+            if told is None or not told.state.is_final or not registry.environment(info):
                 # what is missing has no file yet, and what is closed without it would never get it
-                raise RegistryError("its log waits for room in the memory of its supervisor, which completes both")
+                raise RegistryError("a part of it waits for room in the memory of its supervisor, which completes it")
         complete(registry, info, story)
     except RegistryError as error:
         logger.info("the record of run %s cannot be completed yet: %s", info.run_id, error)

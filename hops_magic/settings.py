@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hops_magic.errors import UsageError
 
@@ -74,7 +74,8 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         home = home_folder(environ)
-        tracking = environ.get(TRACKING) or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'registry.db'}"
+        own = sqlite_url(home / "registry.db", for_mlflow=True)
+        tracking = environ.get(TRACKING) or environ.get("MLFLOW_TRACKING_URI") or own
         scheme = _scheme(tracking)
         if scheme not in (*DATABASES, *SERVERS):
             raise UsageError(
@@ -112,7 +113,10 @@ class Settings:
     @property
     def database_file(self) -> Path | None:
         """File of the registry, if it is SQLite's."""
-        return Path(self.tracking_uri.split("///", 1)[-1].split("?")[0]).absolute() if self.scheme == "sqlite" else None
+        if self.scheme != "sqlite":
+            return None
+        # SQLAlchemy, and so MLflow, takes escapes for their letters
+        return Path(unquote(self.tracking_uri.split("///", 1)[-1].split("?")[0])).absolute()
 
     @property
     def artifacts_folder(self) -> Path | None:
@@ -160,7 +164,7 @@ class FeatureSettings:
         home = home_folder(environ)
         place = environ.get(FEATURES, "")
         lake = place.rstrip("/") if "://" in place else str(Path(place or home / "features").expanduser().absolute())
-        return cls(home=home, lake=lake, catalog=environ.get(CATALOG) or _sqlite_url(home / "features.db"))
+        return cls(home=home, lake=lake, catalog=environ.get(CATALOG) or sqlite_url(home / "features.db"))
 
 
 def redacted(uri: str) -> str:
@@ -173,9 +177,12 @@ def _scheme(uri: str) -> str:
     return urlsplit(uri).scheme.split("+")[0].lower() if "://" in uri else ""
 
 
-def _sqlite_url(file: Path) -> str:
+def sqlite_url(file: Path, *, for_mlflow: bool = False) -> str:
+    """Return how SQLAlchemy, and so MLflow, is told of a file, whatever letters its path has."""
     # what follows a "?" would be options, and an escape its letter
-    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    # MLflow makes the folder that it reads in a URL of the shorter kind, escapes and all
+    return f"sqlite{'+pysqlite' if for_mlflow and path != str(file) else ''}:///{path}"
 
 
 def _as_uri(place: str) -> str:

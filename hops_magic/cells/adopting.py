@@ -6,10 +6,9 @@ import array
 import collections
 import enum
 import functools
-import gc
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, cast
 
 from hops_magic.cells.arrays import is_array as _is_array
@@ -202,35 +201,6 @@ def _state_of(value: Any) -> Any:
     """What ``__setstate__`` takes, of a type in C such as a generator of random numbers; None if there is no such thing."""
     made = value.__reduce_ex__(4)
     return None if isinstance(made, str) or len(made) < 3 else made[2]
-
-
-def redirect(pairs: Sequence[tuple[Any, Any]]) -> None:
-    """Let what points to a returned object point to the notebook's own one instead: ``history.model`` is ``model``.
-
-    Parameters
-    ----------
-    pairs
-        Of a returned object and the one that has adopted its state.
-    """
-    originals = {id(returned): original for returned, original in pairs}
-    for holder in gc.get_referrers(*(returned for returned, _ in pairs)) if pairs else ():
-        if isinstance(holder, list):
-            for number, part in enumerate(holder):
-                if id(part) in originals:
-                    # subclasses may do more when an item is set than they expect to do twice
-                    list.__setitem__(holder, number, originals[id(part)])
-        elif isinstance(holder, dict):
-            _redirect_values(holder, originals)
-        elif isinstance(holder, types.CellType):
-            holder.cell_contents = originals.get(id(holder.cell_contents), holder.cell_contents)
-        elif not isinstance(holder, (*_OPAQUE, types.FunctionType, types.FrameType, tuple)) and hasattr(holder, "__dict__"):
-            _redirect_values(vars(holder), originals)
-
-
-def _redirect_values(holder: dict[Any, Any], originals: dict[int, Any]) -> None:
-    for key, part in list(holder.items()):
-        if id(part) in originals:
-            dict.__setitem__(holder, key, originals[id(part)])
 
 
 @functools.lru_cache(maxsize=256)

@@ -77,14 +77,15 @@ def _blocks(part: Any) -> tuple[Any, ...]:
 
 def owner_of(array: Any) -> Any:
     """Return the ``bytearray`` or ``array.array`` in which an array lies; None if it lies in none."""
-    base = array
-    while True:
+    base = array.base
+    while base is not None:
         if is_array(base):
             base = base.base
         elif isinstance(base, memoryview):
             base = base.obj
         else:
             return base if type(base) in (bytearray, array_module.array) else None
+    return None
 
 
 def writeable(array: Any) -> Any:
@@ -110,7 +111,8 @@ def reduce_lie(array: Any) -> Any:
     """
     import numpy as np
 
-    if type(array) is not np.ndarray or array.dtype.hasobject or not array.nbytes:
+    flags = array.flags
+    if flags.carray or type(array) is not np.ndarray or array.dtype.hasobject or not array.nbytes:
         return None
     contiguous = array.flags.contiguous or array.flags.f_contiguous
     if contiguous and array.flags.writeable:
@@ -134,6 +136,7 @@ def joined(arrays: Sequence[Any], blocks: Sequence[Any]) -> list[list[Any]]:
 
 def overlapping(arrays: Sequence[Any]) -> list[list[Any]]:
     """Return the groups of arrays, of two and more, through which one writes to the other's elements."""
+    arrays = _with_company(arrays)
     if len(arrays) < 2:
         return []
     spans = sorted(((*extent(array), array) for array in arrays), key=lambda span: span[:2])
@@ -147,6 +150,24 @@ def overlapping(arrays: Sequence[Any]) -> list[list[Any]]:
         end = max(end, high)
     found = (part for group in groups if len(group) > 1 for part in _touching(group))
     return [group for group in found if len(group) > 1 and any(array.flags.writeable for array in group)]
+
+
+def _with_company(arrays: Sequence[Any]) -> Sequence[Any]:
+    """Leave out arrays of memory of their own in which no other one lies, most often all of them."""
+    below: set[int] = set()
+    for array in arrays:
+        base = array.base
+        while base is not None:
+            below.add(id(base))
+            if isinstance(base, memoryview):
+                base = base.obj
+            elif is_array(base):
+                base = base.base
+            elif isinstance(base, bytes | bytearray | array_module.array):
+                break
+            else:  # memory of whatever kind
+                return arrays
+    return [array for array in arrays if array.base is not None or id(array) in below] if below else ()
 
 
 def _touching(group: list[Any]) -> list[list[Any]]:

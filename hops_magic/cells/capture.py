@@ -15,6 +15,7 @@ from hops_magic.cells.analysis import CellAnalysis, analyse, binds
 from hops_magic.cells.arrays import address_of, check_tables
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
+from hops_magic.cells.digests import digest
 from hops_magic.cells.module_state import is_variable, variables_here
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules, submodules_of
 from hops_magic.cells.numbered import Numbered
@@ -22,7 +23,7 @@ from hops_magic.cells.pickled import Pickled
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
 from hops_magic.cells.staying import CannotTravelError
-from hops_magic.cells.travel import LARGE_BYTES, Reducer, digest, dumps, failure_of
+from hops_magic.cells.travel import LARGE_BYTES, Reducer, dumps, failure_of
 from hops_magic.errors import CaptureError
 
 # IPython adds names to the builtins, which ranks provide too

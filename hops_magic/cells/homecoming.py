@@ -17,9 +17,10 @@ from typing import Any
 
 import cloudpickle
 
-from hops_magic.cells.adopting import Update, adopt, adopt_class, bare, can_adopt, is_fixed, redirect, take_over
+from hops_magic.cells.adopting import Update, adopt, adopt_class, bare, can_adopt, is_fixed, take_over
 from hops_magic.cells.arrays import InTable, Layout, address_of_data, extent, layout_of, memory_at, part_at, view
 from hops_magic.cells.pickled import Pickled
+from hops_magic.cells.redirecting import redirect
 from hops_magic.cells.reducing import builtin_of, set_enum, set_items, set_members
 from hops_magic.cells.strides import translated
 from hops_magic.cells.travel import Pickler, Reducer
@@ -212,7 +213,7 @@ class Homecoming:
             for original, made, is_changed in self._replaced
             if (adopt(original, made, updates) if is_changed else type(original) is type(made))
         ]
-        redirect(pairs)
+        redirect(pairs, besides=self._replaced)
         return {id(made): original for made, original in pairs}
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hops_magic.cells.arrays import address_of
+from hops_magic.cells.digests import digest
 from hops_magic.cells.program import Mapped
-from hops_magic.cells.travel import digest
 
 _AREA = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+)")
 # pages that are this process's own copies, in memory or swapped out

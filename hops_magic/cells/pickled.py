@@ -28,7 +28,7 @@ _VALUES = (str, bytes, int, float, complex, tuple, frozenset)
 _FIXED = (types.BuiltinFunctionType, types.ModuleType, types.CodeType, pickle.PickleBuffer)
 _CONTAINERS = frozenset({list, dict, set, bytearray})
 _PLAIN = frozenset({str, bytes, int, float, tuple, frozenset, complex})
-_GETS = (b"h", b"j")
+_GETS = ((b"h", 3), (b"j", 6))  # opcode, number of one byte or four, and the stop
 _FRAME, _FRAMED = b"\x95", 11  # where the first opcode stands: behind the protocol, or behind a frame's length too
 
 
@@ -37,7 +37,7 @@ class Memo:
 
     def __init__(self, pickler: Pickler, file: io.BytesIO, mark: object) -> None:
         self._pickler, self._file, self._mark = pickler, file, mark
-        self._asked: list[Any] = []
+        self._end: int | None = None
 
     @cached_property
     def parts(self) -> dict[int, object]:
@@ -47,6 +47,7 @@ class Memo:
     def clear(self) -> None:
         """Forget it all: what it refers to would look as if somebody else held it."""
         self._pickler.clear_memo()
+        self._end = None
         for found in ("numbered", "parts"):
             vars(self).pop(found, None)
 
@@ -59,16 +60,14 @@ class Memo:
     def entries(self) -> dict[int, tuple[int, object]]:
         """All that was pickled: by id, its number and itself."""
         entries: dict[int, tuple[int, object]] = self._pickler.memo.copy()
-        return entries
+        end = self._end
+        return entries if end is None else {part: entry for part, entry in entries.items() if entry[0] < end}
 
     @cached_property
     def numbered(self) -> dict[int, object]:
         """Things that may change, and classes, by the number that unpickling gives each too."""
         with without_collector():
             memo = self.entries
-            if self._asked:
-                first, _ = memo[id(self._asked)]
-                memo = {place: entry for place, entry in memo.items() if entry[0] < first}
             found = {number: part for number, part in memo.values() if type(part) in _CONTAINERS or may_change(part)}
             left_out = {*self._pickler.inside(), *map(id, self._pickler.temporary), id(self._mark)}
             found = {number: part for number, part in found.items() if id(part) not in left_out}
@@ -79,12 +78,18 @@ class Memo:
 
     def holds(self, thing: object) -> bool:
         """Whether the pickler has pickled this object: then it says no more than where."""
-        if not self._asked:
-            self._asked.append(None)
-            self._said(self._asked)  # what has a number from here on is none of it
-        said = self._said(thing)
+        if self._end is None:
+            mark: list[Any] = []
+            self._said(mark)
+            self._end = self._number(self._said(mark))  # what has a number from here on is none of it
+        number = self._number(self._said(thing))
+        return number is not None and self._end is not None and number < self._end
+
+    def _number(self, said: bytes) -> int | None:
+        """The number that a pickle consists of; None if there is more in it."""
         first = _FRAMED if said[2:3] == _FRAME else 2
-        return said[first : first + 1] in _GETS
+        is_number = (said[first : first + 1], len(said) - first) in _GETS
+        return int.from_bytes(said[first + 1 : -1], "little") if is_number else None
 
     def _said(self, thing: object) -> bytes:
         self._file.seek(0)

@@ -157,6 +157,8 @@ def set_exception(error: BaseException, state: tuple[dict[str, Any] | None, dict
 def reduce_array(array: Any, numpy: Any) -> Any:
     """Reduce an array of a class of the user's own with the attributes that NumPy would leave out."""
     kind = type(array)
+    if kind is numpy.ndarray:
+        return None
     of_numpy = all(
         getattr(kind, name) is getattr(numpy.ndarray, name) for name in ("__reduce__", "__reduce_ex__", "__setstate__")
     )

@@ -41,12 +41,14 @@ class RankShell:
                 sys.stdout.write(line)
         self.user_ns["_exit_code"] = process.returncode
 
-    def getoutput(self, command: str, **_: Any) -> list[str]:
-        """Run ``lines = !command``."""
+    def getoutput(self, command: str, **_: Any) -> Any:
+        """Run ``lines = !command``; the lines are IPython's list, with ``.n``, ``.grep()`` and ``.fields()``."""
+        from IPython.utils.text import SList
+
         done = subprocess.run(  # noqa: S602 (a shell is what ! means)
             self._expanded(command), shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )
-        return done.stdout.decode(errors="replace").splitlines()
+        return SList(done.stdout.decode(errors="replace").splitlines())
 
     def run_line_magic(self, name: str, line: str, **_: Any) -> Any:
         """Run one of the few magics that a cell may have; the others were refused before the run."""

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import enum
 import functools
-import hashlib
 import importlib
 import io
 import logging
-import os
 import pickle
 import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -26,7 +23,15 @@ import cloudpickle
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
-from hops_magic.cells.arrays import Layout, inside_pandas, is_array, joinable_blocks, layout_of, owner_of, reduce_lie
+from hops_magic.cells.arrays import (
+    Layout,
+    inside_pandas,
+    is_array,
+    joinable_blocks,
+    layout_of,
+    owner_of,
+    reduce_lie,
+)
 from hops_magic.cells.kinds import KINDS, reduce_kind
 from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.pickled import Memo, Pickled, numbered_in, without_collector
@@ -52,8 +57,6 @@ LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
 
 _CachedFunction = type(functools.lru_cache(int))
-
-_PART_BYTES = 16 << 20
 
 _arriving: ContextVar[dict[str, Any]] = ContextVar("hops_arriving")
 
@@ -138,6 +141,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.inner: set[int] = set()
         """Ids of a framework's objects that are parts of others: a model's optimizer."""
         self._of_pandas: list[Any] = []
+        self._array_class = getattr(sys.modules.get("numpy"), "ndarray", None)
         # by class, whether its objects are as pickle makes them, and whether they have a dictionary
         self._plain: dict[type, bool] = {}
 
@@ -148,15 +152,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def reducer_override(self, obj: Any) -> Any:
         # a million objects of one class come here: what their class tells is looked up once
-        has_dictionary = self._plain.get(type(obj))
+        kind = type(obj)
+        has_dictionary = self._plain.get(kind)
         if has_dictionary is not None:
             if has_dictionary and has_shared_attributes(obj):
                 made = reduce_shared(obj)
                 return NotImplemented if made is None else made
             return NotImplemented
+        if kind is self._array_class:
+            if obj.flags.carray and not (self._layout or self.temporary):
+                self.arrays.append(obj)
+                return NotImplemented
+            made = self._array(obj)
+            return NotImplemented if made is None else made
         made = self._reduced(obj)
         if made is NotImplemented:
-            self._learn(type(obj))
+            self._learn(kind)
         return made
 
     def _learn(self, kind: type) -> None:
@@ -220,7 +231,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return None
 
     def _array(self, array: Any) -> Any:
-        if any(array is one for one in self.temporary[-1:]):
+        if self.temporary and array is self.temporary[-1]:
             return None
         self.arrays.append(array)
         if id(array) in self._layout:
@@ -376,14 +387,3 @@ def loads(
     if numbered is not None:
         numbered.add(functools.cache(lambda: numbered_in(loading.memo.copy())))  # type: ignore[attr-defined]  # as that of picklers
     return value
-
-
-def digest(data: bytes | memoryview) -> str:
-    """Content hash, by which equal data is recognised; large data is hashed in parts, on all cores."""
-    whole = memoryview(data).cast("B")
-    if whole.nbytes <= _PART_BYTES:
-        return hashlib.blake2b(whole, digest_size=20).hexdigest()
-    parts = [whole[start : start + _PART_BYTES] for start in range(0, whole.nbytes, _PART_BYTES)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(lambda part: hashlib.blake2b(part, digest_size=20).digest(), parts)
-        return hashlib.blake2b(b"".join(hashes), digest_size=20, person=b"hops-parts").hexdigest()

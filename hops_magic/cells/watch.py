@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from hops_magic.cells.arrays import arrays_in, extent
+from hops_magic.cells.digests import digest
 from hops_magic.cells.memory import BufferMemory
 from hops_magic.cells.pickled import Memo
 from hops_magic.cells.program import Taken
-from hops_magic.cells.travel import Reducer, digest, dumps
+from hops_magic.cells.travel import Reducer, dumps
 
 Fingerprint = Callable[[Any], bytes | None]
 """Content of an object that pickles differently each time; None if it does not know such objects."""

@@ -97,7 +97,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
-        return getattr(default_store(), name)
+        from hops_magic.features.python_words import told_in_python
+
+        return told_in_python(getattr(default_store(), name))
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hops_magic.features' has no attribute {name!r}")

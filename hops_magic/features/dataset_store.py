@@ -20,7 +20,7 @@ from hops_magic.features.origin import tell_run
 from hops_magic.features.query import Terms
 from hops_magic.features.readers import STREAMED, as_streamed
 from hops_magic.features.reading import Reader, Request, reads_of
-from hops_magic.features.splits import SplitByShare, SplitByTime, parts_of
+from hops_magic.features.splits import SplitByShare, SplitByTime, ends_of, parts_of, shares_of
 from hops_magic.features.streaming import AnswerFiles
 from hops_magic.features.tables import incoming
 from hops_magic.features.training_dataset import Dataset, Recipe
@@ -57,7 +57,7 @@ class Datasets:
         *,
         label: str | None = None,
         split: Mapping[str, float] | None = None,
-        split_by_time: Mapping[str, datetime.datetime | None] | None = None,
+        split_by_time: Mapping[str, datetime.datetime | str | None] | None = None,
         time_column: str | None = None,
         seed: int = 0,
         file_format: str = "parquet",
@@ -75,7 +75,8 @@ class Datasets:
         split
             Share of each split; they sum to one. Which row goes where depends on ``seed`` alone.
         split_by_time, time_column
-            End of each split, exclusive; None for the last. By default of the base's or spine's event time.
+            End of each split, exclusive: a time, or a text such as ``"2024-05-01"``; None for the last. By default of the
+            base's or spine's event time.
         file_format
             ``parquet``, ``csv``, ``npy`` (arrays in float32) or ``tfrecord`` (tensors of 1,024 rows).
 
@@ -93,6 +94,8 @@ class Datasets:
             raise FeatureError(
                 "--keys looks up present rows, and a training dataset is made for a --spine: give them as one"
             )
+        ends = ends_of(split_by_time) if split_by_time else {}
+        shares = shares_of(split) if split else {} if ends else {ALL: 1.0}
         spine = None if request.spine is None else incoming(request.spine, name="the spine")
         with self.catalog.writing(f"dataset {wanted.name}"):
             version = self._next_version(wanted)
@@ -107,8 +110,8 @@ class Datasets:
                     commits={source.group.full_name: source.table.version for source in sources.values()},
                     file_format=file_format,
                     label=label,
-                    shares=dict(split or ({} if split_by_time else {ALL: 1.0})),
-                    ends={part: "" if end is None else end.isoformat() for part, end in (split_by_time or {}).items()},
+                    shares=shares,
+                    ends=ends,
                     time_column=moment,
                     seed=seed,
                     event_time=request.event_time,

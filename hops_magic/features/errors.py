@@ -17,10 +17,11 @@ class UnknownNameError(FeatureError):
     def __init__(self, kind: str, name: str, nearest: Sequence[str] = (), where: str = "") -> None:
         super().__init__(kind, name, tuple(nearest), where)
         self.kind, self.name, self.nearest, self.where = kind, name, tuple(nearest), where
+        self.finder = "%features search TEXT"
 
     def __str__(self) -> str:
         place = f" in {self.where}" if self.where else ""
-        hint = f": did you mean {' or '.join(self.nearest)}?" if self.nearest else ": %features search TEXT finds names"
+        hint = f": did you mean {' or '.join(self.nearest)}?" if self.nearest else f": {self.finder} finds names"
         return f"there is no {self.kind} {self.name[:200]!r}{place}{hint}"
 
 

@@ -10,6 +10,7 @@ from hops_magic.features.catalog import Catalog
 from hops_magic.features.errors import FeatureError, UnknownNameError
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import COMMITTED_AT, Column, Group
+from hops_magic.features.moments import moment_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def commit_at(catalog: Catalog, group: Group, moment: datetime.datetime | int) -
     FeatureError
         If there was none.
     """
-    commits = catalog.commits(group)
+    commits, moment = catalog.commits(group), moment_of(moment)
     if isinstance(moment, int):
         if moment not in [commit.number for commit in commits]:
             known = ", ".join(str(commit.number) for commit in commits[-8:])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
+import numbers
 import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.engine import rows_of, value_of
 from hops_magic.features.errors import FeatureError
+from hops_magic.features.moments import moment_of
 from hops_magic.features.sql import literal, quoted
 
 if TYPE_CHECKING:
@@ -55,6 +57,39 @@ class SplitByTime:
         moments = [_moment(value) for value in values if value]
         if any(later <= earlier for earlier, later in itertools.pairwise(moments)):
             raise FeatureError(f"the ends of --split-by-time must follow each other, got {', '.join(filter(None, values))}")
+
+
+def shares_of(split: Any) -> dict[str, float]:
+    """Read the share of each split.
+
+    Raises
+    ------
+    FeatureError
+        If it is none.
+    """
+    found: dict[str, Any] = dict(split) if isinstance(split, Mapping) else {}
+    if not found or not all(isinstance(share, numbers.Real) and not isinstance(share, bool) for share in found.values()):
+        raise FeatureError(f"a split by share is a mapping such as {{'train': .8, 'test': .2}}, got {repr(split)[:80]}")
+    return {name: float(share) for name, share in found.items()}
+
+
+def ends_of(split_by_time: Any) -> dict[str, str]:
+    """Read the end of each split: a time, or one as a text; None or nothing for the last.
+
+    Raises
+    ------
+    FeatureError
+        If it is none.
+    """
+    if not isinstance(split_by_time, Mapping):
+        raise FeatureError(
+            f"a split by time is a mapping such as {{'train': '2024-05-01', 'test': None}}, got {repr(split_by_time)[:80]}"
+        )
+    found = {name: None if end is None or end == "" else moment_of(end) for name, end in split_by_time.items()}
+    number = next((name for name, end in found.items() if isinstance(end, int)), None)
+    if number is not None:
+        raise FeatureError(f"split {number} must end at a time, e.g. 2024-05-01, got {split_by_time[number]!r}")
+    return {name: end.isoformat() if isinstance(end, datetime.datetime) else "" for name, end in found.items()}
 
 
 def parts_of(connection: duckdb.DuckDBPyConnection, sql: str, rule: SplitByShare | SplitByTime) -> dict[str, str]:

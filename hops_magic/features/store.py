@@ -17,6 +17,7 @@ from hops_magic.features.folders import check_place
 from hops_magic.features.foreign_keys import columns_named, foreign_key
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import Commit, Group
+from hops_magic.features.moments import ages_of, moment_of
 from hops_magic.features.names import parse_group
 from hops_magic.features.opening import open_table
 from hops_magic.features.past import commit_at
@@ -209,8 +210,8 @@ class FeatureStore(Datasets):
         event_time: str | None = None,
         keys: Any = None,
         on: Sequence[str] | str = (),
-        as_of: datetime.datetime | int | None = None,
-        max_age: Mapping[str, datetime.timedelta] | datetime.timedelta | None = None,
+        as_of: datetime.datetime | int | str | None = None,
+        max_age: Mapping[str, datetime.timedelta | str] | datetime.timedelta | str | None = None,
         exclude_late: bool = False,
         allow_fanout: bool = False,
         with_keys: bool = False,
@@ -233,9 +234,9 @@ class FeatureStore(Datasets):
             Foreign keys by which a group is joined that has several ways, e.g. ``"home"``; of several, as in
             ``("home", "away")``, each gives its columns with its name before theirs: ``home_town``, ``away_town``.
         as_of
-            Read the groups as they were at a time, or at a commit's number.
+            Read the groups as they were at a time (without a zone: UTC; ``"2024-05-01"``), or at a commit's number.
         max_age
-            Age at which a value counts as unknown, for all groups or by name of the group.
+            Age at which a value counts as unknown, for all groups or by name of the group: a timedelta, or ``"7d"``.
         exclude_late
             Leave out rows that were written after the moment they are asked for.
         allow_fanout
@@ -368,22 +369,21 @@ def request_of(
     event_time: str | None = None,
     keys: Any = None,
     on: Sequence[str] | str = (),
-    as_of: datetime.datetime | int | None = None,
-    max_age: Mapping[str, datetime.timedelta] | datetime.timedelta | None = None,
+    as_of: datetime.datetime | int | str | None = None,
+    max_age: Mapping[str, datetime.timedelta | str] | datetime.timedelta | str | None = None,
     exclude_late: bool = False,
     allow_fanout: bool = False,
     with_keys: bool = False,
     limit: int | None = None,
 ) -> Request:
     """Make a request for features; the parameters are those of :meth:`FeatureStore.get`."""
-    ages = {"*": max_age} if isinstance(max_age, datetime.timedelta) else dict(max_age or {})
     return Request(
         names=tuple(names),
-        terms=Terms(max_age=ages, exclude_late=exclude_late, with_keys=with_keys, limit=limit),
+        terms=Terms(max_age=ages_of(max_age), exclude_late=exclude_late, with_keys=with_keys, limit=limit),
         spine=spine,
         event_time=event_time,
         keys=keys,
         on=columns_named(on),
-        as_of=as_of,
+        as_of=as_of if as_of is None else moment_of(as_of),
         allow_fanout=allow_fanout,
     )

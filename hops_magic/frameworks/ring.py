@@ -80,6 +80,7 @@ class Ring:
         self.rank, self.world_size, self.doors = rank, world_size, doors
         self._next, self._previous = following, previous
         self._sender = Sender(following)
+        self._spare = np.empty(0, np.uint8)
         self._lock = threading.Lock()
         self._number = 0
         self._ended = ""
@@ -92,14 +93,15 @@ class Ring:
 
     def _reduce(self, array: NDArray[Any], op: str, said: str) -> NDArray[Any]:
         source = np.ascontiguousarray(array)
-        wide = source.astype(np.float32) if _is_half(source.dtype) else source.copy()
-        flat = wide.reshape(-1)
+        is_half = _is_half(source.dtype)
+        flat = (source.astype(np.float32) if is_half else source).reshape(-1)
         with self._lock:
             call = self._begin(said)
             with self._told_to_peers(call):
                 if flat.nbytes <= SMALL_BYTES or (self.world_size == 2 and flat.nbytes <= MEDIUM_BYTES):
-                    self._reduce_small(flat, _OPS[op], call)
+                    flat = self._reduce_small(flat, _OPS[op], call)
                 else:
+                    flat = flat if is_half else flat.copy()  # reduced in place
                     self._reduce_large(flat, _OPS[op], call)
         if op == "mean":
             flat = flat / self.world_size
@@ -222,27 +224,34 @@ class Ring:
         shut(self._previous)
         self._previous.close()
 
-    def _reduce_small(self, flat: NDArray[Any], combine: Callable[..., Any], call: str) -> None:
+    def _reduce_small(self, flat: NDArray[Any], combine: Callable[..., Any], call: str) -> NDArray[Any]:
         """Pass every rank's values round, and combine them in the order of ranks: the same bits everywhere."""
-        parts = {self.rank: flat.copy()}
-        outgoing = parts[self.rank]
+        parts = {self.rank: flat}
+        outgoing = flat
         for step in range(self.world_size - 1):
             # each part has a head: what comes instead of it, a refusal say, must never be taken for data
-            data = head(Kind.CALL, call) + outgoing.tobytes()
-            direct = len(data) <= SMALL_BYTES
+            announced = head(Kind.CALL, call)
+            direct = len(announced) + outgoing.nbytes <= SMALL_BYTES
             if direct:
-                self._next.sendall(data)
+                self._next.sendall(announced + outgoing.tobytes())
             else:
-                self._sender.send(data)
+                self._sender.send(announced, _bytes_of(outgoing))
             self._receive_head(call)
-            incoming = np.empty_like(flat)
+            incoming = self._space(flat) if self.world_size == 2 else np.empty_like(flat)
             fill(self._previous, _bytes_of(incoming))
             if not direct:
                 self._sender.wait()
             parts[(self.rank - step - 1) % self.world_size] = outgoing = incoming
-        flat[:] = parts[0]
-        for rank in range(1, self.world_size):
-            combine(flat, parts[rank], out=flat)
+        reduced: NDArray[Any] = combine(parts[0], parts[1])
+        for rank in range(2, self.world_size):
+            combine(reduced, parts[rank], out=reduced)
+        return reduced
+
+    def _space(self, like: NDArray[Any]) -> NDArray[Any]:
+        """Return memory that is used again and again: new pages for each call would cost more than the call."""
+        if self._spare.nbytes < like.nbytes:
+            self._spare = np.empty(like.nbytes, np.uint8)
+        return self._spare[: like.nbytes].view(like.dtype)
 
     def _reduce_large(self, flat: NDArray[Any], combine: Callable[..., Any], call: str) -> None:
         """Reduce-scatter, then gather: each rank sends and receives 2 (n - 1) / n of the data."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UsageError
 from hops_magic.features.answers import AnswerRows
+from hops_magic.features.moments import moment_of
 from hops_magic.features.readers import FORMS
 from hops_magic.features.reading import Request
 from hops_magic.features.store import request_of
@@ -121,7 +122,7 @@ class Reading:
         group = self._store.group(chosen.group)
         parts = [*pages.group_page(group, self._store.versions(group.name)).parts]
         if not chosen.no_stats:
-            commit = words_of.moment(chosen.commit) if chosen.commit else None
+            commit = moment_of(chosen.commit) if chosen.commit else None
             statistics = self._store.statistics(chosen.group, commit)
             parts += statistics_page("Statistics", statistics, group.columns).parts
         return Page(parts)
@@ -136,13 +137,13 @@ class Reading:
         wanted.add_argument("-n", "--limit", type=int, default=20, help="rows of each kind to show (default: 20)")
         chosen = wanted.parse_args(words)
         return pages.difference_page(
-            self._store.diff(chosen.group, words_of.moment(chosen.a), _second(chosen), limit=chosen.limit)
+            self._store.diff(chosen.group, moment_of(chosen.a), _second(chosen), limit=chosen.limit)
         )
 
     def _drift(self, words: list[str]) -> Page:
         wanted = _two_commits("%features drift", "How the distributions of features moved between two commits.")
         chosen = wanted.parse_args(words)
-        return drift_page(self._store.drift(chosen.group, words_of.moment(chosen.a), _second(chosen)))
+        return drift_page(self._store.drift(chosen.group, moment_of(chosen.a), _second(chosen)))
 
     def _quarantined(self, words: list[str]) -> Answer:
         wanted = parser("%features quarantined", "Rows of a group that broke a rule and were put aside.")
@@ -182,7 +183,7 @@ def requested(chosen: Namespace, names: Mapping[str, Any]) -> Request:
         event_time=chosen.event_time,
         keys=words_of.keys(names, chosen.keys) if chosen.keys else None,
         on=getattr(chosen, "on", ()),
-        as_of=words_of.moment(chosen.as_of) if chosen.as_of else None,
+        as_of=moment_of(chosen.as_of) if chosen.as_of else None,
         max_age=words_of.ages(chosen.max_age),
         exclude_late=chosen.exclude_late,
         allow_fanout=chosen.allow_fanout,
@@ -219,7 +220,7 @@ def _two_commits(prog: str, about: str) -> MagicParser:
 
 
 def _second(chosen: Namespace) -> Any:
-    return words_of.moment(chosen.b) if chosen.b else None
+    return moment_of(chosen.b) if chosen.b else None
 
 
 def _check_page(chosen: Namespace) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hops_magic.errors import UsageError
+from hops_magic.features.moments import age_of, moment_of
 from hops_magic.features.names import nearest
 from hops_magic.features.readers import FORMS
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
 def variable(namespace: Mapping[str, Any], name: str, flag: str) -> Any:
@@ -31,45 +28,12 @@ def variable(namespace: Mapping[str, Any], name: str, flag: str) -> Any:
     raise UsageError(f"{flag} {name[:80]!r}: there is no such name in the notebook{hint}")
 
 
-def moment(text: str) -> datetime.datetime | int:
-    """Read ``3`` as a commit, ``2024-05-01`` or ``2024-05-01T12:30`` as a time (UTC where no zone is given).
-
-    Raises
-    ------
-    UsageError
-        If it is neither.
-    """
-    if text.isdecimal() and len(text) < 10:
-        return int(text)
-    try:
-        found = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"a time is written 2024-05-01 or 2024-05-01T12:30, and a commit as its number, got {text[:80]!r}"
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
-
-
-def age(text: str) -> datetime.timedelta:
-    """Read ``7d``, ``36h``, ``90m``.
-
-    Raises
-    ------
-    UsageError
-        If it is none of them.
-    """
-    found = _AGE.fullmatch(text)
-    if found is None:
-        raise UsageError(f"an age is written 90s, 30m, 12h, 7d or 2w, got {text[:80]!r}")
-    return datetime.timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
-
-
 def ages(words: Sequence[str]) -> dict[str, datetime.timedelta]:
     """Read ``7d``, meant for all groups, and ``teams=7d``."""
     found = {}
     for word in words:
         name, equals, text = word.rpartition("=")
-        found[name if equals else "*"] = age(text)
+        found[name if equals else "*"] = age_of(text)
     return found
 
 
@@ -119,7 +83,7 @@ def ends(text: str) -> dict[str, datetime.datetime | None]:
     found: dict[str, datetime.datetime | None] = {}
     for word in text.split(","):
         name, equals, end = word.partition("=")
-        at = moment(end) if end else None
+        at = moment_of(end) if end else None
         if not equals or isinstance(at, int):
             raise UsageError(f"--split-by-time is written NAME=END,..., e.g. train=2024-05-01,test=, got {word[:80]!r}")
         found[name.strip()] = at

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
@@ -10,7 +9,6 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
 from hops_magic.registry.keeping import keep_text
 from hops_magic.registry.lineage import write_inputs
@@ -65,28 +63,17 @@ def begin(store: Store, record: RunRecord, environment: Mapping[str, Any], exist
     Raises
     ------
     RegistryError
-        If not all of it could be written; then the run is not recorded as one that runs.
+        If not all of it could be written; whoever begins or completes the record again goes on with it.
     """
     client = store.client
     with store.failures(f"recording run {record.name}"):
         if existing is not None and _has_begun(client, existing):
             return existing
         record_id = existing or _create(store, record)
-    try:
-        with store.failures(f"recording the source and options of run {record.name}"):
-            if existing is not None:
-                # it may have been closed as failed when this could not be written the first time
-                client.set_tag(record_id, layout.TAG_STATE, RunState.SUBMITTED.value)
-                client.update_run(record_id, status=layout.status_of(RunState.SUBMITTED))
-            _write_params(client, record_id, record)
-            write_inputs(client, record_id, record.inputs)
-            _write_files(client, record_id, record, environment)
-    except RegistryError:
-        # a record without its files must not look like one that goes on; if this fails too, the first reason counts
-        with contextlib.suppress(RegistryError), store.failures("closing the record"):
-            client.set_tag(record_id, layout.TAG_STATE, RunState.FAILED.value)
-            client.set_terminated(record_id, "FAILED")
-        raise
+    with store.failures(f"recording the source and options of run {record.name}"):
+        _write_params(client, record_id, record)
+        write_inputs(client, record_id, record.inputs)
+        _write_files(client, record_id, record, environment)
     return record_id
 
 

@@ -125,7 +125,7 @@ class Models(RunFiles):
             return self.models()
         with (
             self._store.failures("looking at the models"),
-            contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection,
+            contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection,
         ):
             return [connection.execute(question).fetchall() for question in _MODELS_STATE]
 

@@ -22,7 +22,7 @@ from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
 from hops_magic.registry.store import Store
-from hops_magic.registry.writing import BATCH, EventWriter
+from hops_magic.registry.writing import BATCH, EventWriter, ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.inputs import FeatureInput, merged
 from hops_magic.runs.run import Run, named_parameters
@@ -144,7 +144,12 @@ class Recorder(EventWriter):
                 self._note_parameters(event)
             elif isinstance(event, ev.StateChanged):
                 self._state = (event.state, event.reason)
-        self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
+        try:
+            # two who append what is not there would both append it
+            with contextlib.nullcontext() if self._is_locked else ending_lock(self.folder, 0.0):
+                self._keep_output({rank: [self._unkept(rank, "".join(texts))] for rank, texts in said.items()})
+        except RegistryError:
+            self._lacks_output = True
 
     def _unkept(self, rank: int, text: str) -> str:
         """Return the part of what a rank has written that an earlier supervisor did not keep."""

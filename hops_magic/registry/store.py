@@ -13,13 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from hops_magic.errors import NotFoundError, RegistryError
-from hops_magic.settings import ARTIFACTS, TRACKING, Settings, redacted
+from hops_magic.settings import ARTIFACTS, TRACKING, Settings, redacted, sqlite_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,7 +83,7 @@ class Store:
         if file is None:
             return False
         try:
-            with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
                 known = _known_runs(connection)
         except sqlite3.Error:
             return False  # the query that follows says what is wrong
@@ -196,7 +196,10 @@ def _open(settings: Settings, *, as_it_lies: bool = False) -> MlflowClient:
 
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    uri = f"sqlite:///file:{settings.database_file}?immutable=1&uri=true" if as_it_lies else settings.tracking_uri
+    uri = settings.tracking_uri
+    if as_it_lies:
+        # one reading for SQLAlchemy, one for SQLite
+        uri = f"sqlite+pysqlite:///file:{quote(quote(str(settings.database_file)))}?immutable=1&uri=true"
     with translated(settings, "opening"), contextlib.nullcontext() if as_it_lies else _first_open(settings):
         # its constructor already makes tables
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -241,7 +244,7 @@ def _make_tables(file: Path) -> None:
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.draft")
     try:
         draft.touch(mode=0o600)
-        uri = f"sqlite:///{draft}"
+        uri = sqlite_url(draft, for_mlflow=True)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         client.search_registered_models(max_results=1)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 _ROUNDING = 1e-9
+# of a step: what misses a multiple by more does so by intent
+_LEAST_MISS = 1e-3
+_MOST_STEPS = 2**53
+# draws are at most so many deviations away
+_FARTHEST = 7.04
 
 
 def plain_number(value: Any) -> Any:
@@ -33,7 +38,19 @@ def bounds(name: str, low: Any, high: Any) -> tuple[Any, Any]:
     low, high = finite(name, low), finite(name, high)
     if low >= high:
         raise OptionError(name, "must have a lower bound below its upper one", f"{low} and {high}")
+    if not math.isfinite(float(high) - float(low)):
+        raise OptionError(name, "must have bounds whose distance is a number", f"{low:g} and {high:g}")
     return low, high
+
+
+def countable(name: str, low: Any, high: Any, q: float = 1) -> None:
+    """Refuse bounds near which multiples of a step cannot be told apart."""
+    if max(abs(low), abs(high)) / q > _MOST_STEPS:
+        raise OptionError(
+            name,
+            f"must have bounds at most 2**53 steps of {q:g} from 0, beyond which they are not told apart",
+            f"{low}, {high}",
+        )
 
 
 def positive(name: str, what: str, given: Any) -> Any:
@@ -42,6 +59,14 @@ def positive(name: str, what: str, given: Any) -> Any:
     if number <= 0:
         raise OptionError(name, f"must have {what} above 0", number)
     return number
+
+
+def drawable(name: str, mu: float, sigma: float, *, is_log: bool = False) -> None:
+    """Refuse a normal distribution that draws what is no number, or, of its exponential, what is not above 0."""
+    ends = [mu - _FARTHEST * sigma, mu + _FARTHEST * sigma]
+    if not all(math.isfinite(end) for end in ends) or (is_log and not (ends[0] > -708 and ends[1] < 709)):
+        what = "whose exponentials are numbers above 0" if is_log else "whose draws are numbers"
+        raise OptionError(name, f"must have mu and sigma {what}", f"{mu:g} and {sigma:g}")
 
 
 class Kind(Enum):
@@ -159,9 +184,9 @@ class Dimension:
         """
         first, last = self.low / self.q, self.high / self.q
         if math.isfinite(first):
-            first = math.ceil(first - _ROUNDING * max(1.0, abs(first)))
+            first = math.ceil(first - min(_ROUNDING * max(1.0, abs(first)), _LEAST_MISS))
         if math.isfinite(last):
-            last = math.floor(last + _ROUNDING * max(1.0, abs(last)))
+            last = math.floor(last + min(_ROUNDING * max(1.0, abs(last)), _LEAST_MISS))
         return first, last
 
     def nearest(self, value: float) -> float:

@@ -357,4 +357,14 @@ def _plan(prepared: PreparedStudy, *, parallel: int, workers: int) -> StudyPlan:
 
 def options_for_record(prepared: PreparedStudy) -> dict[str, Any]:
     """Return the options of a study as they are recorded."""
-    return {**as_dict(prepared.options), "metric": prepared.options.metric, "direction": prepared.options.direction.value}
+    options, aim = (
+        as_dict(prepared.options),
+        {"metric": prepared.options.metric, "direction": prepared.options.direction.value},
+    )
+    if prepared.ablation is None or not isinstance(prepared.search, AblationSearch):
+        return options | aim
+    # as they were asked for: how an ablation is carried out as a study is no option of its own
+    asked = {name: value for name, value in options.items() if name in _SHARED}
+    kinds = {kind: list(getattr(prepared.ablation, kind)) for kind in ("features", "layers", "flags")}
+    named = {kind: names for kind, names in kinds.items() if names}
+    return asked | named | {"repeats": prepared.search.repeats} | aim

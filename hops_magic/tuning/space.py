@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import OptionError, UsageError
-from hops_magic.tuning.dimensions import Dimension, Kind, bounds, finite, positive
+from hops_magic.tuning.dimensions import Dimension, Kind, bounds, countable, drawable, finite, positive
 from hops_magic.tuning.search import Point
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def quniform(low: float, high: float, q: float) -> Distribution:
     """A multiple of ``q`` from ``low`` to ``high``; a whole number if ``q`` is one."""
     low, high = bounds("quniform", low, high)
     q = positive("quniform", "q", q)
+    countable("quniform", low, high, q)
     dimension = Dimension(kind=Kind.QUNIFORM, low=low, high=high, q=q)
     if not dimension.count:
         raise OptionError("quniform", f"must have a multiple of {q:g} between its bounds", f"{low} and {high}")
@@ -81,18 +82,21 @@ def randint(low: int, high: int) -> Distribution:
     low, high = bounds("randint", low, high)
     if not (float(low).is_integer() and float(high).is_integer()):
         raise OptionError("randint", "must have whole numbers as bounds", f"{low}, {high}", "quniform has steps of any size")
+    countable("randint", low, high)
     return Distribution("randint", (low, high), Dimension(kind=Kind.INTEGER, low=int(low), high=int(high) - 1))
 
 
 def normal(mu: float, sigma: float) -> Distribution:
     """A number around ``mu`` with standard deviation ``sigma``."""
     mu, sigma = finite("normal", mu), positive("normal", "sigma", sigma)
+    drawable("normal", mu, sigma)
     return Distribution("normal", (mu, sigma), Dimension(kind=Kind.NORMAL, mu=mu, sigma=sigma))
 
 
 def lognormal(mu: float, sigma: float) -> Distribution:
     """A positive number whose natural logarithm has mean ``mu`` and standard deviation ``sigma``."""
     mu, sigma = finite("lognormal", mu), positive("lognormal", "sigma", sigma)
+    drawable("lognormal", mu, sigma, is_log=True)
     return Distribution("lognormal", (mu, sigma), Dimension(kind=Kind.LOGNORMAL, mu=mu, sigma=sigma))
 
 

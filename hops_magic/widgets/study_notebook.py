@@ -123,12 +123,15 @@ class StudyPainter(WidgetPainter[Study, StudyFeed]):
 
     def _asked(self, kind: object, content: Mapping[str, Any]) -> None:
         trial = content.get("trial")
-        if kind == "stop-trial" and isinstance(trial, int):
-            self._on_stop_trial(trial)
-        elif kind == "open" and isinstance(trial, int) and trial in self._seen.trials:
-            self._opened.append(trial)
-        elif kind == "insert-best":
+        if kind == "insert-best":
             self._insert_best()
+        # whatever a page says, it is of the trials that it is shown
+        elif not isinstance(trial, int) or isinstance(trial, bool) or trial not in self._seen.trials:
+            return
+        elif kind == "stop-trial":
+            self._on_stop_trial(trial)
+        elif kind == "open":
+            self._opened.append(trial)
 
     def _fetched(self, number: int) -> Run | None:
         """Return what a trial said; None where the worker that knows is busy or gone."""

@@ -41,7 +41,7 @@ class Study:
 
     def __init__(self):
         self.worker, self.kept_elsewhere = Worker(), set()
-        self.said, self.running = [], []
+        self.said, self.running, self.logs = [], [], []
 
     def say(self, *events):
         self.said += events
@@ -51,6 +51,9 @@ class Study:
 
     def ended(self, command):
         self.running.remove(command)
+
+    def keep_log(self, journal):
+        self.logs.append(journal)
 
     async def everywhere(self, what, **message):
         self.worker.asked.append(what)
@@ -114,7 +117,7 @@ def test_a_log_that_cannot_be_written_is_not_told_by_who_has_abandoned_the_trial
             await task
 
     in_a_loop(abandon())
-    assert study.said == []
+    assert (study.said, study.logs) == ([], [])
 
 
 def test_a_trial_that_is_ended_by_its_own_study_cleans_up_and_tells_of_its_log(job):
@@ -135,3 +138,4 @@ def test_a_trial_that_is_ended_by_its_own_study_cleans_up_and_tells_of_its_log(j
     in_a_loop(end())
     assert [event.message for event in study.said] == ["the logs of trials are not complete: No space left on device"]
     assert study.running == []
+    assert [log.is_behind for log in study.logs] == [True]

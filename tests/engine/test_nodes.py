@@ -139,6 +139,69 @@ def test_a_whole_fit_over_two_nodes_clips_and_penalizes_as_one_process(two_nodes
     assert not trained.run.warnings
 
 
+FITS = """
+import time
+import keras
+import numpy as np
+import tensorflow as tf
+keras.config.set_floatx("float64")
+keras.utils.set_random_seed(3)
+draws = np.random.default_rng(3)
+x, y = draws.normal(size=(70, 6)), draws.integers(0, 2, 70)
+wait = time.sleep
+
+def fitted(*args, **given):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(2)])
+    model.set_weights([np.full(each.shape, 0.1) * np.arange(1, each.shape[-1] + 1) for each in model.weights])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    model.fit(*args, epochs=2, verbose=0, **given)
+    return np.concatenate([each.numpy().ravel() for each in model.weights])
+
+def batches():
+    own = np.random.default_rng(4)
+    while True:
+        rows = own.permutation(70)[:15]
+        yield x[rows], y[rows]
+
+def heavy(a, b):
+    for _ in range(60):
+        a = tf.linalg.matvec(tf.linalg.inv(tf.eye(6, dtype=tf.float64) + 0.01 * tf.linalg.diag(a)), a)
+    return a, b
+
+class Slow(keras.utils.PyDataset):
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        wait(0.01)
+        return x[index * 14 : index * 14 + 14], y[index * 14 : index * 14 + 14]
+
+trained = {
+    "arrays": fitted(x, y, batch_size=16),
+    "deal": fitted(batches(), steps_per_epoch=4),
+    "push": fitted(tf.data.Dataset.from_tensor_slices((x, y)).shuffle(32, seed=1).map(heavy).batch(16)),
+    "alternate": fitted(Slow()),
+}
+"""
+
+
+@pytest.mark.timeout(900)  # two machines' worth of TensorFlow
+def test_a_fit_over_two_nodes_is_that_of_one_process_whichever_way_its_rows_take(two_nodes, tmp_path):
+    surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
+    trained = {}
+    for workers in (1, 2):
+        namespace = {}
+        options = DistributedOptions(workers=workers, threads_per_rank=1, out=("trained",))
+        handle = start(two_nodes, prepare(FITS, namespace, options, surroundings))
+        ended = collect(handle, namespace, follow(handle))
+        assert ended.run.state is RunState.DONE
+        trained[workers] = namespace["trained"]
+    assert len({view.worker for view in ended.run.ranks.values()}) == 2
+    assert {way for _, way in ended.run.inputs} == set(trained[2])
+    for way, weights in trained[2].items():
+        np.testing.assert_allclose(weights, trained[1][way], rtol=1e-10, err_msg=way)
+
+
 def test_a_stop_does_not_wait_for_data_on_their_way(two_nodes, tmp_path):
     def keep_waiting(dask_worker):
         async def never(**asked):

@@ -61,7 +61,7 @@ def a_contrastive_loss_in_the_step():
     fitted(model)
 
 
-def a_masked_mean_in_the_step():
+def a_masked_mean_in_the_step(*rows):
     class Masked(keras.Sequential):
         def train_step(self, data):
             x, y = data
@@ -73,7 +73,13 @@ def a_masked_mean_in_the_step():
 
     model = Masked(net())
     model.compile("sgd")
-    fitted(model)
+    fitted(model, *rows)
+
+
+def a_masked_mean_that_counts_as_much_on_each_rank():
+    every_second = X[:8].copy()
+    every_second[:, 0] = [1, -1] * 4
+    a_masked_mean_in_the_step(every_second, TARGET[:8])
 
 
 def gradients_of_single_rows():
@@ -124,6 +130,7 @@ WRONG = [
     (a_layer_that_subtracts_the_mean_of_the_batch, "gradient of sequential"),
     (a_contrastive_loss_in_the_step, "gradient of"),
     (a_masked_mean_in_the_step, "the log loss"),
+    (a_masked_mean_that_counts_as_much_on_each_rank, "the log loss"),
     (gradients_of_single_rows, "gradient of"),
     (a_moving_mean, "the change of"),
     (a_log_that_is_a_ratio, "the log spread"),

@@ -90,6 +90,43 @@ def test_each_way_trains_as_one_process(case):
             assert distance(expected, each.result) < 1e-12, world
 
 
+def test_arrays_that_differ_in_their_middle_are_refused():
+    def body():
+        import hops_magic as hops
+
+        x = X.copy()
+        x[70, 3] += hops.rank  # the first row of no batch, and the last of none
+        model = keras.Sequential([keras.Input((12,)), layers.Dense(2)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x, Y, batch_size=32, shuffle=False, verbose=0)
+
+    for ended in ranks(body, may_fail=True):
+        assert "the ranks feed different rows" in ended.error
+
+
+def test_arrays_make_an_iterator_an_epoch():
+    def body():
+        from tensorflow.python.data.ops.iterator_ops import OwnedIterator
+
+        made, usual = [], OwnedIterator._create_iterator
+
+        def counted(self, dataset):
+            made.append(dataset)
+            return usual(self, dataset)
+
+        model = keras.Sequential([keras.Input((12,)), layers.Dense(2)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        OwnedIterator._create_iterator = counted
+        try:
+            model.fit(X, Y, batch_size=32, epochs=4, verbose=0)
+        finally:
+            OwnedIterator._create_iterator = usual
+        return len(made)
+
+    # one to compare what the arrays hold, one for the first epoch, and one at the end of each, which serves in the next
+    assert [each.result for each in ranks(body)] == [6, 6]
+
+
 def test_data_that_cannot_be_drawn_is_told_on_every_rank():
     def body():
         def batches():

@@ -11,7 +11,8 @@ from waiting import wait_until
 
 from hops_magic.api.run_rows import run_row
 from hops_magic.engine.journal import Journal, last_state, read_journal
-from hops_magic.errors import RegistryError
+from hops_magic.errors import RegistryError, UsageError
+from hops_magic.kept import KeptRun
 from hops_magic.reconciling import reconcile
 from hops_magic.registry import beginning, study_recorder
 from hops_magic.registry import recorder as recorder_module
@@ -314,3 +315,11 @@ def test_a_journal_waits_for_room_on_the_disk(tmp_path):
     journal.write([ev.to_wire(RUNNING), ev.to_wire(DONE), ev.to_wire(ev.Warned(at=START, message='"kind": "state"'))])
     assert last_state(tmp_path) == DONE
     journal.close()
+
+
+def test_a_run_on_a_cluster_that_is_out_of_reach_is_said_to_run_there(settings, registry):
+    opened(settings, RUN, cluster={"address": "tcp://far:8786", "is_local": False})
+    log(settings, RUN, [RUNNING, *epochs(3.0)])
+    assert reconcile(registry, None) == []
+    with pytest.raises(UsageError, match="still runs on tcp://far:8786: %cluster connect to it first"):
+        KeptRun(registry, registry.run(RUN))

@@ -105,3 +105,17 @@ def test_a_registry_that_could_not_be_made_is_made_when_there_is_room(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert open_registry(settings).runs() == []
     assert sorted(file.name for file in settings.home.iterdir() if "draft" in file.name) == []
+
+
+def test_a_record_that_was_begun_in_half_is_not_called_failed_and_is_begun_again(settings, registry):
+    files = settings.artifacts_folder
+    shutil.rmtree(files, ignore_errors=True)
+    files.write_text("")  # nothing can be written there
+    with pytest.raises(RegistryError, match="recording the source and options"):
+        opened(settings, RUN)
+    assert registry.run(RUN).state is RunState.SUBMITTED
+    files.unlink()
+    finished(opened(settings, RUN), RUN, epochs(0.5))
+    info = registry.run(RUN)
+    assert (info.state, registry.source(info)) == (RunState.DONE, "model.fit(x, y)\n")
+    assert registry.environment(info)["packages"]

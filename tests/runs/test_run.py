@@ -133,3 +133,15 @@ def test_a_stop_that_was_asked_for_is_left_only_for_a_final_state(event):
     study = advance_study(advance_study(Study(run_id="s"), asked), event)
     assert study.state is RunState.STOPPING
     assert advance_study(study, ended).state is RunState.STOPPED
+
+
+def test_metrics_folded_many_at_once_make_the_curves_of_one_after_the_other():
+    steps = [*range(1, 2_500), *range(1_200, 4_000), 3_999, 5]  # with what a restart repeats
+    said = [
+        ev.Metrics(at=float(at), rank=at % 2, step=step, scope="user", values={"loss": 1 / step, "gain": step})
+        for at, step in enumerate(steps)
+    ]
+    one_by_one = START
+    for event in said:
+        one_by_one = advance(one_by_one, event)
+    assert advance_all(START, said) == one_by_one

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hops_magic.api.rerunning import cell_of
 from hops_magic.errors import RunFailedError
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.runs.study import Direction, Study, Trial
@@ -50,7 +51,7 @@ def test_flags_and_columns_are_left_out_without_marks(ablate):
     assert list(namespace["data"].columns) == ["a", "b", "c"]
 
 
-def test_repeats_pair_equal_seeds_and_give_intervals(ablate):
+def test_repeats_pair_equal_seeds_and_give_intervals(ablate, session):
     source = """
 import random
 import hops_magic as hops
@@ -63,6 +64,11 @@ score
     assert effect.pairs == 3
     # the noise of a seed is the same with and without the part, and so falls out of the difference
     assert effect.low < effect.difference < effect.high < 0.0
+    # the record has what was asked for, so that it can be asked for again
+    info = session.registry.run(found.summary.run_id)
+    cell = cell_of(info, session.registry.options(info), source)
+    assert cell.startswith("%%ablate --maximize score --repeats 3 --seed 1 --framework none")
+    assert "trials" not in info.params
 
 
 def test_layers_are_left_out_by_name_or_beginning(ablate):

@@ -279,3 +279,30 @@ def test_numbers_and_arrays_of_numpy_are_bounds_and_choices():
     assert type(space.values(space.sample(np.random.default_rng(0)))["units"]) is int
     with pytest.raises(OptionError, match=r"must be given finite numbers, got .*True"):
         uniform(np.bool_(True), 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: uniform(-1.7e308, 1.7e308), "uniform must have bounds whose distance is a number"),
+        (lambda: randint(0, 2**60), r"randint must have bounds at most 2\*\*53 steps of 1 from 0"),
+        (lambda: quniform(2**60, 2**60 + 3000, 1), r"quniform must have bounds at most 2\*\*53 steps of 1"),
+        (lambda: quniform(0, 1, 1e-17), "quniform must have bounds at most .* steps of 1e-17 from 0"),
+        (lambda: normal(1e308, 1e308), "normal must have mu and sigma whose draws are numbers"),
+        (lambda: lognormal(705, 1), "lognormal must have mu and sigma whose exponentials are numbers above 0"),
+        (lambda: lognormal(0, 200), "lognormal must have mu and sigma whose exponentials are numbers above 0"),
+    ],
+)
+def test_a_distribution_whose_values_are_no_numbers_or_not_told_apart_is_refused(make, said):
+    with pytest.raises(UsageError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(("low", "q"), [(10**15, 1), (-(10**15) - 3, 1), (2**51, 0.5), (1e9, 0.1), (10**12, 0.25)])
+def test_multiples_far_from_zero_are_all_drawn_alike(low, q):
+    space = Space.of({"x": quniform(low, low + 3 * q, q)})
+    random = np.random.default_rng(0)
+    drawn = [space.values(space.sample(random))["x"] for _ in range(200)]
+    assert len(set(drawn)) == 4
+    assert min(drawn.count(value) for value in set(drawn)) > 25
+    assert all(low <= value <= low + 3 * q for value in drawn)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 from browsing import RUN_ALL, SAVE, Jupyter, running_jupyter, shoot, visit, wait_until, write_notebook
+from nbformat.reader import NotJSONError
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 RUN_TYPE = "application/vnd.hops.run.v1+json"
@@ -59,7 +60,11 @@ def live(page: Page, moving: str = ".hops-legend") -> Locator:
 
 def saved(jupyter: Jupyter, name: str) -> dict[str, str]:
     """The forms of the run's output in the file."""
-    outputs = nbformat.read(jupyter.root / name, as_version=4).cells[1].outputs
+    try:
+        outputs = nbformat.read(jupyter.root / name, as_version=4).cells[1].outputs
+    except NotJSONError:
+        # it is being written
+        return {}
     return next((output["data"] for output in outputs if "data" in output), {})
 
 

@@ -28,6 +28,29 @@ assert stop.wait(30), "no stop came"
 run = advance(run, ev.StateChanged(state=RunState.STOPPED))
 view.close(run)
 """
+STUDY = """
+from hops_magic.runs.study import Study, advance_study
+from hops_magic.widgets import open_study_view
+stop.clear()
+stopped = []
+study = advance_study(Study(run_id="s", metric="loss", names=("x",)), ev.TrialStarted(trial=0, values={"x": 1}, point={}))
+calls = {"on_stop": stop.set, "on_stop_trial": stopped.append, "fetch_trial": lambda number: None}
+view = open_study_view(study, importance=None, **calls)
+assert stop.wait(30), "no stop came"
+view.close(advance_study(study, ev.StateChanged(state=RunState.STOPPED)))
+"""
+FORGED = [
+    {},
+    {"type": None},
+    {"type": ["stop"]},
+    {"type": "stop-trial"},
+    *(
+        {"type": kind, "trial": trial}
+        for kind in ("stop-trial", "open")
+        for trial in (7, -1, True, False, "0", None, [0], 10**30)
+    ),
+    {"type": "request", "page": "p", "id": 1, "method": "DELETE", "path": "/runs/s"},
+]
 DEADLINE_S = 30
 RUN_TYPE = "application/vnd.hops.run.v1+json"
 
@@ -101,6 +124,27 @@ def test_a_kernel_that_answers_in_mid_cell_is_still_busy(kernel: BlockingKernelC
     for now, after in itertools.pairwise(said):
         if now == ("idle", "comm_msg"):
             assert after == ("busy", "execute_request")
+
+
+def test_a_page_sets_nothing_and_stops_no_trial_that_it_is_not_shown(kernel: BlockingKernelClient) -> None:
+    request = kernel.execute(STUDY)
+    for message in messages(kernel, request):
+        assert message["msg_type"] != "error", message["content"]
+        if message["msg_type"] == "comm_open" and "_esm" in message["content"]["data"]["state"]:
+            comm_id = message["content"]["comm_id"]
+        elif message["msg_type"] == "display_data":
+            state = {"method": "update", "state": {"_esm": "forged", "_css": "forged"}, "buffer_paths": []}
+            kernel.shell_channel.send(kernel.session.msg("comm_msg", {"comm_id": comm_id, "data": state}))
+            for forged in FORGED:
+                answer(kernel, comm_id, forged)
+            for real in ({"type": "stop-trial", "trial": 0}, {"type": "stop"}):
+                answer(kernel, comm_id, real)
+    # messages of state wait for the end of the cell
+    told = kernel.execute(
+        "from ipywidgets import Widget\nstopped, any('forged' in getattr(w, '_esm', '') for w in Widget.widgets.values())"
+    )
+    said = [m["content"]["data"]["text/plain"] for m in messages(kernel, told) if m["msg_type"] == "execute_result"]
+    assert said == ["([0], False)"]
 
 
 def test_nothing_is_sent_before_a_browser_asks(kernel: BlockingKernelClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,6 +16,10 @@ from hops_magic.errors import UnsupportedError, first_sentence
 from hops_magic.frameworks.ablating import current_ablation
 from hops_magic.frameworks.context import RankContext
 from hops_magic.runs.events import Warned
+
+_SWITCH_S = 0.0005
+"""How long a thread waits for another that computes in Python: an exchange between ranks takes the interpreter's lock
+several times, and would wait five milliseconds each time beside a generator of the user's."""
 
 _NO_GPU_FOUND = (
     "TensorFlow finds no GPU where the ranks have one, and trains on the CPU: "
@@ -73,7 +78,10 @@ class KerasFramework:
         strategy = _strategy(context, tf) if tensors is None else RankStrategy(tensors)
         # TensorFlow's own handler, set when a strategy is made, swallows it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        usual_s = sys.getswitchinterval()
         try:
+            if tensors is not None:
+                sys.setswitchinterval(_SWITCH_S)
             if context.strategy != "none" or context.world_size == 1:
                 trainer.install(patches, session, tensors)
             if tensors is not None:
@@ -89,6 +97,7 @@ class KerasFramework:
             if context.rank == 0 and context.keeps_model and session.last_model is not None:
                 _keep_model(context, session.last_model)
         finally:
+            sys.setswitchinterval(usual_s)
             patches.undo()
 
 

@@ -33,8 +33,15 @@ def fingerprint(leaves: list[Any], total: Any) -> Any:
         else:
             edges = [leaf[:1], leaf[-1:]]
         said += [tf.io.serialize_tensor(edge) for edge in edges]
-    bucket = tf.strings.to_hash_bucket_fast(tf.strings.join(said), _BUCKETS * _BUCKETS)
-    return tf.cast(tf.stack([bucket // _BUCKETS, bucket % _BUCKETS]), tf.float32)
+    return batch_mark(tf.strings.join(said))
+
+
+def batch_mark(said: Any, beside: str = "") -> Any:
+    """Hash what is said of a batch, a scalar string, and what is known beside it, into a float32 vector."""
+    import tensorflow as tf
+
+    salted = tf.strings.join([said, tf.constant([f"{place}{beside}" for place in range(FINGERPRINT_SIZE)])])
+    return tf.cast(tf.strings.to_hash_bucket_fast(salted, _BUCKETS), tf.float32)
 
 
 def all_alike(sums: Any, squares: Any, world_size: int) -> bool:

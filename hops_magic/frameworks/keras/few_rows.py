@@ -23,9 +23,12 @@ def few_rows(batch: Any, collective: Collective) -> Any:
 
     if not isinstance(batch, Part):
         batch = tf.nest.map_structure(_as_tensor, batch)
-        most = ROWS_PER_RANK * collective.world_size + 1
+        most = min(ROWS_PER_RANK * collective.world_size + 1, rows_of(batch))
+        most -= _divides(most, collective)
         return tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch)
-    most = min(int(batch.count), ROWS_PER_RANK + (collective.rank == collective.world_size - 1))
+    is_last = collective.rank == collective.world_size - 1
+    most = min(int(batch.count), ROWS_PER_RANK + is_last)
+    most -= is_last and int(batch.total) <= ROWS_PER_RANK * collective.world_size and _divides(int(batch.total), collective)
     mine = tf.nest.map_structure(lambda leaf: first_rows(leaf, most), batch.rows)
     arrays = [np.asarray(leaf) for leaf in tf.nest.flatten(mine, expand_composites=True)]
     # ranks give different numbers of rows, which sparse rows would have to have in common
@@ -36,6 +39,11 @@ def few_rows(batch: Any, collective: Collective) -> Any:
         if count
     ]
     return tf.nest.map_structure(lambda *each: _joined(each), *parts)
+
+
+def _divides(count: int, collective: Collective) -> bool:
+    """Whether all ranks would have as many rows: means of what each has count alike then, whatever they should count."""
+    return count > collective.world_size and count % collective.world_size == 0
 
 
 def rows_of(batch: Any) -> int:

@@ -271,8 +271,9 @@ def _traced(step: Callable[[Any], Any], few: Any, recorder: Recorder) -> Any:
     import tensorflow as tf
 
     def once(data: Any) -> Any:
+        recorder.forget()  # traced again if variables were made: what was recorded then is of a graph that is gone
         logs = step(data)
-        return logs, recorder.gradients
+        return logs, list(recorder.gradients)
 
     return tf.function(once, autograph=False).get_concrete_function(few)
 
@@ -309,7 +310,8 @@ def _named(names: list[str], values: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
         times = sum(1 for each in found if each.split(" #")[0] == name)
-        found[f"{name} #{times + 1}" if times else name] = value.numpy()
+        # a view: value.numpy() would hold the gradients of a whole model twice
+        found[f"{name} #{times + 1}" if times else name] = np.asarray(value)
     return found
 
 

@@ -56,7 +56,7 @@ def install(patches: Patches, collective: TensorCollective) -> None:
             # tapes inside, as where activations are computed again on the way back, give parts of this gradient
             with seeking(sought), by_parts.entered():
                 found = original(self, target, sources, *args, **kwargs)
-            return _made_global(found, sources, sought, collective)
+            return _made_global(found, sources, sought, rows, collective)
 
         return gradient
 
@@ -158,7 +158,7 @@ def _has_rows(tensor: Any) -> bool:
     return tensor.shape.rank is None or (tensor.shape.rank > 0 and tensor.shape[0] is None)
 
 
-def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCollective) -> Any:
+def _made_global(found: Any, sources: Any, sought: Seeking, rows: Rows, collective: TensorCollective) -> Any:
     """Make those gradients that may differ from rank to rank what one process has.
 
     Those with respect to variables, and to what is computed of them alone, are reduced. Those with respect to rows stay with
@@ -174,10 +174,8 @@ def _made_global(found: Any, sources: Any, sought: Seeking, collective: TensorCo
     reduced = reduce_gradients([gradients[i] for i in which], collective, sought) if which else []
     for index, whole in zip(which, reduced, strict=True):
         gradients[index] = whole
-    rows = current_rows()
-    if rows is not None and sought is Seeking.MEAN:
-        for index in set(local) - set(which):
-            gradients[index] = _times(gradients[index], rows.weight)
+    for index in set(local) - set(which) if sought is Seeking.MEAN else ():
+        gradients[index] = _times(gradients[index], rows.weight)
     return tf.nest.pack_sequence_as(sources, gradients)
 
 
@@ -267,9 +265,8 @@ def _weighted_sum(flat: Any, weight: Any, fingerprint: Any, collective: TensorCo
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def total(x: Any) -> Any:
-        # what a rank without rows made of the one it borrowed counts as zero, be it NaN
-        mine = tf.where(weight > 0, x * tf.cast(weight, x.dtype), tf.zeros_like(x))
-        return collective.all_reduce_voting(mine, fingerprint), lambda up: _weighted_sum(up, weight, fingerprint, collective)
+        together = collective.all_reduce_voting(x, weight, fingerprint)
+        return together, lambda up: _weighted_sum(up, weight, fingerprint, collective)
 
     result = total(flat)
     mark_alike(result)

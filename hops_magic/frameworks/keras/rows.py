@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +27,8 @@ class Rows:
     """What has carried votes in the step that is being traced."""
     graph: Any = None
     """The graph of the step."""
+    places: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """Numbers the exchanges in the step that is being traced."""
 
     @property
     def weight(self) -> Any:

@@ -75,6 +75,11 @@ class Recorder:
         self.names: list[str] = []
         self.gradients: list[Any] = []
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.names.clear()
+        self.gradients.clear()
+
     def take(self, optimizer: Any, gradients: Any, variables: Any = None) -> None:
         """Stand in for ``optimizer.apply``. What is applied in a branch of the step is not seen outside of it."""
         import tensorflow as tf

@@ -18,6 +18,7 @@ from hops_magic.frameworks.keras.rows import Rows, entered
 from hops_magic.frameworks.keras.tensors import TensorCollective
 
 _PARTS = ("x", "y", "sample_weight")
+_SMALL_STATE = 4096
 
 
 class Watched(Protocol):
@@ -67,25 +68,44 @@ def sharded(step: Callable[[Any], Any], tensors: TensorCollective, model: Watche
 
 @contextmanager
 def _unmoved(states: Callable[[], list[Any]], *, unless: Any) -> Iterator[None]:
-    """Give variables back the values that they had, unless a condition holds that is known when the step runs."""
+    """Give variables back the values that they had, unless a condition holds that is known when the step runs.
+
+    Small ones are written again in any case, which is cheaper than branches of the graph.
+    """
     import tensorflow as tf
 
     before = {id(state): state for state in states()}
-    held = tf.cond(
-        unless,
-        lambda: [tf.zeros([0], state.value.dtype) for state in before.values()],
-        lambda: [tf.reshape(state.value, [-1]) for state in before.values()],
-    )
-    values = dict(zip(before, held if isinstance(held, list) else [held], strict=True))
+    values: dict[int, Any] = {key: tf.identity(state.value) for key, state in before.items() if _is_small(state)}
+    large = {key: state for key, state in before.items() if key not in values}
+    if large:
+        held = tf.cond(
+            unless,
+            lambda: [tf.zeros([0], state.value.dtype) for state in large.values()],
+            lambda: [tf.reshape(state.value, [-1]) for state in large.values()],
+        )
+        values |= dict(zip(large, held if isinstance(held, list) else [held], strict=True))
     yield
 
-    def restore() -> Any:
-        for state in states():  # made in the step itself: they begin at zero
-            held = values.get(id(state))
-            state.assign(tf.zeros_like(state.value) if held is None else tf.reshape(held, state.shape))
+    def held_of(state: Any) -> Any:
+        held = values.get(id(state))  # those made in the step itself begin at zero
+        return tf.zeros_like(state.value) if held is None else tf.reshape(held, state.shape)
+
+    def restore(after: list[Any]) -> Any:
+        for state in after:
+            state.assign(held_of(state))
         return tf.constant(0)
 
-    tf.cond(unless, lambda: tf.constant(0), restore)
+    after = list(states())
+    for state in after:
+        if _is_small(state):
+            state.assign(tf.where(unless, state.value, held_of(state)))
+    if rest := [state for state in after if not _is_small(state)]:
+        tf.cond(unless, lambda: tf.constant(0), lambda: restore(rest))
+
+
+def _is_small(state: Any) -> bool:
+    size = state.value.shape.num_elements()
+    return size is not None and size <= _SMALL_STATE
 
 
 def _bounds(total: Any, rank: int, world_size: int) -> tuple[Any, Any]:

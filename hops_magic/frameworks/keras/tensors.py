@@ -29,6 +29,7 @@ class TensorCollective:
         self.share = 1.0 / collective.world_size
         """This rank's part of the rows of the last step."""
         self.failure: CollectiveError | UnsupportedError | None = None
+        self._turn: Any = None
 
     @property
     def rank(self) -> int:
@@ -42,24 +43,37 @@ class TensorCollective:
 
     def all_reduce(self, tensor: Any, op: str = "sum") -> Any:
         """Reduce a tensor over the ranks: its ``sum``, ``max`` or ``min``."""
-        import tensorflow as tf
-
-        reduced = tf.numpy_function(lambda array: self._reduce(array, op), [tensor], tensor.dtype, stateful=True)
+        what = _place_in_step()
+        reduced = self._in_turn(lambda array: self._reduce(array, op, what), [tensor], tensor.dtype)
         reduced.set_shape(tensor.shape)
         mark_alike(reduced)
         return reduced
 
-    def all_reduce_voting(self, flat: Any, fingerprint: Any = None) -> Any:
-        """Sum a vector over the ranks.
+    def all_reduce_voting(self, flat: Any, weight: Any, fingerprint: Any = None) -> Any:
+        """Sum a vector over the ranks, each with its weight; one of weight 0 counts as zero, be it NaN.
 
         Afterwards :attr:`votes` holds the sums of their votes, and :attr:`rows_are_alike` whether their fingerprints agree.
         """
         import tensorflow as tf
 
-        def reduce(array: Any, mine: Any, share: Any) -> Any:
+        kept = [np.empty(0)]
+
+        def space(size: int, dtype: Any) -> Any:
+            if kept[0].size != size or kept[0].dtype != dtype:
+                kept[0] = np.empty(size, dtype)
+            return kept[0]
+
+        def reduce(array: Any, weight: Any, mine: Any, share: Any) -> Any:
             self.share = float(share)
-            ballot = np.concatenate([self._vote(), mine, mine**2]).astype(array.dtype)
-            together = self._reduce(np.concatenate([array, ballot]))
+            ballot = np.concatenate([self._vote(), mine, mine**2])
+            # weighted on the way into what is sent: each pass over all gradients costs time
+            said = space(array.size + ballot.size, array.dtype)
+            if weight:
+                np.multiply(array, array.dtype.type(weight), out=said[: array.size])
+            else:
+                said[: array.size] = 0
+            said[array.size :] = ballot
+            together = self._reduce(said, what=what)
             counted = together[array.size :].astype(np.float64)
             self.votes = counted[: self.votes.size].astype(np.float32)
             sums, squares = np.split(counted[self.votes.size :], 2)
@@ -67,9 +81,9 @@ class TensorCollective:
             return together[: array.size]
 
         mine = tf.zeros(FINGERPRINT_SIZE) if fingerprint is None else fingerprint
-        rows = current_rows()
+        rows, what = current_rows(), _place_in_step()
         share = tf.constant(1.0 / self.world_size, tf.float64) if rows is None else rows.weight
-        reduced = tf.numpy_function(reduce, [flat, mine, share], flat.dtype, stateful=True)
+        reduced = self._in_turn(reduce, [flat, weight, mine, share], flat.dtype)
         reduced.set_shape(flat.shape)
         mark_alike(reduced)
         return reduced
@@ -88,28 +102,51 @@ class TensorCollective:
         """Let a step fail whose parts do not have as many rows as one another: a rank could not take its part of each."""
         import tensorflow as tf
 
-        def compare(found: Any) -> None:
-            if len(set(found.tolist())) > 1:
-                self.failure = other_lengths(names, found.tolist())
-                raise self.failure
+        def refuse(found: Any) -> Any:
+            self.failure = other_lengths(names, found.tolist())
+            raise self.failure
 
         known = [tf.get_static_value(length) for length in lengths]
         if None not in known:
             if len({int(length) for length in known}) > 1:
                 raise other_lengths(names, [int(length) for length in known])
             return
-        tf.numpy_function(compare, [tf.stack(lengths)], [], stateful=True)
+        found = tf.stack(lengths)
+        # Python is called where it has something to say: a call costs as much as many operations
+        tf.cond(
+            tf.reduce_all(tf.equal(found, found[0])),
+            lambda: tf.constant(0),
+            lambda: tf.numpy_function(refuse, [found], tf.int32, stateful=True),
+        )
 
-    def _reduce(self, array: Any, op: str = "sum") -> Any:
+    def _in_turn(self, function: Callable[..., Any], given: list[Any], kinds: Any) -> Any:
+        """Call Python from a graph, after all such calls before it.
+
+        TensorFlow keeps the order of what it calls in Python, but not that of loops and branches which do so and read
+        variables: on another rank they could come in another order. All that writes to one variable it keeps in order.
+        """
+        import tensorflow as tf
+
+        if tf.executing_eagerly():
+            return tf.numpy_function(function, given, kinds, stateful=True)
+        if self._turn is None:
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._turn = tf.Variable(0, dtype=tf.int64, trainable=False, name="turn")
+        with tf.control_dependencies([self._turn.assign_add(1, read_value=False)]):
+            result = tf.numpy_function(function, given, kinds, stateful=True)
+        with tf.control_dependencies(tf.nest.flatten(result)):
+            self._turn.assign_add(1, read_value=False)
+        return result
+
+    def _reduce(self, array: Any, op: str = "sum", what: str = "") -> Any:
         try:
-            return self._collective.all_reduce(array, op)
+            return self._collective.all_reduce(array, op, what=what)
         except CollectiveError as error:
             self.failure = error  # TensorFlow would turn it into an error of its own, and a long one
             raise
 
     def concatenate(self, *tensors: Any) -> list[Any]:
         """Join tensors of the ranks along their first axis, in the order of ranks; lengths may differ."""
-        import tensorflow as tf
 
         def join(*arrays: Any) -> list[Any]:
             try:
@@ -119,7 +156,7 @@ class TensorCollective:
                 raise
             return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-        joined = tf.numpy_function(join, tensors, [tensor.dtype for tensor in tensors], stateful=True)
+        joined = self._in_turn(join, list(tensors), [tensor.dtype for tensor in tensors])
         joined = joined if isinstance(joined, list | tuple) else [joined]
         for result, tensor in zip(joined, tensors, strict=True):
             result.set_shape([None, *tensor.shape[1:]])
@@ -186,6 +223,12 @@ class TensorCollective:
         result = gathered(tensor)
         mark_alike(result)
         return [result, *beside]
+
+
+def _place_in_step() -> str:
+    """Say which exchange of a step is traced: ranks that come to another one differ by more than its size."""
+    rows = current_rows()
+    return "" if rows is None else f"exchange {next(rows.places)} of a step"
 
 
 def _of_own_rows(upstream: Any, rows: Rows) -> Any:

@@ -68,7 +68,7 @@ def _install_parallel(patches: Patches, session: FitSession) -> None:
 def _array_dataset(original: Any, inputs: Inputs) -> Any:
     @functools.wraps(original)
     def get_tf_dataset(self: Any) -> Any:
-        return inputs.arrays(functools.partial(original, self))
+        return inputs.arrays(self, functools.partial(original, self))
 
     return get_tf_dataset
 

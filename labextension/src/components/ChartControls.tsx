@@ -17,30 +17,43 @@ interface Props {
   onChange: (options: ChartOptions) => void;
   /** Those that make sense here. */
   axes: Axis[];
-  /** What the first of them counts, if it is not that of a run. */
-  name?: string;
 }
 
 /** The choices above charts: axis, scale, smoothing. */
-export function ChartControls({ options, onChange, axes, name }: Props): ReactNode {
+export function ChartControls({ options, onChange, axes }: Props): ReactNode {
   const trans = useTranslator();
+  // of two, time is or is not
+  const isChoice = axes.length > 2;
   return (
     <div className="hops-chart-controls hops-faint" role="group" aria-label={trans.__('How curves are drawn')}>
-      <label>
-        {trans.__('axis')}{' '}
-        <select
-          value={options.axis}
-          onChange={event => {
-            onChange({ ...options, axis: event.target.value as Axis });
-          }}
-        >
-          {axes.map(axis => (
-            <option key={axis} value={axis}>
-              {axis === '' && name ? name : axisName(axis, axes, trans)}
-            </option>
-          ))}
-        </select>
-      </label>
+      {isChoice ? (
+        <label>
+          {trans.__('axis')}{' '}
+          <select
+            value={options.axis}
+            onChange={event => {
+              onChange({ ...options, axis: event.target.value as Axis });
+            }}
+          >
+            {axes.map(axis => (
+              <option key={axis} value={axis}>
+                {axisName(axis, trans)}
+              </option>
+            ))}
+          </select>
+        </label>
+      ) : (
+        <label>
+          <input
+            type="checkbox"
+            checked={options.axis === 'time'}
+            onChange={event => {
+              onChange({ ...options, axis: event.target.checked ? 'time' : '' });
+            }}
+          />{' '}
+          {trans.__('by time')}
+        </label>
+      )}
       <label>
         <input
           type="checkbox"
@@ -69,9 +82,6 @@ export function ChartControls({ options, onChange, axes, name }: Props): ReactNo
   );
 }
 
-function axisName(axis: Axis, axes: Axis[], trans: Translator): string {
-  if (axis === 'time') {
-    return trans.__('time');
-  }
-  return axis === '' && axes.includes('step') ? trans.__('epoch') : trans.__('step');
+function axisName(axis: Axis, trans: Translator): string {
+  return axis === '' ? trans.__('epoch') : axis === 'step' ? trans.__('step') : trans.__('time');
 }

@@ -159,11 +159,7 @@ function Worker({ worker }: { worker: WorkerRow }): ReactNode {
         />
         <span className="hops-spacer" />
         <span className="hops-faint hops-figure">
-          {worker.slots === 1
-            ? worker.slots_free
-              ? trans.__('its slot is free')
-              : trans.__('its slot is in use')
-            : trans.__('%1 of %2 slots free', worker.slots_free, worker.slots)}
+          {trans.__('%1 of %2 slots free', worker.slots_free, worker.slots)}
         </span>
       </div>
       {worker.gpus.length > 0 && <Line text={trans.__('GPU %1', worker.gpus.join(', '))} className="hops-faint" />}

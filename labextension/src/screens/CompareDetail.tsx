@@ -142,12 +142,7 @@ function Overlaid({ runs, metric }: { runs: RunRow[]; metric: string }): ReactNo
         const chart = overlaid(metric, runs, courses);
         return chart.lines.length ? (
           <>
-            <ChartControls
-              options={options}
-              onChange={setOptions}
-              axes={['', 'time']}
-              name={chart.unit === 'epoch' ? trans.__('epoch') : trans.__('step')}
-            />
+            <ChartControls options={options} onChange={setOptions} axes={['', 'time']} />
             <ChartView chart={alongAxis(chart, options.axis)} options={options} />
           </>
         ) : (

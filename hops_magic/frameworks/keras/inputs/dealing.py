@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from hops_magic.frameworks.collective import Collective
 from hops_magic.frameworks.keras.inputs.element import bounds
 from hops_magic.frameworks.keras.inputs.feed import Feed
@@ -72,7 +74,8 @@ def frames_of(element: Any, number: int, world_size: int) -> list[Frame]:
     if len(set(lengths.values())) > 1:
         raise other_lengths(list(lengths), list(lengths.values()))
     total = next(iter(lengths.values()))
-    dense = [leaf.numpy() if tf.is_tensor(leaf) and isinstance(leaf, tf.Tensor) else leaf for leaf in leaves]
+    # views, where leaf.numpy() would copy the batch
+    dense = [np.asarray(leaf) if tf.is_tensor(leaf) and isinstance(leaf, tf.Tensor) else leaf for leaf in leaves]
     mark = (float(number % FINGERPRINT_RANGE), float(total % FINGERPRINT_RANGE))
     frames = []
     for rank in range(world_size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import socket
 import struct
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from hops_magic.frameworks.wire import exactly, fill
 
 FINGERPRINT_RANGE = 251
+_ALIGNMENT = 64
 
 _HEAD = struct.Struct("<BqQ")
 """What it is, the pass over the data that it belongs to, and the size of its pickled description."""
@@ -89,11 +91,19 @@ def receive(sock: socket.socket) -> tuple[int, Frame]:
         if isinstance(each, np.ndarray):
             arrays.append(each)
             continue
-        array = np.empty(*each)
+        array = _aligned(*each)
         if array.size:
             fill(sock, memoryview(array.reshape(-1).view(np.uint8).data))
         arrays.append(array)
     return round_, Frame(Of(of), total, first, count, fingerprint, arrays, error)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array that TensorFlow takes as it is; it copies those that do not begin at a multiple of 64 bytes."""
+    size = math.prod(shape) * dtype.itemsize
+    space = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -space.ctypes.data % _ALIGNMENT
+    return space[first : first + size].view(dtype).reshape(shape)
 
 
 class Incoming:

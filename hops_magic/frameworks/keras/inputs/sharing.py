@@ -94,11 +94,11 @@ class Inputs:
             self._are_parts = bool(self._parts and self._parts[0])
         return self._are_parts
 
-    def arrays(self, get_tf_dataset: Callable[[], Any]) -> Any:
+    def arrays(self, adapter: Any, get_tf_dataset: Callable[[], Any]) -> Any:
         """Make the dataset of Keras's adapter for arrays."""
         if not self._divides or self._are_parts:
             return get_tf_dataset()
-        return arrays.divided(get_tf_dataset, self._context.rank, self._context.world_size)
+        return arrays.divided(adapter, get_tf_dataset, self._context.rank, self._context.world_size)
 
     def divide(self, iterator: Any) -> None:
         """Let an iterator of Keras's give this rank its parts; all ranks must call it."""
@@ -112,6 +112,8 @@ class Inputs:
             way = self._way_of(adapter, dataset)
         if way == "shard":
             self._let_feed(iterator, adapter, dataset)
+        elif way == "arrays":
+            iterator._distributed_dataset = arrays.ReadOnce(dataset, iterator)
         elif way == "push" and (chain := pushing.chain_of(dataset)) is not None:
             iterator._distributed_dataset = pushing.pushed(chain, self._context.rank, self._context.world_size)
         elif way == "alternate":

@@ -49,7 +49,7 @@ export function BestChart({ study, options = PLAIN }: Props): ReactNode {
       const place = (number: number) => scale.x(shown[number - 1]?.at ?? number);
       const { context } = brush;
       drawn.forEach(trial => {
-        context.globalAlpha = trial.state === 'stopped' ? 0.5 : 0.7;
+        context.globalAlpha = trial.state === 'stopped' ? 0.75 : 0.8;
         context.fillStyle = trial.state === 'stopped' ? AMBER : BLUE;
         context.beginPath();
         context.arc(scale.x(trial.at), scale.y(trial.value), 2.2, 0, 7);
@@ -127,7 +127,7 @@ export function AllCurves({ study, options = PLAIN }: Props): ReactNode {
         const isBest = number === head.best;
         const isStopped = trials.get(number)?.state === 'stopped';
         const { context } = brush;
-        context.globalAlpha = isBest ? 1 : isStopped ? 0.45 : 0.65;
+        context.globalAlpha = isBest ? 1 : isStopped ? 0.6 : 0.7;
         context.strokeStyle = isBest ? GREEN : isStopped ? AMBER : BLUE;
         context.lineWidth = isBest ? 2.2 : 1;
         context.beginPath();

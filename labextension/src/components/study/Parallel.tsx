@@ -33,7 +33,9 @@ interface Axis {
 }
 
 const HEIGHT = 230;
-const [SIDE, TOP, BOTTOM] = [58, 24, 34];
+const [SIDE, TOP, BOTTOM] = [58, 24, 46];
+/** Between two lines of names. */
+const LINE = 14;
 /** How far beyond an axis' end lines pass whose values are beyond it. */
 const BEYOND = 8;
 const MOST_OPTIONS = 12;
@@ -109,6 +111,9 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
       context.globalAlpha = 1;
       context.font = font;
       context.lineWidth = 1;
+      const room = x(1) - x(0) - 10;
+      // where names are long, every other one stands a line higher
+      const isStaggered = axes.some(axis => context.measureText(axis.name).width > room);
       axes.forEach((axis, index) => {
         context.strokeStyle = grid;
         context.lineWidth = 1;
@@ -119,7 +124,8 @@ export function Parallel({ names, logNames, metric, lines, label }: Props): Reac
         context.fillStyle = ink;
         context.textAlign = 'center';
         context.textBaseline = 'alphabetic';
-        context.fillText(fitting(context, axis.name, x(1) - x(0) - 10), x(index), height - 6);
+        const raised = isStaggered && index % 2 ? LINE : 0;
+        context.fillText(fitting(context, axis.name, isStaggered ? 2 * room : room), x(index), height - 6 - raised);
         context.textAlign = index === axes.length - 1 ? 'left' : 'right';
         context.textBaseline = 'middle';
         const aside = index === axes.length - 1 ? 4 : -4;

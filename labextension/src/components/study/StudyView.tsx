@@ -1,7 +1,7 @@
 import { type ReactNode, useState } from 'react';
 import { duration, figure } from '../../format';
 import type { OpenedTrial, StudyHead, StudyModel, Trial } from '../../study';
-import { type Translator, useTranslator } from '../../translate';
+import { useTranslator } from '../../translate';
 import { ChartControls, PLAIN } from '../ChartControls';
 import { SafeHtml } from '../SafeHtml';
 import { AllCurves, BestChart } from './Curves';
@@ -37,7 +37,7 @@ export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsert
         <>
           {!head.is_ablation && (
             <section aria-label={trans.__('Curves')}>
-              <ChartControls options={options} onChange={setOptions} axes={['', 'time']} name={unitName(head, trans)} />
+              <ChartControls options={options} onChange={setOptions} axes={['', 'time']} />
               <div className="hops-charts">
                 <BestChart study={study} options={options} />
                 <AllCurves study={study} options={options} />
@@ -79,10 +79,6 @@ export function StudyView({ study, opened, onStop, onStopTrial, onOpen, onInsert
       <Footer head={head} />
     </article>
   );
-}
-
-function unitName(head: StudyHead, trans: Translator): string {
-  return head.step_name === 'epoch' ? trans.__('epoch') : trans.__('step');
 }
 
 function Notices({ head }: { head: StudyHead }): ReactNode {

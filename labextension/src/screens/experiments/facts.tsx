@@ -16,15 +16,15 @@ export function Facts({ facts, empty }: { facts: Record<string, unknown>; empty:
   return (
     <table className="hops-facts-table">
       <tbody>
-        {rows.map(([name, value]) =>
+        {rows.map(([name, value], index) =>
           value === null ? (
-            <tr key={`part ${name}`}>
+            <tr key={index}>
               <th scope="rowgroup" colSpan={2} className="hops-part">
                 <Line text={name} />
               </th>
             </tr>
           ) : (
-            <tr key={name}>
+            <tr key={index}>
               <th scope="row">
                 <Line text={name} />
               </th>
