@@ -7,6 +7,7 @@ A variable of a module, of a class or of a function in it is called ``module:var
 from __future__ import annotations
 
 import enum
+import functools
 import importlib.util
 import marshal
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 from hops_magic.cells.modules import ShippedModule
 
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+_CACHED = type(functools.lru_cache(int))
 # what is of the language, and neither data nor of the module
 _LANGUAGE = frozenset({"typing", "__future__", "_thread", "functools"})
 _CLOSURE = "~"
@@ -63,7 +65,7 @@ class _Variables:
                         yield from self._in(f"{path}.{name}", inner)
         elif isinstance(value, types.FunctionType):
             yield from self._in_function(path, value)
-        elif hasattr(value, "cache_parameters"):  # its function is made anew, and so is what it keeps
+        elif isinstance(value, _CACHED):  # its function is made anew, and so is what it keeps
             yield from self._in(f"{path}.__wrapped__", value.__wrapped__)
         elif (
             not isinstance(value, _CODE)

@@ -57,10 +57,15 @@ def local_modules(wanted: Iterable[str], folder: Path) -> dict[str, ShippedModul
     return found
 
 
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+
+
 def is_own(file: Path) -> bool:
     """Whether a file is the user's own and not part of the Python installation or of this package."""
     path = file.resolve()
     ours = Path(__file__).resolve().parents[1]
+    if not _PACKAGES.isdisjoint(path.parts):  # of another environment that this one goes on from, say
+        return False
     return not path.is_relative_to(ours) and not any(path.is_relative_to(place) for place in _installed())
 
 

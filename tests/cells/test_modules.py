@@ -166,3 +166,21 @@ def test_a_module_that_the_cell_imports_first_has_here_what_the_cell_set(noteboo
     write(folder, stateful_four="rate = 1\n")
     notebook.rank("import stateful_four\nstateful_four.rate = 8")
     assert notebook["stateful_four"].rate == 8
+
+
+def test_packages_of_another_environment_go_by_name_too(notebook, folder, monkeypatch):
+    packages = folder / "other" / "site-packages"
+    packages.mkdir(parents=True)
+    write(packages, helper_of_packages="def f(): return 7")
+    monkeypatch.syspath_prepend(str(packages))
+    captured = notebook.capture("import helper_of_packages\nhelper_of_packages.f()")
+    assert not captured.program.modules
+
+
+def test_what_answers_to_any_name_is_a_variable_like_others(notebook, folder, away):
+    source = (
+        "class Open(dict):\n    def __getattr__(self, name):\n        return 1 if name == 'cache_parameters' else missing\n"
+    )
+    write(folder, helper_open=f"{source}settings = Open(a=1)\ndef f(): return settings['a']")
+    notebook.cell("import helper_open as m\nm.settings['a'] = 2")
+    assert away("m.f()").value == 2

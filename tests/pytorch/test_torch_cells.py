@@ -64,9 +64,9 @@ def test_the_notebooks_own_model_is_trained_as_one_process_trains_it(kernel):
     ran = kernel.run("%%distributed -n 2 --seed 7" + LOOP)
     assert not ran.error, ran.error
     # the objects that were there are those that were trained: a module's parameters, the optimizer's, a view of a weight
-    same = "model[0].weight is first, optimizer.param_groups[0]['params'][0] is first, torch.equal(view, first[:2])"
+    same = "(model[0].weight is first, optimizer.param_groups[0]['params'][0] is first, torch.equal(view, first[:2]))"
     assert kernel.ask(same) == "(True, True, True)"
-    assert kernel.ask("len(optimizer.state), loss.requires_grad, loss.item() > 0") == "(6, False, True)"
+    assert kernel.ask("(len(optimizer.state), loss.requires_grad, loss.item() > 0)") == "(6, False, True)"
     kernel.run(
         "trained, model = model, start\noptimizer = torch.optim.Adam(model.parameters(), lr=0.01)\ntorch.manual_seed(7)"
     )
@@ -84,7 +84,7 @@ def test_a_cell_whose_loss_mixes_rows_is_refused_by_its_line(kernel):
         "    loss = (scores.T @ scores).norm()\n"
         "    loss.backward()\n"
     )
-    assert "line 4 (loss.backward())" in ran.error
+    assert "line 5 (loss.backward())" in ran.error
     assert "mixes the rows" in ran.error
 
 

@@ -43,12 +43,21 @@ def update_in_place(original: Any, returned: Any) -> bool:
         return False
     if original.grad_fn is not None:
         return False
-    original.data = returned.data.to(original.device) if original.device != returned.device else returned.data
+    if original.shape == returned.shape and original.dtype == returned.dtype and _is_written_once(original):
+        # in its place, for what else lies there: views, arrays of numpy
+        original.detach().copy_(returned.detach())
+    else:
+        original.data = returned.data.to(original.device)
     original.requires_grad_(returned.requires_grad)
     original.grad = returned.grad
     vars(original).clear()
     vars(original).update(vars(returned))
     return True
+
+
+def _is_written_once(tensor: Any) -> bool:
+    """Whether each element has a place of its own."""
+    return all(stride or size < 2 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _torch() -> Any:
