@@ -87,10 +87,9 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 
 test: .venv/.ready  ## all tests
 	# the front end is fetched and checked while the first tests run
-	$(MAKE) -j 2 --output-sync=target test-cells test-keras
+	$(MAKE) -j 2 --output-sync=target test-cells test-keras test-torch
 	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
 	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
-	$(MAKE) test-torch
 	.venv/bin/pytest $(filter-out tests/keras tests/cells tests/pytorch,$(APART))
 
 test-cells: check
