@@ -55,7 +55,8 @@ def begun(cluster, tmp_path, **options):
     surroundings = Surroundings(origin=CellOrigin(label="In[1]", first_line=2), folder=tmp_path)
     prepared = prepare(SOURCE, namespace, DistributedOptions(workers=1, framework="none", **options), surroundings)
     handle = start(cluster, prepared)
-    wait_until((tmp_path / "log").exists, "the first execution")
+    log = tmp_path / "log"
+    wait_until(lambda: log.exists() and log.read_text(), "the first execution")
     return handle, namespace
 
 
