@@ -36,6 +36,11 @@ def check_partitions(connection: duckdb.DuckDBPyConnection, group: Group) -> Non
                 f"column {name} cannot be a partition, since the lake would take what is before its ':' for the scheme of a "
                 "URI: rename it"
             )
+        if "//" in name:
+            raise SchemaMismatchError(
+                f"column {name} cannot be a partition, since the lake takes each '/' in it for the end of a folder's name, "
+                "and one of these would be empty: rename it"
+            )
         if kind.startswith(("binary", "list", "struct")):
             raise SchemaMismatchError(
                 f"column {name} cannot be a partition, since no folder can be named after values of type {kind}: convert it "

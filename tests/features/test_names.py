@@ -140,6 +140,7 @@ def test_names_and_values_come_back_or_are_refused_before_anything_is_written(na
         ({"id": [1], "p": ["x" * 300]}, "p", "a folder cannot be named after its value 'xxx.*: shorten it"),
         ({"id": [1], "p": ["ü" * 50]}, "p", "which takes 300 characters"),
         ({"id": [1], "a:b": ["x"]}, "a:b", "cannot be a partition, since the lake would take"),
+        ({"id": [1], "a//b": ["x"]}, "a//b", "one of these would be empty: rename it"),
         ({"id": [1], "ID": [2]}, (), "which differ only in case: rename one"),
     ],
 )

@@ -21,7 +21,9 @@ from hops_magic.features.store import FeatureStore, request_of
 from hops_magic.settings import FeatureSettings
 
 LETTERS = "abAZé=%#?&+:;,'\"\\/[]{}()<>|^~$!-_ü日😀 \u00a0"
-names = st.text(LETTERS, min_size=1, max_size=6).filter(lambda name: name.strip() and not name.startswith("_hops_"))
+names = st.text(LETTERS, min_size=1, max_size=6).filter(
+    lambda name: name.strip() and not name.startswith("_hops_") and "//" not in name
+)
 texts = st.text(LETTERS + "\0\n\u202e*.@`", max_size=5)
 moments = st.datetimes(datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30)).map(lambda at: at.replace(tzinfo=UTC))
 near = st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
