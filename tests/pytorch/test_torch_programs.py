@@ -82,3 +82,11 @@ def test_a_loop_is_equal_or_refused_or_told(path, world):
     for each in ended:
         assert difference(plain, each.result) < float(tolerance or TOLERANCE)
     assert not warned
+
+
+@pytest.mark.parametrize("name", ["batchnorm_adam", "cnn_batchnorm_dropout", "vae", "gan"])
+def test_rounding_in_float32_is_no_difference(name):
+    path = Path(__file__).parent / "programs" / f"{name}.py"
+    ended = ranks(body_of(path, torch.float32), TorchFramework())
+    assert not any(each.error for each in ended), [each.error for each in ended]
+    assert not [event.message for each in ended for event in each.events if isinstance(event, Warned)]

@@ -23,6 +23,7 @@ MOST_SHADOWS = 20
 _ALIKE = {"float64": 1e-6, "float32": 2e-3}
 _ALIKE_HALF = 0.1
 _SMALL = 1e-3
+_FAINT = 1e-4
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Calibration:
         self.is_mixed = False
         """Whether parts of the step under way are computed with half the digits."""
         self._told: set[str] = set()
+        self.faint: set[int] = set()
+        """Ids of parameters whose gradients are mere rounding, which optimizers such as Adam make as large as any."""
 
     @property
     def wants_shadow(self) -> bool:
@@ -179,6 +182,9 @@ class Calibration:
 
     def _compared(self, whole: list[Any], made: dict[str, list[Any]], leaves: Sequence[Any], by_rows: list[int]) -> Verdict:
         errors = {rule: _differences(values, whole, by_rows) for rule, values in made.items()}
+        sizes = [0.0 if each is None else _largest(each) for each in whole[: len(leaves)]]
+        least = _FAINT * max(sizes, default=0.0)
+        self.faint |= {id(leaf) for leaf, size in zip(leaves, sizes, strict=True) if size < least}
         rule = min(errors, key=lambda each: max(errors[each]))
         worst = int(np.argmax(errors[rule]))
         name = self._names().get(id(leaves[worst]), "") if worst < len(leaves) else "the loss"
