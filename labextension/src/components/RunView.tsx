@@ -6,6 +6,7 @@ import { Header } from './Header';
 import { Metrics } from './Metrics';
 import { Notices } from './Notices';
 import { Output } from './Output';
+import { Parameters } from './Parameters';
 import { Ranks } from './Ranks';
 import { SafeHtml } from './SafeHtml';
 
@@ -44,25 +45,7 @@ function Footer({ run: { head } }: { run: RunModel }): ReactNode {
   return (
     <footer className="hops-footer">
       <bdi>{facts.join(' · ')}</bdi>
-      {Object.keys(head.parameters).length > 0 && (
-        <details>
-          <summary>{trans.__('Parameters')}</summary>
-          <table className="hops-parameters">
-            <tbody>
-              {Object.entries(head.parameters).map(([name, value]) => (
-                <tr key={name}>
-                  <th scope="row">
-                    <bdi>{name}</bdi>
-                  </th>
-                  <td>
-                    <bdi>{value}</bdi>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </details>
-      )}
+      {Object.keys(head.parameters).length > 0 && <Parameters values={head.parameters} />}
       {head.notes.length > 0 && (
         <details>
           <summary>{trans.__('How it was carried out')}</summary>

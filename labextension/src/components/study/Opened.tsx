@@ -3,6 +3,7 @@ import type { Chart } from '../../charts';
 import type { OpenedTrial, Trial } from '../../study';
 import { useTranslator } from '../../translate';
 import { ChartView } from '../ChartView';
+import { Parameters } from '../Parameters';
 
 interface Props {
   trial: Trial;
@@ -65,25 +66,7 @@ function Told({ told }: { told: OpenedTrial }): ReactNode {
           <ChartView key={chart.title} chart={chart} />
         ))}
       </div>
-      {told.parameters && (
-        <details>
-          <summary>{trans.__('Parameters')}</summary>
-          <table className="hops-parameters">
-            <tbody>
-              {Object.entries(told.parameters).map(([name, value]) => (
-                <tr key={name}>
-                  <th scope="row">
-                    <bdi>{name}</bdi>
-                  </th>
-                  <td>
-                    <bdi>{value}</bdi>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </details>
-      )}
+      {told.parameters && <Parameters values={told.parameters} />}
       {told.output.map(([ranks, text]) => (
         <details key={ranks} open={told.output.length === 1}>
           <summary>{trans.__('Output of %1', ranks)}</summary>
