@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.torch import shadow
-from hops_magic.frameworks.torch.packing import Packed
+from hops_magic.frameworks.torch.packing import Packed, numbers_of
 from hops_magic.frameworks.torch.state import MEAN, SUM, Site, StepState, place_of
 from hops_magic.runs.events import Noted, Warned
 
@@ -134,7 +134,7 @@ class Calibration:
         """Refuse weights that the ranks have made each for themselves."""
         import torch
 
-        mine = [zlib.crc32(_numbers(leaf).tobytes()) for leaf in leaves if isinstance(leaf, torch.nn.Parameter)]  # type: ignore[union-attr]
+        mine = [zlib.crc32(numbers_of(leaf).tobytes()) for leaf in leaves if isinstance(leaf, torch.nn.Parameter)]
         if any(each != mine for each in self._state.collective.all_gather_objects(mine)):
             raise UnsupportedError(
                 "the ranks begin with different weights, so they would not train one model: make it without numbers that "
@@ -167,10 +167,10 @@ class Calibration:
         if shapes is not None and (any(each != said[0] for each in said) or len(shapes) != len(here)):
             verdict = Verdict(MEAN, float("inf"), by_rows, worst="parameters that only some of them reach")
         elif shapes is not None:
-            kept = [None if place in by_rows else gradient for place, gradient in enumerate(got[MEAN])]
-            made = {MEAN: self._summed([*kept, value], state.weight_by(MEAN))}
-            kept = [None if place in by_rows else gradient for place, gradient in enumerate(got[SUM])]
-            made[SUM] = self._summed([*kept, value], state.weight_by(SUM))
+            made = {}
+            for rule, gradients in got.items():
+                shared = [None if place in by_rows else gradient for place, gradient in enumerate(gradients)]
+                made[rule] = self._summed([*shared, value], state.weight_by(rule))
             if is_first:
                 assert whole is not None
                 verdict = self._compared(whole, made, leaves, by_rows)
@@ -239,14 +239,7 @@ def _shape(tensor: Any) -> tuple[int, ...] | None:
 
 
 def _numbers(tensor: Any) -> NDArray[Any] | None:
-    if tensor is None:
-        return None
-    import torch
-
-    dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
-    wide = dense.to(torch.float32) if dense.dtype in (torch.float16, torch.bfloat16) else dense
-    array: NDArray[Any] = wide.cpu().numpy()
-    return array
+    return None if tensor is None else numbers_of(tensor)
 
 
 def _differences(made: list[Any], whole: list[Any], by_rows: Sequence[int]) -> list[float]:

@@ -18,15 +18,11 @@ class Packed:
     """
 
     def __init__(self, gradients: Sequence[Any]) -> None:
-        import torch
-
         self._gradients = gradients
         self._places: dict[Any, list[int]] = {}
         for place, gradient in enumerate(gradients):
             if gradient is not None:
-                # numpy knows no bfloat16; halves are summed in float32
-                wide = torch.float32 if gradient.dtype in (torch.float16, torch.bfloat16) else gradient.dtype
-                self._places.setdefault(wide, []).append(place)
+                self._places.setdefault(_wide(gradient.dtype), []).append(place)
 
     def arrays(self) -> list[NDArray[Any]]:
         """Return them, copied."""
@@ -53,7 +49,20 @@ class Packed:
         return made
 
 
-def _dense(gradient: Any) -> Any:
+def numbers_of(tensor: Any) -> NDArray[Any]:
+    """Return a tensor's values as numpy has them."""
+    array: NDArray[Any] = _dense(tensor).to(_wide(tensor.dtype)).cpu().numpy()
+    return array
+
+
+def _dense(tensor: Any) -> Any:
     import torch
 
-    return gradient.detach() if gradient.layout is torch.strided else gradient.detach().to_dense()
+    return tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
+
+
+def _wide(dtype: Any) -> Any:
+    """Return in which dtype numbers are exchanged: numpy knows no bfloat16, and halves are summed in float32."""
+    import torch
+
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

@@ -65,6 +65,7 @@ class StepState:
         """A batch of so many rows in all begins."""
         low, high = self.part(rows)
         self.own, self.whole, self.first, self.is_inside = high - low, rows, low, True
+        self.has_moments = False
 
     def outside(self) -> None:
         """The batch is over: all ranks do the same work until the next."""
