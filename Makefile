@@ -106,6 +106,6 @@ test-torch: .venv-torch/.ready
 N ?= 1000
 JOBS ?= 1
 fuzz: .venv/.ready  ## random Keras programs, ranks against one process: SEED=1 N=1000 JOBS=1; goes on where it stopped
-	cd tests/keras && PYTHONPATH=$(CURDIR) $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
+	cd tests/keras && PYTHONPATH=$(CURDIR):$(CURDIR)/tests/shared $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
 
 .PHONY: help demo lab bench pictures chaos lock front front-check wheel check test test-cells test-keras test-torch fuzz

@@ -1,37 +1,16 @@
 """Run a body as one plain process, and as ranks; both forked from a process that has imported Keras and executed no op."""
 
 import os
-import pickle
-import signal
-import sys
-import tempfile
-import time
-import traceback
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import forked_ranks
 import keras
 import tensorflow as tf
+from forked_ranks import SEED, forked
 
-from hops_magic.frameworks.context import RankContext, enter_process
 from hops_magic.frameworks.keras import KerasFramework, hooks, trainer  # noqa: F401
-from hops_magic.frameworks.rendezvous import connect_ring, listen
-from hops_magic.frameworks.ring import Alone
-
-DEADLINE_S = 240
-SEED = 11
-
-
-@dataclass
-class Ended:
-    """What one process left: its namespace's ``result``, its events, or its error."""
-
-    result: dict = field(default_factory=dict)
-    events: list = field(default_factory=list)
-    error: str = ""
 
 
 def plain(body):
@@ -49,113 +28,28 @@ def alone(body):
         keras.utils.set_random_seed(SEED)
         return body()
 
-    (ended,) = _fork(1, run)
+    (ended,) = forked(1, run)
     return ended
 
 
-def ranks(
-    body,
-    world=2,
-    *,
-    attempt=0,
-    folder=None,
-    batch="global",
-    strategy=None,
-    stop=lambda: False,
-    checkpoint_s=None,
-    check="auto",
-    settings=None,
-    may_fail=False,
-    before=lambda: None,
-):
-    """Run a body on ``world`` ranks; returns what each left."""
-    with tempfile.TemporaryDirectory(prefix="hops-") as own:
-        sockets = Path(own)
-        listeners, addresses = zip(*(listen(sockets) for _ in range(world)), strict=True)
-        checkpoints = Path(folder or own) / "checkpoints"
-        checkpoints.mkdir(exist_ok=True, parents=True)
-
-        def run(rank, events):
-            before()
-            collective = (
-                Alone()
-                if world == 1
-                else connect_ring(rank, world, addresses, token=b"t" * 32, listener=listeners[rank], timeout_s=30)
-            )
-            context = RankContext(
-                run_id="test",
-                rank=rank,
-                world_size=world,
-                attempt=attempt,
-                seed=SEED,
-                threads=1,
-                gpus=(),
-                strategy=strategy or ("collective" if world > 1 else "none"),
-                batch=batch,
-                checkpoint_dir=checkpoints,
-                scratch_dir=Path(own) / "scratch",
-                checkpoint_s=checkpoint_s,
-                check=check,
-                settings=settings or {},
-                collective=collective,
-                emit=events.append,
-                stop_requested=stop,
-            )
-            enter_process(context)
-            with KerasFramework().session(context) as extra:
-                result = body(**extra) if body.__code__.co_argcount else body()
-            collective.close()
-            return result
-
-        ended = _fork(world, run)
-        for listener in listeners:
-            listener.close()
+def ranks(body, world=2, *, may_fail=False, **options):
+    """Run a body on ``world`` ranks; returns what each left. Options are those of :func:`forked_ranks.ranks`."""
+    ended = forked_ranks.ranks(body, KerasFramework(), world, **options)
     if not may_fail:
         for each in ended:
             assert not each.error, each.error
     return ended
 
 
-def _fork(count, run):
-    with tempfile.TemporaryDirectory(prefix="hops-") as folder:
-        pids = []
-        for rank in range(count):
-            pid = os.fork()
-            if pid == 0:
-                _child(rank, run, Path(folder) / str(rank))
-            pids.append(pid)
-        end = time.monotonic() + DEADLINE_S
-        waiting = set(pids)
-        while waiting and time.monotonic() < end:
-            for pid in list(waiting):
-                if os.waitpid(pid, os.WNOHANG)[0]:
-                    waiting.discard(pid)
-            time.sleep(0.01)
-        for pid in waiting:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        if waiting:
-            raise AssertionError(f"{len(waiting)} of {count} processes did not end within {DEADLINE_S} s")
-        return [_load(Path(folder) / str(rank)) for rank in range(count)]
+def in_float64(case):
+    """Return a body that runs a case whose only differences are rounding in another order."""
 
+    def body():
+        keras.config.set_floatx("float64")
+        keras.utils.set_random_seed(1)
+        return case()
 
-def _child(rank, run, path):
-    ended = Ended()
-    tempfile.tempdir = str(path.parent)  # what libraries would delete when a process exits goes with the folder
-    try:
-        ended.result = run(rank, ended.events)
-    except BaseException:  # noqa: BLE001 (told to the parent)
-        ended.error = traceback.format_exc()
-    try:
-        path.write_bytes(pickle.dumps(ended))
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-
-def _load(path):
-    return pickle.loads(path.read_bytes()) if path.exists() else Ended(error="the process left nothing")
+    return body
 
 
 def weights(model):

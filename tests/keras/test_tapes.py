@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from parity import distance, plain, ranks, weights
+from parity import distance, in_float64, plain, ranks, weights
 
 from hops_magic.runs.events import Warned
 
@@ -229,15 +229,6 @@ def skipping():
 
 
 CASES = [value for name, value in list(globals().items()) if name.startswith("case_")]
-
-
-def in_float64(case):
-    def body():
-        keras.config.set_floatx("float64")
-        keras.utils.set_random_seed(1)
-        return case()
-
-    return body
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.removeprefix("case_"))

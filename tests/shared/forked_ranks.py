@@ -3,10 +3,10 @@
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import time
 import traceback
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,50 +22,46 @@ SEED = 11
 class Ended:
     """What one process left: its result, its events, or its error."""
 
-    result: object = None
+    result: dict = field(default_factory=dict)
     events: list = field(default_factory=list)
     error: str = ""
 
 
-def ranks(body, framework, world=2, **options):
-    """Run a body in so many ranks; with one, as the framework runs a single rank."""
+def ranks(body, framework, world=2, *, folder=None, before=lambda: None, strategy=None, settings=None, **options):
+    """Run a body in so many ranks of a framework; with one, as it runs a single rank. Returns what each left."""
     with tempfile.TemporaryDirectory(prefix="hops-") as own:
-        folder = Path(own)
-        listeners, addresses = zip(*(listen(folder) for _ in range(world)), strict=True)
-        checkpoints = folder / "checkpoints"
-        checkpoints.mkdir()
+        sockets = Path(own)
+        listeners, addresses = zip(*(listen(sockets) for _ in range(world)), strict=True)
+        checkpoints = Path(folder or own) / "checkpoints"
+        checkpoints.mkdir(exist_ok=True, parents=True)
+        known = {"attempt": 0, "batch": "global", "checkpoint_s": None, "stop_requested": lambda: False}
 
         def run(rank, events):
-            listener = listeners[rank]
-            joined = (
+            before()
+            collective = (
                 Alone()
                 if world == 1
-                else connect_ring(rank, world, addresses, token=b"t" * 32, listener=listener, timeout_s=60)
+                else connect_ring(rank, world, addresses, token=b"t" * 32, listener=listeners[rank], timeout_s=60)
             )
-            known = {
-                "run_id": "test",
-                "attempt": 0,
-                "seed": SEED,
-                "threads": 1,
-                "gpus": (),
-                "strategy": "collective" if world > 1 else "none",
-                "batch": "global",
-                "checkpoint_s": None,
-            }
             context = RankContext(
+                run_id="test",
                 rank=rank,
                 world_size=world,
+                seed=SEED,
+                threads=1,
+                gpus=(),
+                strategy=strategy or ("collective" if world > 1 else "none"),
                 checkpoint_dir=checkpoints,
-                scratch_dir=folder / "scratch",
-                collective=joined,
+                scratch_dir=Path(own) / "scratch",
+                settings=settings or {},
+                collective=collective,
                 emit=events.append,
-                stop_requested=lambda: False,
                 **{**known, **options},
             )
             enter_process(context)
-            with framework.session(context) if framework else nullcontext():
-                result = body()
-            joined.close()
+            with framework.session(context) as extra:
+                result = body(**extra) if body.__code__.co_argcount else body()
+            collective.close()
             return result
 
         try:
@@ -97,15 +93,18 @@ def forked(count, run):
 
 def _child(rank, run, path):
     me, ended = os.getpid(), Ended()
+    tempfile.tempdir = str(path.parent)  # what libraries would delete when a process exits goes with the folder
     try:
         ended.result = run(rank, ended.events)
-    except BaseException as error:  # noqa: BLE001
-        ended.error = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-    if os.getpid() == me:  # a process that the body has forked has nothing to tell
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(pickle.dumps(ended))
-        draft.rename(path)
-    os._exit(0)
+    except BaseException:  # noqa: BLE001 (told to the parent)
+        ended.error = traceback.format_exc()
+    try:
+        if os.getpid() == me:  # a process that the body has forked has nothing to tell
+            path.write_bytes(pickle.dumps(ended))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _load(path):
