@@ -120,7 +120,7 @@ def test_a_stop_ends_the_fit_at_the_same_step_on_all_ranks_and_the_cell_goes_on(
         history = model.fit(X, Y, batch_size=24, epochs=200, verbose=0, callbacks=[Raises()])
         return {"steps": int(model.optimizer.iterations.numpy()), "epochs": len(history.epoch)}
 
-    ended = ranks(body, 2, stop=flag.exists)
+    ended = ranks(body, 2, stop_requested=flag.exists)
     assert ended[0].result == ended[1].result
     assert 7 <= ended[0].result["steps"] <= 20
 
