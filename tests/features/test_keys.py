@@ -4,6 +4,7 @@ import datetime
 import decimal
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from hops_magic.features.errors import FeatureError, SchemaMismatchError
@@ -85,3 +86,16 @@ def test_keys_of_every_type_are_found_and_deleted(store, values, given):
 def test_a_look_up_of_present_rows_has_no_moment(codes):
     with pytest.raises(FeatureError, match="--keys look up present rows, which --event-time cannot place"):
         codes.get("town", keys={"team_id": [7]}, event_time="ts")
+
+
+@pytest.mark.parametrize("parts", [[], ["town"]], ids=["whole", "in parts"])
+@pytest.mark.parametrize(("digits", "places"), [(18, 0), (19, 0), (38, 0), (38, 20)])
+def test_long_decimals_are_found_whatever_bounds_the_log_gives_of_them(store, digits, places, parts):
+    most = decimal.Decimal(10**digits - 1).scaleb(-places, decimal.Context(prec=60))
+    least, kind = most.copy_negate(), pa.decimal128(digits, places)
+    rows = pa.table({"code": pa.array([most, least], kind), "town": ["A", "B"], "rank": [1, 2]})
+    store.save(rows, "codes", key="code", partition_by=parts, statistics=False)
+    for at, wanted in ((0, {"code": most, "rank": 1}), (1, {"code": least, "rank": 2})):
+        key = rows.select(["code"]).slice(at, 1)
+        assert store.get("rank", keys=key, form="arrow").to_pylist() == [wanted]
+        assert store.get("rank", spine=key, form="arrow").to_pylist() == [wanted]
