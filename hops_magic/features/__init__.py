@@ -46,7 +46,7 @@ _VERBS = frozenset(
 )
 # name -> module that has it
 _HOMES = {
-    "FeatureStore": "hops_magic.features.store",
+    "FeatureStore": "hops_magic.features.python_store",
     "Rule": "hops_magic.features.rules",
     "export_file": "hops_magic.features.exchange",
     "import_file": "hops_magic.features.exchange",
@@ -64,7 +64,7 @@ def default_store() -> FeatureStore:
     StoreError
         If it cannot be opened.
     """
-    from hops_magic.features.store import FeatureStore
+    from hops_magic.features.python_store import FeatureStore
 
     return FeatureStore()
 
@@ -96,10 +96,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        from hops_magic.features.python_words import told_in_python
+    from hops_magic.features.python_words import told_in_python
 
+    if name in _VERBS:
         return told_in_python(getattr(default_store(), name))
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        return found if isinstance(found, type) else told_in_python(found)
     raise AttributeError(f"module 'hops_magic.features' has no attribute {name!r}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from hops_magic.features.errors import FeatureError, UnknownNameError
@@ -43,6 +45,19 @@ _FLAGS = (
 _FLAG = re.compile(rf"(?<![\w-])--({'|'.join(sorted(_FLAGS, key=len, reverse=True))})(?![\w-])")
 
 
+_is_for_a_line: ContextVar[bool] = ContextVar("is_for_a_line", default=False)
+
+
+@contextlib.contextmanager
+def for_a_line() -> Iterator[None]:
+    """Leave the flags in errors of the block: a line of a magic is told what it may say."""
+    token = _is_for_a_line.set(True)
+    try:
+        yield
+    finally:
+        _is_for_a_line.reset(token)
+
+
 def in_python(text: str) -> str:
     """Return a sentence with keywords of Python calls in place of flags."""
     for line, call in _LINES:
@@ -53,10 +68,12 @@ def in_python(text: str) -> str:
 
 
 def told_in_python(verb: Callable[P, R]) -> Callable[P, R]:
-    """Make a verb of the store tell its errors so."""
+    """Make a verb of the store tell its errors so, but for a line of a magic."""
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _is_for_a_line.get():
+            return verb(*args, **kwargs)
         try:
             return verb(*args, **kwargs)
         except UnknownNameError as error:

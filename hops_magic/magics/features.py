@@ -28,6 +28,7 @@ class FeaturesMagics(Magics):
     def features(self, line: str) -> Any:
         """List feature groups; ``%features -h`` tells the other commands."""
         # the store's libraries load when it is first used
+        from hops_magic.features.python_words import for_a_line
         from hops_magic.magics.feature_datasets import DatasetCommands
         from hops_magic.magics.feature_reading import Reading
         from hops_magic.magics.feature_writing import Writing
@@ -35,4 +36,5 @@ class FeaturesMagics(Magics):
         reading = Reading(self.shell, self._session)
         writing, datasets = Writing(self.shell, self._session, line), DatasetCommands(self.shell, self._session)
         commands = {**reading.commands, **writing.commands, **datasets.commands}
-        return run_line("%features", line, commands, reading.groups)
+        with for_a_line():
+            return run_line("%features", line, commands, reading.groups)

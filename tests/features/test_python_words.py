@@ -9,7 +9,8 @@ import pytest
 
 from hops_magic import features
 from hops_magic.features.errors import FeatureError, UnknownNameError
-from hops_magic.features.python_words import _FLAGS, in_python, told_in_python
+from hops_magic.features.python_words import _FLAGS, for_a_line, in_python, told_in_python
+from hops_magic.features.store import FeatureStore
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ def test_the_same_error_names_flags_where_a_line_is_read(verbs, store):
         store.save({"id": [1]}, "new")
     with pytest.raises(UnknownNameError, match="%features search TEXT finds names"):
         store.group("qqq")
+
+
+def test_a_store_that_python_code_opens_names_keywords_too(settings):
+    store = features.FeatureStore(settings)
+    with pytest.raises(FeatureError, match="say key='COLUMN'"):
+        store.save({"id": [1]}, "new")
+    with pytest.raises(UnknownNameError, match=r"hops.features.search\(\"TEXT\"\) finds names"):
+        store.group("qqq")
+    with for_a_line(), pytest.raises(FeatureError, match="say --key COLUMN"):
+        store.save({"id": [1]}, "new")
+    told = {name for name in features._VERBS if getattr(features.FeatureStore, name) is not getattr(FeatureStore, name)}
+    assert told == features._VERBS
 
 
 def test_what_users_named_stays_as_it_is():
