@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos import surroundings
 from benchmarks.document import with_sections
+from benchmarks.kills import surroundings
 from benchmarks.table import Table
 
 DOCUMENT = Path("docs/benchmarks.md")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 spec = importlib.util.spec_from_file_location("benchmark_document", Path(__file__).parents[2] / "benchmarks" / "document.py")
@@ -27,3 +29,11 @@ def test_the_documents_own_sections_are_read_whole():
     text = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
     head = text[: text.index("\n## ")]
     assert document.with_sections(text, head, []) == text
+
+
+def test_every_benchmark_can_be_started():
+    root = Path(__file__).parents[2]
+    names = [f"benchmarks.{file.stem}" for file in sorted((root / "benchmarks").glob("*.py")) if file.stem != "__main__"]
+    # what only rivals need is imported where they are asked
+    script = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)"
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
