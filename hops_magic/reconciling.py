@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hops_magic.addresses import is_listening
 from hops_magic.errors import HopsError, RegistryError
 from hops_magic.registry.infos import KnownEnd, RunInfo
+from hops_magic.registry.laid_down import Beginning, left_behind
 from hops_magic.registry.registry import LOST_REASON, Registry
 from hops_magic.runs.states import RunState
 from hops_magic.runs.study import Study
@@ -43,13 +46,18 @@ def reconcile(registry: Registry, cluster: Cluster | None) -> list[str]:
     list of str
         The ids of the runs whose records were closed.
     """
+    begun = left_behind(registry.settings.runs)
+    known = _known(cluster) if begun else None
+    for beginning in begun:
+        _begin_again(registry, beginning, cluster, known or {})
     unfinished = registry.unfinished()
     if not unfinished:
         return []
-    known = _known(cluster)
+    known = _known(cluster) if known is None else known
     closed, lost = [], set()
     for info in (info for info in unfinished if not info.parent):
-        fate = _fate(registry, info, cluster, known)
+        place = _Place(info.run_id, info.facts.get("cluster", {}), str(registry.environment(info).get("host", "")))
+        fate = _fate(registry, place, cluster, known)
         if fate is Fate.LOST:
             lost.add(info.run_id)
         if fate is not Fate.LIVES and _closed(registry, info, cluster, known.get(info.run_id)):
@@ -68,16 +76,42 @@ def _known(cluster: Cluster | None) -> dict[str, LiveRun]:
     return {run.run_id: run for run in live_runs(cluster.client)}
 
 
-def _fate(registry: Registry, info: RunInfo, cluster: Cluster | None, known: dict[str, LiveRun]) -> Fate:
+def _begin_again(registry: Registry, beginning: Beginning, cluster: Cluster | None, known: dict[str, LiveRun]) -> None:
+    """Begin the record of a run whose supervisor died at that, unless another one will."""
+    from hops_magic.registry.completing import begin_again
+
+    record = beginning.record
+    place = _Place(record.run_id, record.cluster, str(beginning.environment.get("host", "")))
+    if record.run_id in known and known[record.run_id].is_completing:
+        return
+    if _fate(registry, place, cluster, known) is Fate.LIVES:
+        return
+    try:
+        begin_again(registry, beginning)
+    except RegistryError as error:
+        logger.info("the record of run %s cannot be begun yet: %s", record.run_id, error)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run was: on which cluster, and on which machine its record was written, if that is known."""
+
+    run_id: str
+    cluster: Mapping[str, Any]
+    host: str
+
+
+def _fate(registry: Registry, place: _Place, cluster: Cluster | None, known: dict[str, LiveRun]) -> Fate:
     from hops_magic.engine.journal import last_state
 
-    if info.run_id in known:
-        return Fate.ENDED if known[info.run_id].is_final else Fate.LIVES
-    facts = info.facts.get("cluster", {})
-    address = str(facts.get("address", ""))
+    if place.run_id in known:
+        return Fate.ENDED if known[place.run_id].is_final else Fate.LIVES
+    address = str(place.cluster.get("address", ""))
     is_in_use = cluster is not None and cluster.is_usable and address == cluster.address
-    is_gone = is_in_use or (bool(facts.get("is_local")) and not is_listening(address) and _was_here(registry, info))
-    last = last_state(registry.settings.runs / info.run_id)
+    # homes are shared among machines, whose ports are not
+    was_here = place.host in ("", socket.gethostname())
+    is_gone = is_in_use or (bool(place.cluster.get("is_local")) and not is_listening(address) and was_here)
+    last = last_state(registry.settings.runs / place.run_id)
     if last is not None and last.state.is_final and (is_gone or time.time() - last.at > SETTLED_AFTER_S):
         return Fate.ENDED
     return Fate.LOST if is_gone else Fate.LIVES
@@ -130,8 +164,3 @@ def _ends(story: Story, incomplete: str) -> dict[str, KnownEnd]:
             for trial in summary.ended()
         }
     return ends
-
-
-def _was_here(registry: Registry, info: RunInfo) -> bool:
-    """Whether a run's local cluster was on this machine: homes are shared among machines, whose ports are not."""
-    return str(registry.environment(info).get("host", "")) in ("", socket.gethostname())

@@ -15,6 +15,7 @@ from hops_magic.errors import HopsError, NotFoundError, UsageError
 from hops_magic.options import options_from
 from hops_magic.registry import (
     STUDY_FILE,
+    RunKind,
     check_reachable_from,
     check_writable,
     open_registry,
@@ -339,6 +340,10 @@ class Session:
             raise UsageError(f"study {info.name} still runs: %attach {info.run_id} follows it")
         told = self.registry.text(info, STUDY_FILE, default="")
         if not told:
+            if info.kind is RunKind.STUDY:
+                raise UsageError(
+                    f"study {info.name} was lost before any of it was recorded: begin it anew, without --resume"
+                )
             raise UsageError(f"--resume {wanted}: {info.name} is no study")
         description = json.loads(told)
         before = study_of(info.run_id, description, self.registry.journal(info))

@@ -15,13 +15,15 @@ from pathlib import Path
 from hops_magic.engine.journal import JOURNAL_NAME, Journal, read_journal
 from hops_magic.errors import RegistryError
 from hops_magic.registry import layout
+from hops_magic.registry.beginning import begin, find_run
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.infos import RunInfo
+from hops_magic.registry.laid_down import Beginning, take_up
 from hops_magic.registry.recorder import Recorder
 from hops_magic.registry.records import RunKind, RunRecord
 from hops_magic.registry.registry import Registry
 from hops_magic.registry.rows import MetricRows
-from hops_magic.registry.study_recorder import StudyRecorder
+from hops_magic.registry.study_recorder import StudyRecorder, begin_study
 from hops_magic.registry.writing import ending_lock
 from hops_magic.runs import events as ev
 from hops_magic.runs.run import Run, advance_all
@@ -42,6 +44,32 @@ class Story:
     events: Sequence[ev.Event]
     summary: Run | Study
     cut_off: frozenset[int] = frozenset()
+
+
+def begin_again(registry: Registry, beginning: Beginning) -> None:
+    """Write what a record begins with, where the writer died before all of it was written.
+
+    Raises
+    ------
+    RegistryError
+        If the registry still cannot be written, or somebody else is at it.
+    """
+    record, store = beginning.record, registry.store
+    folder = registry.settings.runs / record.run_id
+    with ending_lock(folder, 0.0):
+        with store.failures(f"recording {record.name}"):
+            existing = find_run(store.client, record.run_id)
+        if record.kind is RunKind.STUDY:
+            study = Study(
+                run_id=record.run_id,
+                metric=str(beginning.description.get("metric", "")),
+                direction=Direction(beginning.description.get("direction", "minimize")),
+                is_ablation=bool(beginning.description.get("is_ablation")),
+            )
+            begin_study(store, record, beginning.environment, study, beginning.description, existing)
+        else:
+            begin(store, record, beginning.environment, existing)
+        take_up(folder)
 
 
 def story_of(registry: Registry, info: RunInfo, known: Run | Study | None = None) -> Story:

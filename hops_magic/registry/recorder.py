@@ -18,6 +18,7 @@ from hops_magic.registry.beginning import begin, find_run, params_of
 from hops_magic.registry.bulk import points_of
 from hops_magic.registry.ending import end_tags, error_text
 from hops_magic.registry.keeping import keep_folder, keep_text
+from hops_magic.registry.laid_down import Beginning, lay_down, take_up
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import MetricRows, Point, Row
@@ -54,8 +55,10 @@ class RecorderSpec:
         RegistryError
             If the registry cannot be written.
         """
+        lay_down(folder, Beginning(record=self.record))
         recorder = Recorder(Store(self.settings), folder)
         recorder.start(self.record)
+        take_up(folder)
         return recorder
 
 

@@ -16,6 +16,7 @@ from hops_magic.registry.beginning import begin, find_run, params_of, start_tags
 from hops_magic.registry.bulk import FinishedRun, can_write_many, write_many
 from hops_magic.registry.infos import state_of
 from hops_magic.registry.keeping import keep_text
+from hops_magic.registry.laid_down import Beginning, lay_down, take_up
 from hops_magic.registry.lineage import input_of, write_inputs
 from hops_magic.registry.records import RunRecord, environment_facts
 from hops_magic.registry.rows import Row
@@ -61,9 +62,35 @@ class StudyRecorderSpec:
         RegistryError
             If the registry cannot be written.
         """
+        lay_down(folder, Beginning(record=self.record, description=self.description))
         recorder = StudyRecorder(Store(self.settings), folder, self.record, self.beginning)
         recorder.start(self.description)
+        take_up(folder)
         return recorder
+
+
+def begin_study(
+    store: Store,
+    record: RunRecord,
+    environment: Mapping[str, Any],
+    study: Study,
+    description: Mapping[str, Any],
+    existing: str | None,
+) -> str:
+    """Write what is known of a study at its start; return MLflow's id of it.
+
+    Raises
+    ------
+    RegistryError
+        If not all of it could be written.
+    """
+    from mlflow.entities import RunTag
+
+    record_id = begin(store, record, environment, existing)
+    with store.failures(f"recording study {record.name}"):
+        store.client.log_batch(record_id, tags=[RunTag(*tag) for tag in aim_tags(study).items()])
+        keep_text(store.client, record_id, layout.as_json(dict(description)), layout.STUDY)
+    return record_id
 
 
 @dataclass
@@ -109,14 +136,10 @@ class StudyRecorder(EventWriter):
         RegistryError
             If it cannot be written.
         """
-        from mlflow.entities import RunTag
-
         with self._store.failures(f"recording study {self.record.name}"):
             existing = find_run(self._client, self.record.run_id)
-        self.record_id = begin(self._store, self.record, environment_facts(), existing)
+        self.record_id = begin_study(self._store, self.record, environment_facts(), self._study, description, existing)
         with self._store.failures(f"recording study {self.record.name}"):
-            self._client.log_batch(self.record_id, tags=[RunTag(*tag) for tag in aim_tags(self._study).items()])
-            keep_text(self._client, self.record_id, layout.as_json(dict(description)), layout.STUDY)
             if existing:
                 self._find_children()
                 keep_text(self._client, self.record_id, _options_of(self.record), layout.OPTIONS)
