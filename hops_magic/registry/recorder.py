@@ -249,7 +249,10 @@ class Recorder(EventWriter):
             self._params = {}
         tags: dict[str, str] = {}
         state, self._state = self._state, None
-        if state is not None and not state[0].is_final:
+        # the end is written with all the rest, or not at all: it says that the record is whole
+        if state is not None and state[0].is_final:
+            state = None
+        if state is not None:
             tags[layout.TAG_STATE] = state[0].value
             tags[layout.TAG_REASON] = layout.shortened(state[1], layout.MAX_TAG, layout.JOURNAL)
         if time.monotonic() - self._summary_at > SUMMARY_EVERY_S:

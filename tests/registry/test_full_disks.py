@@ -119,3 +119,14 @@ def test_a_record_that_was_begun_in_half_is_not_called_failed_and_is_begun_again
     info = registry.run(RUN)
     assert (info.state, registry.source(info)) == (RunState.DONE, "model.fit(x, y)\n")
     assert registry.environment(info)["packages"]
+
+
+def test_a_run_that_says_it_is_done_has_no_end_before_all_is_written(settings, registry):
+    recorder = opened(settings, RUN)
+    recorder.events([*epochs(0.5), ev.StateChanged(at=START + 61, state=RunState.DONE)])
+    wait_until(lambda: registry.metrics(RUN, ["loss"])["loss"], "what was said before")
+    wait_until(lambda: layout.TAG_CURVE in registry.run(RUN).tags, "its summary")
+    assert [info.run_id for info in registry.unfinished()] == [RUN]
+    assert registry.run(RUN).state is RunState.SUBMITTED
+    finished_again(recorder)
+    assert registry.run(RUN).state is RunState.DONE
