@@ -117,6 +117,8 @@ class Round:
 
     def begin_on_cluster(self) -> None:
         self.study = self._tuned()
+        # on one slot, a run that came first would wait for the gate, and the study for the run
+        _wait(lambda: bool(self.log.exists()), END_WITHIN_S)
         options = {"workers": 1, "framework": "none", "restarts": 200, "name": "run", "detach": True}
         self.run = self.session.train(RUN, namespace={"pause": 0.1, "gate": str(self.gate)}, show=False, **options)
 
