@@ -85,7 +85,6 @@ for step in range(1, 6):
     hops.report(step=step, score=float(x) / step)
     time.sleep(0.02)
 data = bytes(50_000)
-answer = Filling() if moment == f'trial {int(x)} packing' else 42
 if moment == f'trial {int(x)} ends': fill()
 """
 )
@@ -100,7 +99,7 @@ OF_A_RUN = [
     "step 40",
     "last line",
     "packing",
-    "result-ready",
+    "result",
     "rank-exited",
     "final",
     "record's end",
@@ -113,7 +112,7 @@ OF_A_STUDY = [
     "trial-started",
     "trial 0 begins",
     "trial 3 step 3",
-    "trial 7 packing",
+    "trial 7 step 5",
     "trial 3 ends",
     "trial 7 ends",
     "trial-ended",
