@@ -1,5 +1,7 @@
 """Collectives over a ring of stream sockets: Unix sockets on one host, TCP (with TLS) across hosts.
 
+Ranks that are all on one host reduce large arrays in memory that they share, and meet over their sockets.
+
 Each collective begins with a header that travels with the first bytes: its number, kind, operation, dtype and size. Ranks
 that call different collectives learn so, from both calls, instead of hanging or mixing their data.
 """
@@ -7,6 +9,8 @@ that call different collectives learn so, from both calls, instead of hanging or
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import pickle
 import socket
 import struct
@@ -19,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hops_magic.errors import CollectiveError, OptionError, PeerLostError
+from hops_magic.frameworks.shared_memory import HALF_BYTES, Results, SharedMemory, buffer_of_a_rank, can_be_passed, pass_on
 from hops_magic.frameworks.wire import Kind, Sender, exactly, fill, head, last_words, receive_head, shut
 
 if TYPE_CHECKING:
@@ -84,6 +89,9 @@ class Ring:
         self._lock = threading.Lock()
         self._number = 0
         self._ended = ""
+        self._results = Results()
+        self._memory: SharedMemory | None = None
+        self._is_memory_asked = False
 
     def all_reduce(self, array: NDArray[Any], op: str = "sum", *, what: str = "") -> NDArray[Any]:
         _check_op(op)
@@ -98,13 +106,17 @@ class Ring:
         with self._lock:
             call = self._begin(said)
             with self._told_to_peers(call):
-                if flat.nbytes <= SMALL_BYTES or (self.world_size == 2 and flat.nbytes <= MEDIUM_BYTES):
+                if flat.nbytes <= SMALL_BYTES:
+                    flat = self._reduce_small(flat, _OPS[op], call)
+                elif (memory := self._shared_memory(call)) is not None:
+                    flat = self._reduce_shared(flat, _OPS[op], call, memory)
+                elif self.world_size == 2 and flat.nbytes <= MEDIUM_BYTES:
                     flat = self._reduce_small(flat, _OPS[op], call)
                 else:
                     flat = flat if is_half else flat.copy()  # reduced in place
                     self._reduce_large(flat, _OPS[op], call)
         if op == "mean":
-            flat = flat / self.world_size
+            flat = np.divide(flat, self.world_size, out=flat) if flat.dtype.kind == "f" else flat / self.world_size
         return flat.reshape(np.shape(array)).astype(source.dtype, copy=False)
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> NDArray[Any]:
@@ -252,6 +264,70 @@ class Ring:
         if self._spare.nbytes < like.nbytes:
             self._spare = np.empty(like.nbytes, np.uint8)
         return self._spare[: like.nbytes].view(like.dtype)
+
+    def _shared_memory(self, call: str) -> SharedMemory | None:
+        """Return what all ranks map, if all of them can; they find that out with the first large array."""
+        if self._is_memory_asked:
+            return self._memory
+        self._is_memory_asked = True
+        is_near = can_be_passed(self._next) and can_be_passed(self._previous)
+        mine = buffer_of_a_rank() if is_near else None
+        found = {} if mine is None else {self.rank: mine}
+        try:
+            if not self._all_have(mine is not None, call):
+                return None
+            for step in range(self.world_size - 1):
+                place = (self.rank - step) % self.world_size
+                found[(place - 1) % self.world_size] = pass_on(found[place], self._next, self._previous)
+            self._memory = SharedMemory([found[rank] for rank in range(self.world_size)])
+        finally:
+            # what is mapped stays
+            for descriptor in found.values():
+                os.close(descriptor)
+        return self._memory
+
+    def _all_have(self, is_there: bool, call: str) -> bool:
+        """Whether all ranks say yes; each is asked by the next one, and passes on what it has heard."""
+        everyone = heard = is_there
+        for _ in range(self.world_size - 1):
+            self._next.sendall(head(Kind.CALL, call) + bytes([heard]))
+            self._receive_head(call)
+            heard = bool(exactly(self._previous, 1)[0])
+            everyone = everyone and heard
+        return everyone
+
+    def _meet(self, call: str) -> None:
+        """Return when every rank is here."""
+        for _ in range(self.world_size - 1):
+            self._next.sendall(head(Kind.CALL, call))
+            self._receive_head(call)
+
+    def _reduce_shared(
+        self, flat: NDArray[Any], combine: Callable[..., Any], call: str, memory: SharedMemory
+    ) -> NDArray[Any]:
+        """Each rank reduces its segment from all buffers, in the order of ranks, and takes the others' as they made them."""
+        reduced = self._results.like(flat)
+        most = HALF_BYTES // flat.itemsize
+        for start in range(0, flat.size, most):
+            given, taken = flat[start : start + most], reduced[start : start + most]
+            buffers = memory.turn(flat.dtype, given.size)
+            bounds = np.linspace(0, given.size, self.world_size + 1).astype(int)
+            segments = [slice(*pair) for pair in itertools.pairwise(bounds)]
+            own = segments[self.rank]
+            for other in segments:
+                if other is not own:
+                    buffers[self.rank][other] = given[other]
+            self._meet(call)
+            parts = [given[own] if rank == self.rank else buffer[own] for rank, buffer in enumerate(buffers)]
+            combine(parts[0], parts[1], out=taken[own])
+            for part in parts[2:]:
+                combine(taken[own], part, out=taken[own])
+            buffers[self.rank][own] = taken[own]
+            self._meet(call)
+            for rank, other in enumerate(segments):
+                if other is not own:
+                    taken[other] = buffers[rank][other]
+        return reduced
 
     def _reduce_large(self, flat: NDArray[Any], combine: Callable[..., Any], call: str) -> None:
         """Reduce-scatter, then gather: each rank sends and receives 2 (n - 1) / n of the data."""

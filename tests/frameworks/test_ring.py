@@ -25,7 +25,7 @@ def part(rank, size, dtype="float32"):
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_sums_are_right_and_the_same_bits_on_every_rank(world, tmp_path):
-    sizes = (0, 1, 5, 1_000, 70_000, 1_200_000)
+    sizes = (0, 1, 5, 1_000, 70_000, 1_200_000, 2_097_152, 70_001)
 
     def body(ring):
         return [ring.all_reduce(part(ring.rank, size)) for size in sizes]
@@ -43,6 +43,9 @@ def test_types_and_shapes_are_kept(dtype, tmp_path):
 
     def body(ring):
         summed = ring.all_reduce(np.full((3, 2), ring.rank + 1).astype(kind))
+        large = ring.all_reduce(np.full((300_001, 3), ring.rank + 1).astype(kind))
+        assert (large.shape, large.dtype) == ((300_001, 3), summed.dtype)
+        assert set(large.astype("float64").ravel().tolist()) == {3.0}
         return str(summed.dtype), summed.astype("float64").tolist(), ring.all_reduce(np.array(2.0)).shape
 
     assert on_ring(2, body, tmp_path) == [(dtype, [[3.0, 3.0]] * 3, ())] * 2
@@ -160,15 +163,16 @@ def test_a_rank_that_finished_is_named(tmp_path):
         assert "barrier" in answer
 
 
-def test_a_peer_that_dies_is_noticed_at_once(tmp_path):
+@pytest.mark.parametrize("size", [10, 5_000_000])
+def test_a_peer_that_dies_is_noticed_at_once(size, tmp_path):
     def body(ring):
-        ring.barrier()
+        ring.all_reduce(np.zeros(size, "float32"))
         if ring.rank == 0:
             os._exit(9)
         began = time.monotonic()
         try:
             while True:
-                ring.all_reduce(np.zeros(10, "float32"))
+                ring.all_reduce(np.zeros(size, "float32"))
         except PeerLostError:
             return time.monotonic() - began
 
