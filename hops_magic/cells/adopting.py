@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, cast
 
 from hops_magic.cells.arrays import is_array as _is_array
-from hops_magic.cells.arrays import writeable
 from hops_magic.cells.kinds import set_variable
 from hops_magic.cells.reducing import builtin_of, has_shared_attributes
+from hops_magic.cells.views import writeable
 
 Update = Callable[[Any, Any], bool]
 """``update(original, returned)`` makes the original what the returned one is; False if it does not know such objects."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.analysis import CellAnalysis, analyse, binds
-from hops_magic.cells.arrays import address_of, check_tables
+from hops_magic.cells.arrays import address_of
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
 from hops_magic.cells.digests import digest
@@ -23,6 +23,7 @@ from hops_magic.cells.pickled import Pickled
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
 from hops_magic.cells.staying import CannotTravelError
+from hops_magic.cells.tables import check_tables
 from hops_magic.cells.travel import LARGE_BYTES, Reducer, dumps, failure_of
 from hops_magic.errors import CaptureError
 

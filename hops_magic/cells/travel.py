@@ -23,16 +23,9 @@ import cloudpickle
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
-from hops_magic.cells.arrays import (
-    Layout,
-    inside_pandas,
-    is_array,
-    joinable_blocks,
-    layout_of,
-    owner_of,
-    reduce_lie,
-)
+from hops_magic.cells.arrays import is_array
 from hops_magic.cells.kinds import KINDS, reduce_kind
+from hops_magic.cells.layouts import Layout, layout_of, owner_of, reduce_lie
 from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.pickled import Memo, Pickled, numbered_in, without_collector
 from hops_magic.cells.reducing import (
@@ -49,6 +42,7 @@ from hops_magic.cells.reducing import (
 )
 from hops_magic.cells.staying import CannotTravelError, told_apart, why_it_stays
 from hops_magic.cells.stream import Stream
+from hops_magic.cells.tables import inside_pandas, joinable_blocks
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 """``(predicate, reduce)``; ``reduce`` answers like ``__reduce_ex__``."""
