@@ -16,7 +16,7 @@ from hops_magic.cells.arrays import address_of
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
 from hops_magic.cells.digests import digest
-from hops_magic.cells.module_state import is_variable, variables_here
+from hops_magic.cells.module_state import is_variable, notes_of_caches, variables_here
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules, submodules_of
 from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.pickled import Pickled
@@ -116,10 +116,11 @@ def capture(
         folder=str(folder),
         submodules=submodules_of(analysis.source, taking.values),
     )
+    notes = (*map(_edited, edited), *taking.notes(), *notes_of_caches(sorted(modules)))
     return Capture(
         program=program,
         buffers=freight.buffers,
-        report=replace(_report(taking, freight, modules), notes=(*map(_edited, edited), *taking.notes())),
+        report=replace(_report(taking, freight, modules), notes=notes),
         reads=_reads(analysis, taking),
         originals=freight.originals,
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import array as array_module
 import functools
+import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hops_magic.cells.arrays import address_of, address_of_data, extent, is_array
+from hops_magic.cells.kinds import memory_of, owner_of_memory
 from hops_magic.cells.staying import CannotTravelError, Why
 from hops_magic.cells.strides import laid_out, lie_of, without_repeats
 from hops_magic.cells.tables import joined
@@ -22,16 +24,19 @@ Layout = Mapping[int, Callable[[Any], Any]]
 """By an array's id, how it is reduced."""
 
 
+_OWNERS = (bytearray, array_module.array, io.BytesIO)
+
+
 def owner_of(array: Any) -> Any:
-    """Return the ``bytearray`` or ``array.array`` in which an array lies; None if it lies in none."""
+    """Return the ``bytearray``, ``array.array`` or ``BytesIO`` in which an array lies; None if it lies in none."""
     base = array.base
     while base is not None:
-        if is_array(base):
-            base = base.base
-        elif isinstance(base, memoryview):
-            base = base.obj
+        if isinstance(base, memoryview):
+            base = owner_of_memory(base)
+        elif is_array(base) or type(base).__module__.startswith("numpy."):  # as_strided puts something in between
+            base = getattr(base, "base", None)
         else:
-            return base if type(base) in (bytearray, array_module.array) else None
+            return base if isinstance(base, _OWNERS) else None
     return None
 
 
@@ -142,11 +147,11 @@ def _as_objects(group: list[Any]) -> Callable[[Any], Any]:
 
 
 class _OverOwner:
-    """Reduces arrays that lie in a ``bytearray`` or ``array.array`` which travels by itself."""
+    """Reduces arrays that lie in a ``bytearray``, ``array.array`` or ``BytesIO`` which travels by itself."""
 
     def __init__(self, owner: Any) -> None:
         self._piece = Owner(owner)
-        self._low = address_of(memoryview(owner))
+        self._low = address_of(memory_of(owner))
 
     def __call__(self, array: Any) -> Any:
         place = address_of_data(array) - self._low
@@ -154,13 +159,13 @@ class _OverOwner:
 
 
 class Owner:
-    """The memory of a ``bytearray`` or ``array.array`` in a pickle."""
+    """The memory of such an owner in a pickle."""
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
 
     def __reduce__(self) -> Any:
-        return _arrived, (self.owner,)
+        return _memory_of, (self.owner,)
 
 
 class Piece:
@@ -171,6 +176,10 @@ class Piece:
 
     def __reduce__(self) -> Any:
         return _arrived, (pickle.PickleBuffer(self.memory),)
+
+
+def _memory_of(owner: Any) -> Any:
+    return _arrived(memory_of(owner))
 
 
 def _arrived(buffer: Any) -> Any:
