@@ -48,4 +48,4 @@ decoded = TransformerDecoder(4)([PositionalEmbedding(6, 12, 4)(decoder_inputs), 
 model = keras.Model([encoder_inputs, decoder_inputs], layers.Dense(12, activation="softmax")(decoded))
 model.compile("adam", SmoothedCrossentropy(), metrics=["accuracy"])
 pairs = tf.data.Dataset.from_tensor_slices(({"source": source, "target": target[:, :-1]}, target[:, 1:])).batch(5)
-history = model.fit(pairs, epochs=1, validation_data=pairs, verbose=0)
+history = model.fit(pairs, epochs=1, verbose=0)
