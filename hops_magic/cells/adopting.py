@@ -6,15 +6,16 @@ import array
 import collections
 import enum
 import functools
+import io
 import types
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, cast
 
 from hops_magic.cells.arrays import is_array as _is_array
-from hops_magic.cells.arrays import writeable
 from hops_magic.cells.kinds import set_variable
 from hops_magic.cells.reducing import builtin_of, has_shared_attributes
+from hops_magic.cells.views import writeable
 
 Update = Callable[[Any, Any], bool]
 """``update(original, returned)`` makes the original what the returned one is; False if it does not know such objects."""
@@ -106,6 +107,8 @@ def take_over(original: Any, returned: Any) -> None:
         set_variable(original, _content(returned))
     elif isinstance(original, array.array):
         original[:] = returned
+    elif isinstance(original, io.BytesIO) and _is_as_python_has_it(type(original)):
+        _adopt_bytes(original, returned)
     elif _is_wholly_known(cast("Any", type(original))):
         _adopt_parts(original, returned)
     else:
@@ -188,6 +191,21 @@ def _adopt_function(original: types.FunctionType, returned: types.FunctionType) 
     original.__code__ = returned.__code__
     original.__defaults__, original.__kwdefaults__ = returned.__defaults__, returned.__kwdefaults__
     _adopt_attributes(original, returned)
+
+
+def _is_as_python_has_it(kind: Any) -> bool:
+    return all(getattr(kind, name) is getattr(io.BytesIO, name) for name in ("__getstate__", "__setstate__"))
+
+
+def _adopt_bytes(original: Any, returned: Any) -> None:
+    content, place, attributes = _state_of(returned)
+    if len(content) != original.getbuffer().nbytes:
+        original.__setstate__((content, place, attributes))
+        return
+    original.getbuffer()[:] = content  # in place: while an array lies in it, it takes no other state
+    original.seek(place)
+    vars(original).clear()
+    vars(original).update(attributes or {})
 
 
 def _content(cell: types.CellType) -> tuple[Any, ...]:

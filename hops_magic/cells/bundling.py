@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hops_magic.cells.arrays import array_of, joined
 from hops_magic.cells.pickled import Pickled
+from hops_magic.cells.tables import array_of, joined
 
 _FEW = 1_000
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from hops_magic.cells.analysis import CellAnalysis, analyse, binds
-from hops_magic.cells.arrays import address_of, check_tables
+from hops_magic.cells.arrays import address_of
 from hops_magic.cells.bundling import bundled
 from hops_magic.cells.culprits import find_culprit
 from hops_magic.cells.digests import digest
-from hops_magic.cells.module_state import is_variable, variables_here
+from hops_magic.cells.module_state import is_variable, notes_of_caches, variables_here
 from hops_magic.cells.modules import ShippedModule, imports_of, local_modules, submodules_of
 from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.pickled import Pickled
 from hops_magic.cells.program import Bundle, CellSource, Program
 from hops_magic.cells.report import CapturedRow, CaptureReport, Way, shape_of, type_of, way_of
 from hops_magic.cells.staying import CannotTravelError
+from hops_magic.cells.tables import check_tables
 from hops_magic.cells.travel import LARGE_BYTES, Reducer, dumps, failure_of
 from hops_magic.errors import CaptureError
 
@@ -115,10 +116,11 @@ def capture(
         folder=str(folder),
         submodules=submodules_of(analysis.source, taking.values),
     )
+    notes = (*map(_edited, edited), *taking.notes(), *notes_of_caches(sorted(modules)))
     return Capture(
         program=program,
         buffers=freight.buffers,
-        report=replace(_report(taking, freight, modules), notes=(*map(_edited, edited), *taking.notes())),
+        report=replace(_report(taking, freight, modules), notes=notes),
         reads=_reads(analysis, taking),
         originals=freight.originals,
     )

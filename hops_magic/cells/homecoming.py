@@ -18,12 +18,15 @@ from typing import Any
 import cloudpickle
 
 from hops_magic.cells.adopting import Update, adopt, adopt_class, bare, can_adopt, is_fixed, take_over
-from hops_magic.cells.arrays import InTable, Layout, address_of_data, extent, layout_of, memory_at, part_at, view
+from hops_magic.cells.arrays import address_of_data, extent
+from hops_magic.cells.layouts import Layout, layout_of
 from hops_magic.cells.pickled import Pickled
 from hops_magic.cells.redirecting import redirect
 from hops_magic.cells.reducing import builtin_of, set_enum, set_items, set_members
 from hops_magic.cells.strides import translated
+from hops_magic.cells.tables import InTable
 from hops_magic.cells.travel import Pickler, Reducer
+from hops_magic.cells.views import memory_at, part_at, view
 
 _BUILTIN = (list, dict, set, bytearray)
 _CODES: dict[type, int] = {kind: 2 * code for code, kind in enumerate(_BUILTIN)}

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
 import sys
 import types
 import typing
 import weakref
-from typing import Any, cast
+from typing import Any
 
 from hops_magic.cells.staying import CannotTravelError, Why
 
 # what functools.singledispatch keeps its choices in
 _WEAK_DICTIONARIES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+_BytesIOBuffer = type(io.BytesIO().getbuffer().obj)
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 
 # as a class statement's names do, these stand for themselves; of Python 3.12 on there are more of them
 _TYPES = tuple(
     getattr(typing, name) for name in ("NewType", "ParamSpec", "TypeVarTuple", "TypeAliasType") if hasattr(typing, name)
 )
+
+CachedFunction = type(functools.lru_cache(int))
 
 KINDS = (
     types.CellType,
@@ -54,6 +58,15 @@ def reduce_kind(value: Any) -> Any:
     if isinstance(value, memoryview):
         return _reduce_memory(value)
     return None
+
+
+def note_of_cache(function: Any, name: str) -> str:
+    """Say that the results of a cached function do not travel; empty if it has none."""
+    kept = function.cache_info().currsize
+    if not kept:
+        return ""
+    results = "the result of an earlier call" if kept == 1 else f"the results of {kept} earlier calls"
+    return f"{name} keeps {results}, which the ranks make anew"
 
 
 def _reduce_weak(value: Any) -> Any:
@@ -136,9 +149,19 @@ def set_variable(cell: types.CellType, state: tuple[Any, ...]) -> None:
         del cell.cell_contents
 
 
+def owner_of_memory(view: memoryview) -> Any:
+    """Return the object whose memory this is."""
+    return _owner(view.obj) if isinstance(view.obj, _BytesIOBuffer) else view.obj
+
+
+def memory_of(owner: Any) -> memoryview:
+    """Return an object's memory."""
+    return owner.getbuffer() if isinstance(owner, io.BytesIO) else memoryview(owner)
+
+
 def _reduce_memory(view: memoryview) -> Any:
-    owner = view.obj
-    whole = memoryview(cast("Any", owner))
+    owner = owner_of_memory(view)
+    whole = memory_of(owner)
     if not (view.c_contiguous and whole.c_contiguous):
         remedy = "make it inside the cell, or pass bytes(...) of it"
         raise CannotTravelError(view, Why("a memoryview that is not one piece", remedy))
@@ -149,6 +172,6 @@ def _reduce_memory(view: memoryview) -> Any:
 
 
 def _memory(owner: Any, start: int, size: int, form: Any, readonly: bool, shape: Any) -> memoryview[Any]:
-    part: memoryview[Any] = memoryview(owner).cast("B")[start : start + size]
+    part: memoryview[Any] = memory_of(owner).cast("B")[start : start + size]
     part = part.cast(form, shape) if len(shape) > 1 else part.cast(form)
     return part.toreadonly() if readonly else part

@@ -6,21 +6,21 @@ A variable of a module, of a class or of a function in it is called ``module:var
 
 from __future__ import annotations
 
+import collections
 import enum
-import functools
 import importlib.util
 import marshal
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hops_magic.cells.kinds import CachedFunction, note_of_cache
 from hops_magic.cells.modules import ShippedModule
 
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
-_CACHED = type(functools.lru_cache(int))
 # what is of the language, and neither data nor of the module
 _LANGUAGE = frozenset({"typing", "__future__", "_thread", "functools"})
 _CLOSURE = "~"
@@ -40,6 +40,17 @@ def variables_of(module: types.ModuleType) -> dict[str, Any]:
     return {f"{module.__name__}:{path}": value for path, value in _Variables(module).found()}
 
 
+def notes_of_caches(modules: Iterable[str]) -> list[str]:
+    """Name the cached functions of imported modules whose results the ranks do not have."""
+    notes = []
+    for name in modules:
+        if (module := sys.modules.get(name)) is not None:
+            variables = _Variables(module)
+            collections.deque(variables.found(), maxlen=0)
+            notes += [note_of_cache(function, f"{name}.{path}") for path, function in variables.caches.items()]
+    return [note for note in notes if note]
+
+
 def _is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
@@ -49,6 +60,8 @@ class _Variables:
 
     def __init__(self, module: types.ModuleType) -> None:
         self._module, self._seen = module, set[int]()
+        self.caches: dict[str, Any] = {}
+        """The module's cached functions, by path, that were found so far."""
 
     def found(self) -> Iterator[tuple[str, Any]]:
         for name, value in list(vars(self._module).items()):
@@ -65,7 +78,9 @@ class _Variables:
                         yield from self._in(f"{path}.{name}", inner)
         elif isinstance(value, types.FunctionType):
             yield from self._in_function(path, value)
-        elif isinstance(value, _CACHED):  # its function is made anew, and so is what it keeps
+        elif isinstance(value, CachedFunction):  # its function is made anew, and so is what it keeps
+            if value.__module__ == self._module.__name__:
+                self.caches[path] = value
             yield from self._in(f"{path}.__wrapped__", value.__wrapped__)
         elif (
             not isinstance(value, _CODE)

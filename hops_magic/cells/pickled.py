@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
-from hops_magic.cells.arrays import InTable, array_of
+from hops_magic.cells.tables import InTable, array_of
 
 if TYPE_CHECKING:
     from hops_magic.cells.travel import Pickler

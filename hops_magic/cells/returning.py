@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hops_magic.cells.arrays import arrays_in, is_array, is_memory
+from hops_magic.cells.arrays import arrays_in, is_array
 from hops_magic.cells.homecoming import ReturnPickler, view_layout
+from hops_magic.cells.layouts import is_memory
 from hops_magic.cells.pickled import Pickled, may_change
 from hops_magic.cells.program import Outcome
 from hops_magic.cells.travel import LARGE_BYTES, Reducer, dumps

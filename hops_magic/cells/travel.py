@@ -23,16 +23,9 @@ import cloudpickle
 from cloudpickle.cloudpickle import _should_pickle_by_reference
 
 from hops_magic.cells.analysis import code_imports, global_reads, global_stores
-from hops_magic.cells.arrays import (
-    Layout,
-    inside_pandas,
-    is_array,
-    joinable_blocks,
-    layout_of,
-    owner_of,
-    reduce_lie,
-)
-from hops_magic.cells.kinds import KINDS, reduce_kind
+from hops_magic.cells.arrays import is_array
+from hops_magic.cells.kinds import KINDS, CachedFunction, note_of_cache, reduce_kind
+from hops_magic.cells.layouts import Layout, layout_of, owner_of, reduce_lie
 from hops_magic.cells.numbered import Numbered
 from hops_magic.cells.pickled import Memo, Pickled, numbered_in, without_collector
 from hops_magic.cells.reducing import (
@@ -49,14 +42,13 @@ from hops_magic.cells.reducing import (
 )
 from hops_magic.cells.staying import CannotTravelError, told_apart, why_it_stays
 from hops_magic.cells.stream import Stream
+from hops_magic.cells.tables import inside_pandas, joinable_blocks
 
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 """``(predicate, reduce)``; ``reduce`` answers like ``__reduce_ex__``."""
 
 LARGE_BYTES = 1 << 20
 """Buffers from here on travel out of band."""
-
-_CachedFunction = type(functools.lru_cache(int))
 
 _arriving: ContextVar[dict[str, Any]] = ContextVar("hops_arriving")
 
@@ -189,11 +181,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
                 made = reduce(obj)
                 self.inner |= {id(part) for part in _objects_in(made) if any(of(part) for of, _ in self._reducers)}
                 return made
-        if isinstance(obj, _CachedFunction) and obj.__module__ == self._namespace.get("__name__"):
+        if isinstance(obj, CachedFunction) and obj.__module__ == self._namespace.get("__name__"):
             # pickle knows cached functions by name only, and the name is not there yet
-            if kept := obj.cache_info().currsize:
-                results = "the result of an earlier call" if kept == 1 else f"the results of {kept} earlier calls"
-                self.notes.add(f"{obj.__qualname__} keeps {results}, which the ranks make anew")
+            if note := note_of_cache(obj, obj.__qualname__):
+                self.notes.add(note)
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         if (made := self._special(obj)) is not None:
             return made

@@ -184,3 +184,16 @@ def test_what_answers_to_any_name_is_a_variable_like_others(notebook, folder, aw
     write(folder, helper_open=f"{source}settings = Open(a=1)\ndef f(): return settings['a']")
     notebook.cell("import helper_open as m\nm.settings['a'] = 2")
     assert away("m.f()").value == 2
+
+
+def test_what_a_modules_cached_function_keeps_is_named(notebook, folder):
+    write(
+        folder,
+        helper_kept="import functools\n@functools.cache\ndef config(): return {}\nclass A:\n"
+        "    @functools.lru_cache(maxsize=4)\n    def of(self, n): return [n]\n@functools.cache\ndef unasked(): return 1",
+    )
+    notebook.cell("import helper_kept\nhelper_kept.config()['a'] = 1\na = helper_kept.A(); a.of(1); a.of(2)")
+    assert notebook.capture("seen = dict(helper_kept.config())").report.notes == (
+        "helper_kept.config keeps the result of an earlier call, which the ranks make anew",
+        "helper_kept.A.of keeps the results of 2 earlier calls, which the ranks make anew",
+    )

@@ -19,6 +19,15 @@ GRAPHS = {
         "seen == (7, 5, 3, 9) and over.tolist()[:3] == [7, 5, 3] == list(raw)[:3] and list(packed) == [9, 2] == numbers.tolist() "
         "and shaped[1, 1] == 4 and (raw.__setitem__(0, 1) or over[0]) == 1",
     ),
+    "arrays over the bytes of files in memory, and of classes of the user's own": (
+        "import io\nimport numpy as np\nclass Raw(bytearray): pass\nfile, raw = io.BytesIO(bytes(8)), Raw(8)\nview = file.getbuffer()\n"
+        "over, own = np.frombuffer(view, np.uint8), np.frombuffer(raw, np.uint8)\nodd = np.lib.stride_tricks.as_strided(own, (4,), (2,))",
+        "over[0] = 7\nview[1:3] = b'\\x05\\x03'\nfile.seek(3)\nown[0] = 9\nodd[1] = 4\nfile.tag = 'read'\n"
+        "seen = file.getvalue()[:3], over.tolist()[:3], raw[0], raw[2]",
+        "seen == (b'\\x07\\x05\\x03', [7, 5, 3], 9, 4) and file.getvalue()[:3] == b'\\x07\\x05\\x03' and over.tolist()[:3] == [7, 5, 3] "
+        "and view[0] == 7 and (file.tell(), file.tag) == (3, 'read') and raw[0] == 9 == own[0] and odd[1] == 4 "
+        "and (over.__setitem__(4, 6) or file.getvalue()[4]) == 6",
+    ),
     "tables of pandas and arrays that look into them": (
         "import numpy as np\nimport pandas as pd\ntable = pd.DataFrame({'a': [1.0, 2.0], 'b': pd.to_datetime(['2020-01-01'] * 2)})\n"
         "column, moments = table['a'].to_numpy(), table['b'].to_numpy()\nunder = np.ones(2)\nover = pd.Series(under, copy=False)\n"

@@ -63,6 +63,31 @@ def join_in_a_dataset():
     model.fit(dataset, verbose=0)
 
 
+class Remembers(keras.Model):
+    """Keeps the newest rows in a queue, as contrastive learning does; drops as many as a batch has, by a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4)
+        self.queue = self.add_weight(shape=(32, 4), initializer="zeros", trainable=False, name="queue")
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(data[0]) - tf.reduce_mean(self.queue, axis=0)) ** 2)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        self.queue.assign(keras.ops.concatenate([data[0], self.queue[:-16]], axis=0))
+        return {"loss": loss}
+
+
+def queue():
+    model = Remembers()
+    model.compile("sgd")
+    model.fit(X, X[:, :1], batch_size=16, verbose=0)
+
+
 def another_shape():
     trained(keras.Input((4,)), Multiplies())
 
@@ -84,7 +109,7 @@ def a_graph_of_all_nodes():
     model.fit([X[:25], links], X[:25, :1], batch_size=25, shuffle=False, verbose=0)
 
 
-@pytest.mark.parametrize("body", [reshape, noise, join_in_a_dataset])
+@pytest.mark.parametrize("body", [reshape, noise, join_in_a_dataset, queue])
 def test_a_constant_number_of_rows_is_named_with_its_line(body):
     for ended in ranks(body, 2, may_fail=True):
         last = ended.error.strip().splitlines()[-1]

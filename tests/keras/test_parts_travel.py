@@ -9,6 +9,7 @@ from parity import distance, plain
 
 from hops_magic.cells.travel import dumps, loads
 from hops_magic.frameworks import reducers
+from hops_magic.frameworks.keras.pickling import update_in_place
 
 
 def there_and_back(value):
@@ -91,3 +92,22 @@ def test_a_class_registered_under_a_package_keeps_its_name_where_it_arrives():
         return {"known": np.array(known and registry.get_registered_name(arrived) == "mine>Scale")}
 
     assert plain(body)["known"]
+
+
+@pytest.mark.parametrize("first", ["model", "part"])
+@pytest.mark.parametrize("part", ["layer", "weight"])
+def test_a_part_that_a_cell_took_out_of_a_model_shares_weights_with_the_notebooks_own(first, part):
+    def body():
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(4), layers.Dense(1)])
+        kernel = model.layers[0].kernel
+        taken = kernel if part == "weight" else model.layers[0]
+        if first == "model":
+            returned, taken = there_and_back(model), there_and_back(taken)
+        else:
+            taken, returned = there_and_back(taken), there_and_back(model)
+        assert update_in_place(model, returned)
+        kernel.assign(kernel * 0.0 + 5.0)
+        return {"here": np.array(kernel), "taken": np.array(taken if part == "weight" else taken.kernel)}
+
+    found = plain(body)
+    np.testing.assert_array_equal(found["taken"], found["here"])

@@ -13,6 +13,12 @@ _DIMENSIONS = re.compile(r"(?:Dimensions must be equal, but are|dimensions?) (\d
 _MATRIX = re.compile(r"In\[\d\]: \[(\d+),(\d+)\]")
 _ABOUT_SHAPES = re.compile(
     r"must be equal|Incompatible shapes|size-incompatible|[Cc]annot reshape|Input to reshape|broadcast|must have the same"
+    r"|with wrong shape|must match"
+)
+# of a variable and its new value, by TensorFlow and by Keras
+_ASSIGNED = (
+    re.compile(r"Expected \[(\d+)([^]]*)\] got \[(\d+)([^]]*)\]"),
+    re.compile(r"variable\.shape=\((\d+)([^)]*)\), Received: value\.shape=\((\d+)([^)]*)\)"),
 )
 _COLOURS = re.compile(r"\x1b\[\d*m")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
@@ -22,10 +28,12 @@ _LIBRARIES = ("site-packages", "dist-packages", "hops_magic/frameworks", "__auto
 def refuse_fixed_rows(error: Exception, world_size: int) -> None:
     """Raise a sentence for an error about shapes of which one is about as many times as long as there are ranks.
 
+    So for a variable that gets fewer rows than it has: a queue from which as many are taken as a whole batch brings.
+
     Raises
     ------
     UnsupportedError
-        If the error's first axes, or numbers of elements, are in that proportion; other errors are left as they are.
+        If the error's first axes, or numbers of elements, are so; other errors are left as they are.
     """
     text = _COLOURS.sub("", str(error))
     if not _ABOUT_SHAPES.search(text):
@@ -33,7 +41,10 @@ def refuse_fixed_rows(error: Exception, world_size: int) -> None:
     found = [*_SHAPE.findall(text), *(number for pair in _ELEMENTS.findall(text) for number in pair if number)]
     found += [number for pattern in (_DIMENSIONS, _MATRIX) for pair in pattern.findall(text) for number in pair]
     sizes = {int(number) for number in found} - {0}
-    if not any(part < whole and part in (whole // world_size, -(-whole // world_size)) for part in sizes for whole in sizes):
+    in_parts = any(
+        part < whole and part in (whole // world_size, -(-whole // world_size)) for part in sizes for whole in sizes
+    )
+    if not (in_parts or _is_short_of_rows(text)):
         return
     place = _line_of(error) or "something in it"
     said = next(each.strip() for each in text.splitlines()[::-1] if _ABOUT_SHAPES.search(each))
@@ -41,6 +52,12 @@ def refuse_fixed_rows(error: Exception, world_size: int) -> None:
         f"a step has each batch in {world_size} parts, one on each rank, but {place} seems to count on all rows: "
         f"take their number from tf.shape(x)[0] instead of a constant, or train with -n 1 ({said[:160]})"
     ) from error
+
+
+def _is_short_of_rows(text: str) -> bool:
+    """Whether a variable was to get fewer rows than it has, and else the same shape."""
+    found = [match.groups() for pattern in _ASSIGNED for match in pattern.finditer(text)]
+    return any(int(rows) < int(kept) and rest == other for kept, rest, rows, other in found)
 
 
 def _line_of(error: Exception) -> str:

@@ -113,11 +113,19 @@ def _outside(placeholder: Any) -> Any:
 
 
 def _is_inner_length(operation: Any) -> bool:
-    """Whether an operation takes a length out of a shape that is not the number of rows."""
+    """Whether an operation takes lengths out of a shape of which none is the number of rows."""
     import tensorflow as tf
 
-    begin = tf.get_static_value(operation.inputs[1])
-    return begin is not None and len(begin) == 1 and begin[0] >= 1 and not operation.get_attr("begin_mask")
+    begin, end, step = (tf.get_static_value(part) for part in operation.inputs[1:4])
+    if begin is None or step is None or len(begin) != 1:
+        return False
+    from_start, to_end = operation.get_attr("begin_mask"), operation.get_attr("end_mask")
+    rank = operation.inputs[0].op.inputs[0].shape.rank
+    if rank is None or (end is None and not to_end):
+        return bool(begin[0] >= 1 and step[0] > 0 and not from_start)
+    if operation.get_attr("shrink_axis_mask"):
+        return bool(int(begin[0]) % rank)
+    return 0 not in range(rank)[slice(None if from_start else begin[0], None if to_end else end[0], step[0])]
 
 
 def _body(operation: Any, attribute: str = "f") -> Any:

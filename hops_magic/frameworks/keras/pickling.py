@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import os
 import secrets
 import sys
 import types
@@ -30,7 +31,9 @@ from hops_magic.frameworks.keras.custom_code import (
 Reducer = tuple[Callable[[Any], bool], Callable[[Any], Any]]
 
 _HERE = secrets.token_hex(8)
-"""Tells this process's variables from those of others."""
+"""With the process's number tells its variables from those of others, which may be forks of it."""
+_SHARING = "_hops_sharing"
+"""Attribute of variables that came here: all that share one value, themselves included."""
 _arrived: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 """Variables that came here, by the name that they had where they came from."""
 
@@ -87,13 +90,20 @@ def _tensor(array: Any, is_variable: bool) -> Any:
 
 
 def _reduce_keras_variable(value: Any) -> Any:
-    return _keras_variable, (np.asarray(value.numpy()), value.dtype, value.trainable, value.name)
+    return _keras_variable, (np.asarray(value.numpy()), value.dtype, value.trainable, value.name, _name_of(value))
 
 
-def _keras_variable(array: Any, dtype: str, trainable: bool, name: str) -> Any:
+def _keras_variable(array: Any, dtype: str, trainable: bool, name: str, shared: str) -> Any:
     import keras
 
-    return keras.Variable(array, dtype=dtype, trainable=trainable, name=name)
+    variable = keras.Variable(array, dtype=dtype, trainable=trainable, name=name)
+    _share([variable], [shared])
+    return variable
+
+
+def _name_of(variable: Any) -> str:
+    """Name a variable's value, which models and layers may share."""
+    return f"{_HERE}-{os.getpid()}-{id(getattr(variable, '_value', variable))}"
 
 
 def reduce_saveable(value: Any) -> Any:
@@ -117,7 +127,7 @@ def reduce_saveable(value: Any) -> Any:
         "stop_training": getattr(value, "stop_training", False),
         "trainable": [layer.trainable for layer in layers_of(value)],
         "functions": _functions(value),
-        "names": [f"{_HERE}-{id(variable)}" for variable in variables],
+        "names": [_name_of(variable) for variable in variables],
         "values": [variable.numpy() for variable in variables],
         "compiled": _compiled(value),
     }
@@ -287,8 +297,18 @@ def _share(variables: list[Any], names: list[str]) -> None:
         return
     for variable, name in zip(variables, names, strict=True):
         first = _arrived.setdefault(name, variable)
-        if first is not variable and first.shape == variable.shape and first.dtype == variable.dtype:
+        if first.shape == variable.shape and first.dtype == variable.dtype:
             variable._value = first._value
+            sharing = first.__dict__.setdefault(_SHARING, [])
+            sharing.append(weakref.ref(variable))
+            setattr(variable, _SHARING, sharing)
+
+
+def _share_on(returned: Any, original: Any) -> None:
+    """Let what came with a returned variable, in a layer that the cell took out of its model, share the notebook's own."""
+    for reference in getattr(returned, _SHARING, ()):
+        if (variable := reference()) is not None and variable is not original:
+            variable._value = original._value
 
 
 def fingerprint(value: Any) -> bytes | None:
@@ -320,6 +340,7 @@ def update_in_place(original: Any, returned: Any) -> bool:
         _copy(returned.optimizer, original.optimizer, original)
     for mine, theirs in zip(original.variables, returned.variables, strict=True):
         mine.assign(theirs.numpy())
+        _share_on(theirs, mine)
     _set_trainable(original, [layer.trainable for layer in layers_of(returned)])
     return True
 
