@@ -167,6 +167,8 @@ def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
         tune(source, PARABOLA, trials=20, parallel=1)
     with pytest.raises(RunFailedError, match="its last expression is of type str, which is no number"):
         tune("str(x)", PARABOLA, trials=20, parallel=1)
+    with pytest.raises(RunFailedError, match="the loss of its last expression is of type list, which is no number"):
+        tune("{'loss': [x, x]}", PARABOLA, trials=20, parallel=1)
 
 
 def test_a_silent_trial_does_not_end_a_study(tune):
