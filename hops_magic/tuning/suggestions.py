@@ -172,5 +172,6 @@ def _failures(doing: str) -> Iterator[None]:
         yield
     except (HopsError, NotYet):
         raise
-    except Exception as error:
+    # an exit of the user's search, too, would end the loop that waits for it
+    except BaseException as error:
         raise UsageError(f"the search failed in {doing}: {type(error).__name__}: {error}") from error
