@@ -46,7 +46,7 @@ class OptionError(UsageError):
 
     def __str__(self) -> str:
         ending = f": {self.remedy}" if self.remedy else ""
-        return f"{self.field} {self.rule}, got {self.value}{ending}"
+        return f"{self.field} {self.rule}, got {self.value or repr(self.value)}{ending}"
 
 
 class CaptureError(UsageError):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from hops_magic.features.names import GroupName, parse_feature, parse_group
+from hops_magic.features.errors import UnknownNameError
+from hops_magic.features.names import GroupName, nearest, parse_feature, parse_group
 from hops_magic.features.writing import existing_group
 from hops_magic.runs.inputs import FeatureInput, InputKind
 
@@ -124,7 +125,7 @@ def _asked_for(name: str, store: FeatureStore) -> tuple[frozenset[_Origin], str 
             existing_group(store.catalog, group)
     request = parse_feature(name)
     if request.group is not None:
-        return _versions(request.group, store), request.feature
+        return _versions(request.group, store, request.feature), request.feature
     groups = store.catalog.groups_with(request.feature)
     if not groups:
         # tells the nearest names
@@ -133,9 +134,13 @@ def _asked_for(name: str, store: FeatureStore) -> tuple[frozenset[_Origin], str 
     return frozenset(_Origin(InputKind.GROUP, each.full_name) for each in versions), request.feature
 
 
-def _versions(group: GroupName, store: FeatureStore) -> frozenset[_Origin]:
+def _versions(group: GroupName, store: FeatureStore, feature: str = "*") -> frozenset[_Origin]:
+    """Return the versions of a group, of which one at least must have the feature."""
     first = existing_group(store.catalog, group)
     found = [first] if group.version is not None else store.versions(first.name)
+    columns = list(dict.fromkeys(name for each in found for name in each.column_names))
+    if feature != "*" and feature not in columns:
+        raise UnknownNameError("feature", feature, nearest(feature, columns), first.name)
     return frozenset(_Origin(InputKind.GROUP, each.full_name) for each in found)
 
 

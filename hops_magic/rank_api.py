@@ -6,6 +6,7 @@ Outside a run there is one rank, number 0, so that the same code runs in a plain
 from __future__ import annotations
 
 import itertools
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hops_magic.runs.events import Metrics
 from hops_magic.runs.numbers import as_number
 
 _steps = itertools.count(1)
+# records keep steps in 64 bits
+_MOST_STEP = 2**63 - 1
 
 
 def rank() -> int:
@@ -58,19 +61,21 @@ def report(step: int | None = None, **metrics: Any) -> None:
     Parameters
     ----------
     step
-        0 or more; counted from 1 by itself if not given.
+        A whole number, 0 or more; counted from 1 by itself if not given.
     **metrics
         Numbers, also numpy's and TensorFlow's, and arrays of one number.
 
     Raises
     ------
     UsageError
-        For a metric that is no number, and for a step below 0.
+        For a metric that is no number, and for a step that is no whole number, below 0 or of more than 63 bits.
     """
     values = {name: _number(name, value) for name, value in metrics.items()}
-    number = next(_steps) if step is None else int(_number("step", step))
+    number = next(_steps) if step is None else _whole("step", step)
     if number < 0:
         raise UsageError(f"hops.report: step must be 0 or more, got {number}")
+    if number > _MOST_STEP:
+        raise UsageError(f"hops.report: step must be at most 2**63 - 1, got {number}")
     context = current()
     if context is not None and values:
         context.emit(Metrics(rank=context.rank, step=number, scope="user", values=values))
@@ -81,6 +86,16 @@ def _number(name: str, value: Any) -> float:
         return as_number(value)
     except (TypeError, ValueError):
         raise UsageError(f"hops.report: {name} must be a number, got {value!r:.80}") from None
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        number = _number(name, value)
+    if not number.is_integer():
+        raise UsageError(f"hops.report: {name} must be a whole number, got {value!r:.80}: count epochs or batches")
+    return int(number)
 
 
 def all_reduce(value: Any, op: str = "sum") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
@@ -307,12 +306,17 @@ def _returned(outcome: Outcome, reached: tuple[str, ...]) -> ev.Returned:
     """Say what numbers the cell's last expression has, and which components of an ablation it came across."""
     value = outcome.value if outcome.has_value else None
     found = value if isinstance(value, Mapping) else {"value": value}
-    values = {}
+    values: dict[str, float] = {}
+    others: dict[str, str] = {}
     for name, number in found.items():
-        with contextlib.suppress(TypeError, ValueError):
+        try:
             values[str(name)] = as_number(number)
+        except (TypeError, ValueError):
+            others[str(name)] = type(number).__name__
     kind = "" if value is None or values else type(value).__name__
-    return ev.Returned(rank=0, values=values, type=kind, reached=reached)
+    return ev.Returned(
+        rank=0, values=values, type=kind, others=others if isinstance(value, Mapping) else {}, reached=reached
+    )
 
 
 def _describe(error: BaseException, spec: RankSpec) -> ev.RankError:

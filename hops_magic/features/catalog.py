@@ -14,6 +14,7 @@ from hops_magic.features import catalog_tables as t
 from hops_magic.features.dataset_catalog import DatasetCatalog
 from hops_magic.features.errors import ConflictError, StoreError
 from hops_magic.features.model import Column, Commit, ForeignKey, Group, Operation
+from hops_magic.features.types import type_name
 from hops_magic.features.version_numbers import Numbered, next_number, note_deleted
 from hops_magic.settings import redacted
 
@@ -271,7 +272,7 @@ class Catalog:
             found = t.columns.select().where(t.columns.c.version_id.in_(some)).order_by(t.columns.c.position)
             for row in db.execute(found):
                 columns[row.version_id].append(
-                    Column(name=row.name, type=row.type, description=row.description, nullable=row.nullable)
+                    Column(name=row.name, type=type_name(row.type), description=row.description, nullable=row.nullable)
                 )
         return columns
 

@@ -11,7 +11,7 @@ from hops_magic.features.errors import SchemaMismatchError, UnknownNameError
 from hops_magic.features.model import Column, Group
 from hops_magic.features.names import folded
 from hops_magic.features.sql import literal, quoted
-from hops_magic.features.types import check_types
+from hops_magic.features.types import check_types, type_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,7 +23,7 @@ _SHOWN = 3
 def columns_of(schema: pa.Schema, key: Sequence[str], event_time: str | None) -> tuple[Column, ...]:
     """Return the columns that rows have; keys and event times are never null."""
     fixed = {*key, event_time}
-    return tuple(Column(name=item.name, type=str(item.type), nullable=item.name not in fixed) for item in schema)
+    return tuple(Column(name=item.name, type=type_name(item.type), nullable=item.name not in fixed) for item in schema)
 
 
 def described(columns: Sequence[Column], said: Mapping[str, str], before: Group | None) -> tuple[Column, ...]:

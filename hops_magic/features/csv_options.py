@@ -75,7 +75,12 @@ class CsvOptions:
     def __post_init__(self) -> None:
         for name in ("nulls", "names"):
             given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            texts = (given,) if isinstance(given, str) else tuple(given)
+            if wrong := [text for text in texts if not isinstance(text, str)]:
+                raise OptionError(name, "must be texts, as they are written in the file", wrong[0])
+            object.__setattr__(self, name, texts)
+        if self.types and not isinstance(self.types, Mapping):
+            raise OptionError("types", "must be a mapping of columns to types, e.g. {'zip': 'text'}", self.types)
         types = {str(column): _type_name(kind) for column, kind in dict(self.types or {}).items()}
         object.__setattr__(self, "types", types)
         if self.delimiter in _TABS:
@@ -179,6 +184,10 @@ def _check_encoding(encoding: str | None) -> None:
 def _check_date_format(date_format: str | None) -> None:
     if date_format is None:
         return
+    if re.search("%[zZ]", date_format):
+        raise OptionError(
+            "date_format", "must be without %z and %Z: times with a zone are read in ISO 8601 alone", date_format
+        )
     moment = datetime.datetime(2024, 11, 30, 13, 45, 59)
     try:
         read = datetime.datetime.strptime(moment.strftime(date_format), date_format)

@@ -130,7 +130,9 @@ class CsvSource:
         near = before.splitlines()[-1][-_SHOWN_BEFORE:] if before and not before.endswith(("\n", "\r")) else ""
         what = error.object[error.start : error.start + 1].hex()
         where = f" after {near!r}" if near else ""
-        likely = "utf-16-le" if "\0" in near else "cp1252"
+        # the zeros of plain letters come before them or behind
+        zero = before.find("\0")
+        likely = "cp1252" if zero < 0 else "utf-16-le" if zero % 2 else "utf-16-be"
         remedy = f"say how it is written, e.g. {self.options.say(encoding=likely)} or latin-1"
         return f"{self.name}, line {line:,}: the byte 0x{what}{where} is not text in {encoding}: {remedy}"
 

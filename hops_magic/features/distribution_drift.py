@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from hops_magic.features.correlation import one_blas_thread
+from hops_magic.features.drift_evidence import AT_ONCE, Bin, chi_squared, kolmogorov_smirnov, psi
 from hops_magic.features.engine import rows_of
 from hops_magic.features.figures import Value, moments, shown
 from hops_magic.features.model import Column
@@ -30,13 +31,9 @@ MODERATE_PSI, DRIFTED_PSI = 0.1, 0.25
 MOST_CHANCE = 0.01 / (7 * 24)
 # of fewer, half a standard deviation is missed once in fifty comparisons or more
 FEWEST_ROWS = 200
-# below it the chi-squared distribution does not describe a cell's count (W. Cochran, Biometrics 10, 1954)
-FEWEST_EXPECTED = 5.0
 BINS = 10
 MOST_CATEGORIES = 20
-# of an empty bin: the logarithm of none is not finite
-EMPTY_SHARE = 1e-4
-_MOST_CHARS, _AT_ONCE = 200, 1_000_000
+_MOST_CHARS = 200
 
 
 class Verdict(StrEnum):
@@ -63,15 +60,6 @@ class Verdict(StrEnum):
         return {Verdict.NEW: 1, Verdict.MODERATE: 1, Verdict.DRIFTED: 2, Verdict.MISSING: 2, Verdict.TYPE_CHANGED: 2}.get(
             self, 0
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """Values that are counted together, and the share of all rows that they are."""
-
-    label: str
-    before: float
-    after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,37 +149,6 @@ def drift(connection: duckdb.DuckDBPyConnection, before: str, after: str, column
     )
 
 
-def psi(bins: Sequence[Bin]) -> float:
-    """Return the population stability index of shares."""
-    index = 0.0
-    for each in bins:
-        was, now = max(each.before, EMPTY_SHARE), max(each.after, EMPTY_SHARE)
-        index += (now - was) * math.log(now / was)
-    return index
-
-
-def chi_squared(bins: Sequence[Bin], rows_before: int, rows_after: int) -> float:
-    """Return the p-value of Pearson's test that both tables' rows fall alike into the bins.
-
-    Bins in which the smaller table is expected to have fewer than five rows are taken together, before they are looked at:
-    of a thousand rare categories the test would find a change where there is none.
-    """
-    import numpy as np
-    from scipy.stats import chi2_contingency
-
-    rows = np.array([rows_before, rows_after], float)
-    counts = np.array([(each.before, each.after) for each in bins]) * rows
-    counts = counts[np.argsort(-counts.sum(axis=1), kind="stable")]
-    expected = counts.sum(axis=1) * rows.min() / rows.sum()
-    kept = int((expected >= FEWEST_EXPECTED).sum())
-    # what is taken together may be too little again: it goes to the smallest of the others
-    if kept > 1 and 0 < expected[kept:].sum() < FEWEST_EXPECTED:
-        kept -= 1
-    cells = np.vstack([counts[:kept], counts[kept:].sum(axis=0)])
-    cells = cells[cells.sum(axis=1) > 0]
-    return float(chi2_contingency(cells, correction=False).pvalue) if len(cells) > 1 else 1.0
-
-
 def judge(bins: Sequence[Bin], rows_before: int, rows_after: int, chance: float) -> Verdict:
     """Return what a column's bins say, given how likely its differences are without a change."""
     if min(rows_before, rows_after) < FEWEST_ROWS:
@@ -200,28 +157,6 @@ def judge(bins: Sequence[Bin], rows_before: int, rows_after: int, chance: float)
         return Verdict.STABLE
     index = psi(bins)
     return Verdict.STABLE if index < MODERATE_PSI else Verdict.MODERATE if index < DRIFTED_PSI else Verdict.DRIFTED
-
-
-def kolmogorov_smirnov(before: Sorted, after: Sorted) -> tuple[float, float] | tuple[None, None]:
-    """Return the two-sided statistic of two samples and its asymptotic p-value, as ``scipy.stats.ks_2samp`` has them."""
-    import numpy as np
-    from scipy.stats import kstwo
-
-    if not (before.known and after.known):
-        return None, None
-    # below every finite value
-    distance = abs(before.below / before.known - after.below / after.known)
-    for points in (before.values, after.values):
-        for begin in range(0, len(points), _AT_ONCE):
-            part = points[begin : begin + _AT_ONCE]
-            shares = [
-                (each.below + np.searchsorted(each.values, part, side="right")) / each.known for each in (before, after)
-            ]
-            distance = max(distance, float(np.abs(shares[0] - shares[1]).max()))
-    size = max(1, round(before.known * after.known / (before.known + after.known)))
-    # of one row it divides by zero, and is right all the same
-    with np.errstate(divide="ignore"):
-        return distance, float(np.clip(kstwo.sf(distance, size), 0.0, 1.0))
 
 
 class _Tables:
@@ -325,7 +260,7 @@ def _pooled(was: Sorted, now: Sorted) -> npt.NDArray[np.float64 | np.int64]:
     """Return values of both tables in order: tenths of one alone fit it too well for the test."""
     import numpy as np
 
-    step = max(1, (len(was.values) + len(now.values)) // _AT_ONCE)
+    step = max(1, (len(was.values) + len(now.values)) // AT_ONCE)
     return np.sort(np.concatenate((was.values[::step], now.values[::step])))
 
 
@@ -335,6 +270,9 @@ def _bins(tables: _Tables, field: Field, was: Sorted, now: Sorted, *, of: npt.ND
 
     tenths = [math.ceil(len(of) * i / BINS) - 1 for i in range(1, BINS)]
     edges = np.unique(of[[place for place in tenths if place >= 0]])
+    if not len(edges) and any(each.below or each.above for each in (was, now)):
+        counts = [np.array([each.below, len(each.values), each.above]) for each in (was, now)]
+        return _labelled(tables, ["-inf", "finite", "inf"], counts, was, now)
     counts = [
         np.diff(
             np.concatenate(
@@ -345,6 +283,12 @@ def _bins(tables: _Tables, field: Field, was: Sorted, now: Sorted, *, of: npt.ND
     ]
     told = [_edge(edge, field) for edge in edges.tolist()]
     labels = [f"≤ {told[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(told)), f"> {told[-1]}"] if told else ["any"]
+    return _labelled(tables, labels, counts, was, now)
+
+
+def _labelled(
+    tables: _Tables, labels: list[str], counts: list[npt.NDArray[np.int64]], was: Sorted, now: Sorted
+) -> list[Bin]:
     bins = [tables.bin(label, int(a), int(b)) for label, a, b in zip(labels, *counts, strict=True)]
     return [*bins, tables.bin("null", was.nulls + was.nan, now.nulls + now.nan)]
 
@@ -358,7 +302,9 @@ def _unordered(tables: _Tables, name: str) -> ColumnDrift:
     null_bin = tables.bin("null", *nulls)
     known = (tables.rows_before - nulls[0], tables.rows_after - nulls[1])
     if tables.old[name].kind is Kind.OTHER:
-        return tables.told(name, None, [tables.bin("any", *known), null_bin])
+        of_nulls = tables.told(name, None, [tables.bin("any", *known), null_bin])
+        # nothing is known of the values themselves
+        return replace(of_nulls, verdict=Verdict.UNKNOWN) if of_nulls.verdict is Verdict.STABLE else of_nulls
     rows = _categories(tables, name)
 
     def cells(which: str) -> list[Bin]:

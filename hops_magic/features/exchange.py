@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from hops_magic.features.file_places import files_at
 from hops_magic.features.file_tables import offered, opened_csv, parquet_table
 from hops_magic.features.model import Column
 from hops_magic.features.names import parse_group
+from hops_magic.features.sources import table_of
 from hops_magic.features.sql import listed, literal, parquet, quoted
 from hops_magic.features.streaming import StreamedRows
 from hops_magic.options import options_from
@@ -35,10 +37,12 @@ _WRITERS = {
     ".parquet": "FORMAT parquet",
 }
 _ENDINGS = ".csv or .parquet (.csv may be packed: .csv.gz)"
-_QUERY = ("select ", "with ", "from ")
+_QUERY = re.compile(r"\s*(?:select|with|from)\s", re.IGNORECASE)
 
 
-def import_file(place: str, *, store: FeatureStore | None = None, group: str | None = None, **options: Any) -> pa.Table:
+def import_file(
+    place: str | os.PathLike[str], *, store: FeatureStore | None = None, group: str | None = None, **options: Any
+) -> pa.Table:
     """Read CSV or Parquet files, or the answer to a query over such files and the groups of a store.
 
     Types of CSV files are found by looking at all values: whole numbers, numbers, truth values, dates and times in ISO 8601,
@@ -68,12 +72,20 @@ def import_file(place: str, *, store: FeatureStore | None = None, group: str | N
         For an option that breaks its rule.
     """
     known = () if group is None else (store or default_store()).group(group).columns
-    with open_file(place, options_from(CsvOptions, options), _warn, store=store, known=known) as rows:
+    with open_file(_path_of(place), options_from(CsvOptions, options), _warn, store=store, known=known) as rows:
         return rows if hasattr(rows, "num_rows") else rows.read_all()
 
 
 def _warn(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=2)
+
+
+def _path_of(place: str | os.PathLike[str]) -> str:
+    """Return a path as a text."""
+    path = os.fspath(place) if isinstance(place, str | os.PathLike) else place
+    if not isinstance(path, str) or not path.strip():
+        raise FeatureError(f"a file is named by its path, a pattern or a folder, as one text, got {repr(place)[:80]}")
+    return path
 
 
 @contextlib.contextmanager
@@ -89,7 +101,7 @@ def open_file(
     known
         Columns whose types are taken where all values fit.
     """
-    if place.lstrip().lower().startswith(_QUERY):
+    if _QUERY.match(place):
         with engine.connect() as connection, offered(connection, place, options, tell):
             _offer_groups(connection, store or default_store(), place)
             yield _table(connection, place, "the query")
@@ -135,7 +147,7 @@ def _offer_groups(connection: duckdb.DuckDBPyConnection, store: FeatureStore, qu
                 connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS SELECT {columns} FROM {quoted(whole)}")
 
 
-def export_file(rows: pa.Table | StreamedRows, place: str, *, tell: Tell = _warn) -> int:
+def export_file(rows: Any, place: str | os.PathLike[str], *, tell: Tell = _warn) -> int:
     """Write rows to a CSV or Parquet file, whole or not at all; return their number.
 
     In CSV, what is missing is empty, and a text that could be taken for it (empty, ``NA`` ...) is in quotes, which is told,
@@ -143,6 +155,8 @@ def export_file(rows: pa.Table | StreamedRows, place: str, *, tell: Tell = _warn
 
     Parameters
     ----------
+    rows
+        A table of pandas, polars or Arrow, or streamed rows.
     tell
         Takes sentences on what would not be read back as it is; by default it warns.
 
@@ -153,6 +167,8 @@ def export_file(rows: pa.Table | StreamedRows, place: str, *, tell: Tell = _warn
     """
     import duckdb
 
+    place = _path_of(place)
+    rows = rows if isinstance(rows, StreamedRows) else table_of(rows, "what is exported")
     path = Path(place).expanduser().absolute()
     ending = next((ending for ending in _WRITERS if path.name.lower().endswith(ending)), None)
     if ending is None:

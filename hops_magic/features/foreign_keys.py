@@ -30,6 +30,17 @@ def foreign_key(text: str) -> ForeignKey:
     return ForeignKey(columns=columns, group=name.name, references=other)
 
 
+def foreign_keys_of(texts: Sequence[str] | str) -> tuple[ForeignKey, ...]:
+    """Read one foreign key, or a list of them.
+
+    Raises
+    ------
+    FeatureError
+        If one is none.
+    """
+    return tuple(map(foreign_key, [texts] if isinstance(texts, str) else texts))
+
+
 def columns_named(names: Sequence[str] | str) -> tuple[str, ...]:
     """Read ``"a, b"``; in a list, a name is taken as it is, with its commas and spaces."""
     if isinstance(names, str):

@@ -116,7 +116,15 @@ def _read(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """Read texts as values of another type."""
     import pyarrow as pa
 
-    return moments(texts) if pa.types.is_timestamp(kind) else exactly(texts, kind)
+    if pa.types.is_timestamp(kind):
+        return moments(texts)
+    read = exactly(texts, kind)
+    if pa.types.is_integer(kind):
+        # Arrow takes 0x10 for 16
+        other = [(row, text) for row, text in enumerate(texts.to_pylist()) if text is not None and "x" in text.lower()]
+        if other:
+            raise LossError(str(kind), other[:_SHOWN])
+    return read
 
 
 def moments(texts: pa.ChunkedArray) -> pa.ChunkedArray:

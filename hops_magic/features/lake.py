@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features.errors import ConflictError, StoreError
 from hops_magic.features.lake_places import Place
 from hops_magic.features.model import COMMITTED_AT, Column, Commit, Operation
+from hops_magic.features.types import type_name
 from hops_magic.settings import redacted
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class LakeTable:
     def columns(self) -> tuple[Column, ...]:
         """Columns that are shown."""
         return tuple(
-            Column(name=item.name, type=str(item.type), nullable=item.nullable)
+            Column(name=item.name, type=type_name(item.type), nullable=item.nullable)
             for item in self.schema
             if item.name != COMMITTED_AT
         )

@@ -56,6 +56,13 @@ def age_of(value: Any) -> datetime.timedelta:
     raise UsageError(f"an age is written 90s, 30m, 12h, 7d or 2w, or is a timedelta, got {repr(value)[:80]}")
 
 
+def told_age(age: datetime.timedelta) -> str:
+    """Return a span of time as :func:`age_of` reads it, in the largest unit that it is whole in."""
+    seconds = age.total_seconds()
+    unit = max((unit for unit in _UNITS_S if not seconds % _UNITS_S[unit]), key=_UNITS_S.__getitem__, default="s")
+    return f"{seconds / _UNITS_S[unit]:.15g}{unit}"
+
+
 def ages_of(value: Any) -> dict[str, datetime.timedelta]:
     """Read an age for all groups, or a mapping of them by name of the group."""
     if value is None:

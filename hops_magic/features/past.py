@@ -11,6 +11,7 @@ from hops_magic.features.errors import FeatureError, UnknownNameError
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import COMMITTED_AT, Column, Group
 from hops_magic.features.moments import moment_of
+from hops_magic.features.types import type_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ def _began(catalog: Catalog, group: Group) -> datetime.datetime:
 def _columns_of(table: LakeTable, group: Group) -> tuple[Column, ...]:
     """Columns at an earlier commit, with what is known of them today."""
     return tuple(
-        replace(group.column(item.name) or Column(name=item.name, type=""), type=str(item.type))
+        replace(group.column(item.name) or Column(name=item.name, type=""), type=type_name(item.type))
         for item in table.schema
         if item.name != COMMITTED_AT
     )

@@ -120,6 +120,13 @@ class Plan:
         own = {"g0": self.base} if self.base is not None else {}
         return own | {join.alias: join.group for join in self.joins}
 
+    def is_by_name(self, join: Join) -> bool:
+        """Whether two groups are joined since their keys have one name, and no foreign key says so."""
+        own = {pair.source for pair in join.on}
+        left = {folded(pair.left) for pair in join.on}
+        said = [key for source in own - {SPINE} for key in leading_to(join.group, self.groups[source])]
+        return SPINE not in own and all(left != set(map(folded, key.columns)) for key in said)
+
     def type_of(self, source: str, column: str) -> str:
         """Return the text of the type of a source's column; empty if it is not known."""
         if source == SPINE:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from hops_magic.features.errors import FeatureError, UnknownNameError
+from hops_magic.features.python_arguments import check_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,12 +69,13 @@ def in_python(text: str) -> str:
 
 
 def told_in_python(verb: Callable[P, R]) -> Callable[P, R]:
-    """Make a verb of the store tell its errors so, but for a line of a magic."""
+    """Make a verb of the store check its arguments and tell its errors so, but for a line of a magic."""
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if _is_for_a_line.get():
             return verb(*args, **kwargs)
+        check_arguments(verb, args, kwargs)
         try:
             return verb(*args, **kwargs)
         except UnknownNameError as error:

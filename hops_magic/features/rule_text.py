@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import re
+from typing import Any
 
 OPEN_END = "-"
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
@@ -76,3 +78,14 @@ def as_end(text: str | None) -> str:
 def as_rest(text: str) -> str:
     """Return what :func:`unquoted` reads as this text, at the end of a line."""
     return text if text and not text.startswith('"') and text == text.strip() else in_quotes(text)
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value as text that the engine reads as the column's type."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat()
+    return str(value)

@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Any
 
 from hops_magic.errors import OptionError
+from hops_magic.features.moments import age_of, told_age
 from hops_magic.features.names import nearest
 from hops_magic.features.rule_text import (
     as_end,
@@ -35,6 +36,7 @@ from hops_magic.features.rule_text import (
     first_word,
     in_quotes,
     items,
+    text_of,
     unquoted,
     words,
 )
@@ -103,6 +105,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         for text in (*self.columns, *self.values, self.low or "", self.high or "", self.argument):
+            if not isinstance(text, str):
+                raise _refused(self.kind, "must be made of texts, one for a column", repr(text)[:200])
             if len(text) > _LONGEST_TEXT or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
                 raise _refused(self.kind, "must be one line of text, without control characters", text[:200])
         _CHECKS[self.kind](self)
@@ -121,14 +125,15 @@ class Rule:
     @classmethod
     def range(cls, column: str, low: Any = None, high: Any = None) -> Rule:
         """Ask for values from ``low`` to ``high``, both included."""
-        return cls(kind=RuleKind.RANGE, columns=(column,), low=_text_of(low), high=_text_of(high))
+        return cls(kind=RuleKind.RANGE, columns=(column,), low=text_of(low), high=text_of(high))
 
     @classmethod
     def one_of(cls, column: str, values: Sequence[Any]) -> Rule:
         """Ask for one of some values."""
         if isinstance(values, str):
             raise _refused(RuleKind.ONE_OF, "must have a list of values", values)
-        return cls(kind=RuleKind.ONE_OF, columns=(column,), values=tuple(_text_of(value) or "" for value in values))
+        # nulls break not_null alone, so that they are allowed anyway
+        return cls(kind=RuleKind.ONE_OF, columns=(column,), values=tuple(text_of(v) or "" for v in values if v is not None))
 
     @classmethod
     def matches(cls, column: str, regex: str) -> Rule:
@@ -141,14 +146,14 @@ class Rule:
         return cls(kind=RuleKind.PREDICATE, argument=condition)
 
     @classmethod
-    def fresh(cls, within: str) -> Rule:
+    def fresh(cls, within: str | datetime.timedelta) -> Rule:
         """Ask that the newest event time of a write is at most that old, e.g. ``"2d"``."""
-        return cls(kind=RuleKind.FRESH, argument=within)
+        return cls(kind=RuleKind.FRESH, argument=within if isinstance(within, str) else told_age(age_of(within)))
 
     @classmethod
     def rows(cls, at_least: int | None = None, at_most: int | None = None) -> Rule:
         """Ask for a number of rows in a write."""
-        return cls(kind=RuleKind.ROWS, low=_text_of(at_least), high=_text_of(at_most))
+        return cls(kind=RuleKind.ROWS, low=text_of(at_least), high=text_of(at_most))
 
     @classmethod
     def from_text(cls, text: str) -> Rule:
@@ -288,6 +293,8 @@ def _check_ends(rule: Rule) -> None:
     if rule.low is None and rule.high is None:
         raise _refused(rule.kind, "must have a low or a high end", "- -")
     low, high = _number(rule.low), _number(rule.high)
+    if low != low or high != high:  # noqa: PLR0124 (NaN)
+        raise _refused(rule.kind, "must have ends that are numbers", f"{rule.low} {rule.high}")
     if low is not None and high is not None and low > high:
         raise _refused(rule.kind, "must have a low end that is not above the high end", f"{rule.low} {rule.high}")
 
@@ -339,17 +346,6 @@ def _number(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None  # a date, or a text
-
-
-def _text_of(value: Any) -> str | None:
-    """Return a value as text that the engine reads as the column's type."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime.datetime | datetime.date):
-        return value.isoformat()
-    return str(value)
 
 
 # reading of text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -229,11 +230,24 @@ def _mixed(values: Any, column: str, name: str, error: Exception | None = None) 
         if value is not None and not (isinstance(value, float) and value != value):  # noqa: PLR0124 (NaN)
             kinds.setdefault(type(value).__name__, (at, repr(value)[:_VALUE_CHARS]))
     if error is not None and len(kinds) < 2:
+        if told := _beyond(values):
+            return f"column {column} of {name} cannot be kept: {told}"
         return (
             f"column {column} of {name} cannot be kept ({first_line(error)}): convert it to numbers, strings or timestamps"
         )
     shown = ", ".join(f"{kind} (row {at}: {text})" for kind, (at, text) in list(kinds.items())[:_SHOWN])
     return f"column {column} of {name} has values of several types: {shown}; convert it to one"
+
+
+def _beyond(values: Any) -> str:
+    """Tell the first number that Arrow has no type for, and what to do; nothing if there is none."""
+    for at, value in enumerate(values):
+        shown = f"row {at} has {str(value)[:_VALUE_CHARS]}"
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            return f"{shown}, a whole number of more than 64 bits: convert the column to strings, decimals or floats"
+        if isinstance(value, decimal.Decimal) and value.is_infinite():
+            return f"{shown}, and decimals are finite: give it another value, or convert the column to floats"
+    return ""
 
 
 def first_line(error: BaseException) -> str:

@@ -161,6 +161,14 @@ def _floored(array: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.floor_temporal(array, unit="microsecond").cast(pa.timestamp("us", array.type.tz), safe=False)
 
 
+def _to_microseconds(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times as texts without the digits beyond microseconds, for the reason that :func:`_floored` has."""
+    import pyarrow.compute as pc
+
+    found: pa.ChunkedArray = pc.replace_substring_regex(texts, r"(:[0-9]{2}\.[0-9]{6})[0-9]{1,3}", r"\1")
+    return found
+
+
 def _times(array: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
     """Return the moments that a column says; numbers say none, since their unit would have to be guessed.
 
@@ -181,7 +189,7 @@ def _times(array: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
     what = f"--event-time {column} of {name} must hold timestamps, got"
     if pa.types.is_string(kind):
         try:
-            return moments(array)
+            return moments(_to_microseconds(array))
         except LossError as error:
             shown = ", ".join(f"row {row:,}: {text[:40]!r}" for row, text in error.failing)
             raise FeatureError(

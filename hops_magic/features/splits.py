@@ -36,7 +36,8 @@ class SplitByShare:
             if not 0 < share <= 1:
                 raise FeatureError(f"the share of split {name} must be above 0 and at most 1, got {share:g}")
         total = math.fsum(self.shares.values())
-        if abs(total - 1) > 1e-9:
+        # shares may come in float32
+        if abs(total - 1) > 1e-6:
             raise FeatureError(f"the shares of the splits must sum to 1, got {total:g}: {_told(self.shares)}")
 
 
@@ -170,8 +171,8 @@ def _moment(text: str) -> datetime.datetime:
 
 def _check_names(parts: Mapping[str, object]) -> None:
     for name in parts:
-        if not _NAME.fullmatch(name):
-            raise FeatureError(f"a split is named with letters, digits and _, got {name[:80]!r}")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise FeatureError(f"a split is named with letters, digits and _, got {repr(name)[:80]}")
 
 
 def _told(shares: Mapping[str, float]) -> str:

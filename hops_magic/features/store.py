@@ -14,7 +14,7 @@ from hops_magic.features.dataset_store import Datasets
 from hops_magic.features.errors import FeatureError
 from hops_magic.features.finding import Match
 from hops_magic.features.folders import check_place
-from hops_magic.features.foreign_keys import columns_named, foreign_key
+from hops_magic.features.foreign_keys import columns_named, foreign_keys_of
 from hops_magic.features.lake import LakeTable
 from hops_magic.features.model import Commit, Group
 from hops_magic.features.moments import ages_of, moment_of
@@ -124,9 +124,7 @@ class FeatureStore(Datasets):
             allow_future=allow_future,
             no_stats=not statistics,
             column_descriptions=dict(column_descriptions or {}),
-            foreign_keys=tuple(
-                foreign_key(text) for text in ([foreign_keys] if isinstance(foreign_keys, str) else foreign_keys)
-            ),
+            foreign_keys=foreign_keys_of(foreign_keys),
         )
         return self.write(data, group, options, source=source, run_id=run_id)
 
@@ -152,9 +150,9 @@ class FeatureStore(Datasets):
         group: str,
         *,
         description: str | None = None,
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         column_descriptions: Mapping[str, str] | None = None,
-        foreign_keys: Sequence[str] | None = None,
+        foreign_keys: Sequence[str] | str | None = None,
         rules: Sequence[Rule] | None = None,
         on_fail: str | None = None,
     ) -> Group:
@@ -170,9 +168,9 @@ class FeatureStore(Datasets):
             changed = replace(
                 found,
                 description=found.description if description is None else description,
-                tags=found.tags if tags is None else tuple(tags),
+                tags=found.tags if tags is None else columns_named(tags),
                 columns=described(found.columns, column_descriptions or {}, None),
-                foreign_keys=found.foreign_keys if foreign_keys is None else tuple(map(foreign_key, foreign_keys)),
+                foreign_keys=found.foreign_keys if foreign_keys is None else foreign_keys_of(foreign_keys),
                 rules=found.rules if rules is None else tuple(rule.to_json() for rule in rules),
                 on_fail=on_fail or found.on_fail,
             )

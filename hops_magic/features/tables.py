@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hops_magic.features.errors import FeatureError, SchemaMismatchError
 from hops_magic.features.model import Column
 from hops_magic.features.sources import parts_of, table_of
-from hops_magic.features.types import LossError, UnusableTypeError, exactly, stored_type, toward
+from hops_magic.features.types import LossError, UnusableTypeError, exactly, is_untyped, stored_type, toward
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +125,7 @@ def _as_stored(table: pa.Table, name: str, known: Sequence[Column], *, after: in
 
     own = {column.name for column in known}
     arrays = [
-        array if item.name in own and pa.types.is_null(array.type) else _stored(array, item.name, name, after)
+        array if item.name in own and is_untyped(array.type) else _stored(array, item.name, name, after)
         for item, array in zip(table.schema, table.columns, strict=True)
     ]
     return toward(pa.table(arrays, names=table.column_names), known, name=name)

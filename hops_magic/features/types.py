@@ -24,6 +24,7 @@ _WIDENS = {
 }
 _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _LIST = re.compile(r"list<\w+: (.+?)(?: not null)?>")
+_LIST_OF = re.compile(r"\blist<\w+: ")
 
 
 # kept as what they are made of
@@ -116,6 +117,21 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def type_name(kind: pa.DataType | str) -> str:
+    """Return the text of a type, the same one whoever wrote it: the lake calls the values of lists otherwise than Arrow."""
+    return _LIST_OF.sub("list<item: ", str(kind))
+
+
+def is_untyped(kind: pa.DataType) -> bool:
+    """Whether a type is that of nulls alone, of lists without a value, or of structs with such a part."""
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if pa.types.is_struct(kind):
+        return any(is_untyped(item.type) for item in kind)
+    return is_untyped(kind.value_type) if is_list else bool(pa.types.is_null(kind))
+
+
 def arrow_type(text: str) -> pa.DataType:
     """Return the type that a catalog's text means.
 
@@ -202,10 +218,10 @@ class SchemaChange:
 
 def check_types(schema: pa.Schema, columns: Sequence[Column]) -> SchemaChange:
     """Compare the columns of incoming rows with a group's."""
-    own = {column.name: column for column in columns}
+    own = {column.name: replace(column, type=type_name(column.type)) for column in columns}
     wanted, added, widened, clashing = dict(own), [], [], []
     for item in schema:
-        kind, column = str(item.type), own.get(item.name)
+        kind, column = type_name(item.type), own.get(item.name)
         if column is None:
             added.append(f"{item.name} ({kind})")
             wanted[item.name] = Column(name=item.name, type=kind)
@@ -275,7 +291,7 @@ def can_hold(kind: pa.DataType, other: pa.DataType) -> bool:
     import pyarrow as pa
 
     is_list, is_struct, whole, decimal = pa.types.is_list, pa.types.is_struct, pa.types.is_integer, pa.types.is_decimal
-    if kind == other or str(other) in _WIDENS.get(str(kind), ()):
+    if kind == other or pa.types.is_null(kind) or str(other) in _WIDENS.get(str(kind), ()):
         return True
     if is_list(kind) and is_list(other):
         return can_hold(kind.value_type, other.value_type)

@@ -290,14 +290,15 @@ class TrialEnded(Event):
 class Returned(Event):
     """Rank 0's last expression: ``values`` if it is a number (called ``value``) or a dictionary with numbers.
 
-    ``type`` names the type of one that is neither; ``reached`` are the components that the cell came across, in a trial of
-    an ablation.
+    ``type`` names the type of one that is neither, ``others`` those of a dictionary's values that are no numbers;
+    ``reached`` are the components that the cell came across, in a trial of an ablation.
     """
 
     kind: ClassVar[str] = "returned"
     rank: int
     values: Mapping[str, float] = field(default_factory=dict)
     type: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
     reached: tuple[str, ...] = ()
 
 

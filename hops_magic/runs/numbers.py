@@ -12,12 +12,14 @@ def as_number(value: Any) -> float:
     Raises
     ------
     TypeError, ValueError
-        For anything else, texts included.
+        For anything else, texts and whole numbers beyond all floats included.
     """
     if isinstance(value, str | bytes):
         raise TypeError(f"{value!r:.80} is a text")
     try:
         return float(value)
+    except OverflowError:
+        raise ValueError("it is larger than any float") from None
     except TypeError:
         shape = getattr(value, "shape", None)
         if shape is None or math.prod(shape) != 1:

@@ -337,15 +337,17 @@ _COLUMNS = ("trial", "state", "value", "step", "seconds", "retries", "reason")
 def table_of(study: Study) -> list[dict[str, Any]]:
     """Return one row per trial: number, state, value, each hyperparameter, step, seconds, retries and reason.
 
-    A hyperparameter that is called like one of the other columns becomes ``hyperparameter NAME``.
+    A hyperparameter that is called like one of the other columns becomes ``hyperparameter NAME``, and a metric
+    ``metric NAME``.
     """
     names = study.names or tuple(dict.fromkeys(name for trial in study.trials.values() for name in trial.values))
     taken = {*_COLUMNS, study.metric}
+    metric = study.metric or "value"
     return [
         {
             "trial": trial.number,
             "state": trial.state.value,
-            study.metric or "value": trial.value,
+            f"metric {metric}" if metric in _COLUMNS and metric != "value" else metric: trial.value,
             **{f"hyperparameter {name}" if name in taken else name: trial.values.get(name) for name in names},
             "step": trial.shown_step,
             "seconds": trial.duration_s,

@@ -15,6 +15,7 @@ from hops_magic.engine.job import RESULT_NAME, Job, TrialJob, run_folder, trial_
 from hops_magic.engine.journal import read_journal
 from hops_magic.engine.studies import StudyServices
 from hops_magic.engine.trial_command import Gang, TrialCommand
+from hops_magic.errors import UsageError
 from hops_magic.runs import events as ev
 from hops_magic.runs.states import STOPPED_BY_USER, RunState, TrialState
 from hops_magic.runs.study import Study, Trial
@@ -301,8 +302,8 @@ class Conductor:
             return
         try:
             reason = self.rule.report(live.number, step, self.options.direction.loss(value))
-        except Exception as error:  # noqa: BLE001 (a rule may be the user's own: whatever it raises ends the study, not its host)
-            self._finish(RunState.FAILED, f"the stopping rule failed: {type(error).__name__}: {error}")
+        except UsageError as error:
+            self._finish(RunState.FAILED, str(error))
             return
         if reason:
             self._stop_live(live, reason)

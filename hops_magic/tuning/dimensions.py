@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,7 @@ class Dimension:
             return index
         if self.kind is Kind.INTEGER:
             return int(self.low) + index
-        return self.nearest((self.multiples[0] + index) * self.q)
+        return self._multiple(self.multiples[0] + index)
 
     def cast(self, raw: Any) -> Any:
         """Return a raw coordinate as a trial sees it: inside the bounds, whole where whole is meant."""
@@ -192,8 +193,12 @@ class Dimension:
     def nearest(self, value: float) -> float:
         """Return the multiple of ``q`` inside the bounds that is nearest to a number."""
         first, last = self.multiples
-        number = min(max(round(value / self.q), first), last)
-        return min(max(number * self.q, self.low), self.high)
+        return self._multiple(min(max(round(value / self.q), first), last))
+
+    def _multiple(self, number: float) -> float:
+        """Return a multiple of ``q`` as whoever wrote ``q`` would: 0.3 of 0.1, where floats say 0.30000000000000004."""
+        found = float(Decimal(number) * Decimal(repr(float(self.q))))
+        return min(max(found, self.low), self.high)
 
     def checked(self, value: Any, label: str) -> Any:
         """Return a number that somebody gave as a raw coordinate.

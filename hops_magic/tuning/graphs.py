@@ -85,7 +85,8 @@ def _hp(dimension: Dimension, label: str) -> Any:
 
     if dimension.kind is Kind.INTEGER:
         if dimension.low == dimension.high:
-            return hp.choice(label, [int(dimension.low)])
+            # which uniformint refuses
+            return hp.randint(label, int(dimension.low), int(dimension.low) + 1)
         return hp.uniformint(label, int(dimension.low), int(dimension.high))
     if dimension.kind.is_normal:
         return getattr(hp, dimension.kind.value)(label, dimension.mu, dimension.sigma)

@@ -49,6 +49,7 @@ class Live:
     said: set[str] = field(default_factory=set)
     returned: Mapping[str, float] = field(default_factory=dict)
     returned_type: str = ""
+    no_number: str = ""
     reached: tuple[str, ...] = ()
     errors: list[ev.RankError] = field(default_factory=list)
     result: ev.ResultReady | None = None
@@ -63,7 +64,9 @@ class Live:
         if isinstance(event, ev.Metrics):
             return self._hear_metrics(event)
         if isinstance(event, ev.Returned):
-            self.returned, self.returned_type, self.reached = event.values, event.type, event.reached
+            self.returned, self.reached = event.values, event.reached
+            self.no_number = event.others.get(self.options.metric, "")
+            self.returned_type = event.type
         elif isinstance(event, ev.RankError):
             self.errors.append(event)
         elif isinstance(event, ev.ResultReady):
@@ -190,6 +193,8 @@ class Live:
         metric = self.options.metric
         said = ", ".join(sorted(self.said | set(self.returned))) or "no metric at all"
         told = f" (its last expression is of type {self.returned_type}, which is no number)" if self.returned_type else ""
+        if self.no_number:
+            told = f" (the {metric} of its last expression is of type {self.no_number}, which is no number)"
         return (
             f"{metric}{_SILENCE}; the cell said {said}{told}: name one of those, report it with "
             f"hops.report({metric}=...), or make it the cell's last expression"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hops_magic.tuning.dimensions import plain_number
 from hops_magic.tuning.options import TuneOptions
+from hops_magic.tuning.own_rule import OwnRule
 from hops_magic.tuning.search import Point, Search
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class StudyPlan:
     def make_rule(self) -> Rule:
         """Return the stopping rule."""
         if not isinstance(self.stop, str):
-            return self.stop
+            return OwnRule(self.stop)
         from hops_magic.tuning.stopping import make_rule
 
         asked = self.options

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hops_magic.errors import OptionError, UnsupportedError
+import cloudpickle
+
+from hops_magic.errors import OptionError, UnsupportedError, UsageError
 from hops_magic.frameworks import settings_of_notebook
 from hops_magic.frameworks.ablating import AblationSpec
 from hops_magic.options import as_dict
@@ -133,13 +135,15 @@ def prepare_study(
     overwritten = check_space(space, trial.captured, namespace, surroundings.origin.label)
     known = _known(options.start_with) if start_with is None else start_with
     _check_names(options, search, stop)
+    for flag, own in (("--search", search), ("--stop", stop)):
+        _check_travels(flag, own)
     _check_grid(options, space)
     return PreparedStudy(
         trial=trial,
         space=space,
         options=options,
-        search=search or options.search,
-        stop=stop or options.stop,
+        search=options.search if search is None else search,
+        stop=options.stop if stop is None else stop,
         start_with=_points(known, space),
         warnings=(*_hidden(space, namespace, surroundings), *overwritten),
     )
@@ -244,6 +248,18 @@ def _points(known: Any, space: Space) -> tuple[Point, ...]:
     if not all(isinstance(values, Mapping) for values in found):
         raise OptionError("--start-with", "must be a dictionary or a list of them", known)
     return tuple(space.point(values) for values in found)
+
+
+def _check_travels(flag: str, own: Any) -> None:
+    """Refuse an object of the user's own that cannot be sent to where the study lives."""
+    try:
+        cloudpickle.dumps(own)
+    # whatever its own methods raise
+    except Exception as error:
+        raise UsageError(
+            f"{flag}: the object of type {type(own).__name__} cannot be sent to the cluster "
+            f"({type(error).__name__}: {error}): make locks, files and connections in its methods"
+        ) from error
 
 
 def _check_names(options: TuneOptions, search: Any, stop: Any) -> None:

@@ -234,6 +234,7 @@ def collect_ablation(handle: Holder, namespace: MutableMapping[str, Any], study:
     RunFailedError
         If it failed: with the error of its trials.
     """
+    namespace.pop("ablation", None)  # of another study
     _check_failure(handle, study)
     handle.forget()
     found = AblationStudy(study)

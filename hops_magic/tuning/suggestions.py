@@ -38,6 +38,9 @@ class Suggestions:
         self._told: list[Future[None]] = []
         self._heard = asyncio.Event()
         self._is_closed = False
+        # trials whose result is still to come, and calls that may bring another one
+        self._running: set[int] = set()
+        self._taking = 0
 
     def start(self) -> None:
         """Ask for the first suggestions."""
@@ -62,12 +65,18 @@ class Suggestions:
             return None
         number, asked = self._asked.popleft()
         self.start()
+        self._taking += 1
         try:
             point = await self._answer(asked)
         except NotYet:
             point = await self._ask_again(number)
+        finally:
+            self._taking -= 1
         self._check()
-        return None if point is None or self._is_closed else (number, point)
+        if point is None or self._is_closed:
+            return None
+        self._running.add(number)
+        return number, point
 
     async def _ask_again(self, number: int) -> Point | None:
         while not self._is_closed:
@@ -76,8 +85,27 @@ class Suggestions:
                 return await self._answer(asyncio.wrap_future(self._thread.submit(self._ask, number)))
             except NotYet:
                 self._check()
-                await heard.wait()
+                await self._result_after(heard, number)
         return None
+
+    async def _result_after(self, heard: asyncio.Event, number: int) -> None:
+        """Wait until a result is told.
+
+        Raises
+        ------
+        UsageError
+            If none is to come, so that the search would wait for ever.
+        """
+        self._taking -= 1
+        try:
+            if not heard.is_set() and not self._running and not self._taking:
+                raise UsageError(
+                    f"the search waits for a result before it proposes trial {number} (NotYet), and no trial runs that could"
+                    " bring one: let ask return a point, or None once it has no more"
+                )
+            await heard.wait()
+        finally:
+            self._taking += 1
 
     async def _answer(self, asked: asyncio.Future[Point | None]) -> Point | None:
         """Wait for a suggestion; None if it is not made any more, since the study ends."""
@@ -100,11 +128,13 @@ class Suggestions:
         if self._is_closed:
             return
         self._check()
+        self._running.discard(number)
         self._told.append(self._thread.submit(self._tell, number, point, outcome))
         self._hear()
 
     def begin(self, number: int, point: Point) -> None:
         """Let the search know of a trial that runs already, as far as it wants to: one of the user's own may not."""
+        self._running.add(number)
         self._told.append(self._thread.submit(self._begin, number, point))
 
     def close(self) -> None:
@@ -142,5 +172,6 @@ def _failures(doing: str) -> Iterator[None]:
         yield
     except (HopsError, NotYet):
         raise
-    except Exception as error:
+    # an exit of the user's search, too, would end the loop that waits for it
+    except BaseException as error:
         raise UsageError(f"the search failed in {doing}: {type(error).__name__}: {error}") from error

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hops_magic.features.comparing import Difference
     from hops_magic.features.finding import Match
     from hops_magic.features.model import Commit, Group
-    from hops_magic.features.planner import Join
+    from hops_magic.features.planner import Join, Plan
     from hops_magic.features.reading import Explanation
     from hops_magic.features.rules import Rule
     from hops_magic.features.training_dataset import Dataset
@@ -160,8 +160,7 @@ def explanation_page(told: Explanation) -> Page:
     elif plan.spine is not None:
         rows.append([Cell("spine", is_strong=True), Cell("base"), Cell(""), Cell(f"{told.rows_before:,}")])
     rows += [
-        [Cell(join.group.full_name, is_strong=True), Cell(_how(join, plan.event_time)), *_read(told, join.alias)]
-        for join in plan.joins
+        [Cell(join.group.full_name, is_strong=True), Cell(_how(join, plan)), *_read(told, join.alias)] for join in plan.joins
     ]
     note = f"{counted(told.rows_before, 'row')} before the joins, {counted(told.rows_after, 'row')} after"
     table = Table(columns=_columns("Source", "Joined", "Commit", "Rows", numbers=("Rows",)), rows=rows, note=note, limit=200)
@@ -176,10 +175,13 @@ def _read(told: Explanation, alias: str) -> list[Cell]:
     return [Cell(str(told.commits[alias])), Cell(f"{told.rows[alias]:,}")]
 
 
-def _how(join: Join, event_time: str | None) -> str:
+def _how(join: Join, plan: Plan) -> str:
     left = ", ".join(pair.right if pair.left == pair.right else f"{pair.right} = {pair.left}" for pair in join.on)
-    moment = {"as of": f", the last one known at {event_time}", "latest": ", the latest one", "only": ""}[join.moment.value]
-    return f"left, on {left}{moment}{'' if join.is_unique else ', several rows each'}"
+    moment = {"as of": f", the last one known at {plan.event_time}", "latest": ", the latest one", "only": ""}[
+        join.moment.value
+    ]
+    shared = " (shared name)" if plan.is_by_name(join) else ""
+    return f"left, on {left}{shared}{moment}{'' if join.is_unique else ', several rows each'}"
 
 
 def difference_page(difference: Difference) -> Page:

@@ -575,3 +575,39 @@ def test_a_file_of_one_row_without_an_end(read):
     assert read("a,b\n1,x").to_pylist() == [{"a": 1, "b": "x"}]
     assert read("a,b\n").num_rows == 0
     assert os.linesep == "\n"
+
+
+def test_a_place_may_be_a_path_and_a_query_may_have_lines(tmp_path):
+    (tmp_path / "a.csv").write_text("id,a\n1,2\n")
+    assert import_file(tmp_path / "a.csv").to_pydict() == {"id": [1], "a": [2]}
+    assert import_file(f"\nSELECT\n  a\nFROM '{tmp_path}/a.csv'").to_pydict() == {"a": [2]}
+    assert export_file(pd.DataFrame({"n": [1, 2]}), tmp_path / "b.csv") == 2
+    assert import_file(tmp_path / "b.csv").to_pydict() == {"n": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda file: import_file([file]), "a file is named by its path, a pattern or a folder, as one text, got"),
+        (lambda file: import_file(" "), "a file is named by its path"),
+        (
+            lambda file: import_file(file, nulls=["-", None]),
+            "nulls must be texts, as they are written in the file, got None",
+        ),
+        (lambda file: import_file(file, nulls=[-999]), "nulls must be texts, as they are written in the file, got -999"),
+        (lambda file: import_file(file, types=["int"]), "types must be a mapping of columns to types"),
+        (lambda file: import_file(file, delimiter=""), "delimiter must be one character of ASCII, got ''"),
+        (lambda file: import_file(file, date_format="%d/%m/%Y %z"), "date_format must be without %z and %Z"),
+        (lambda file: export_file(5, file), "what is exported must be a table"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_a_sentence(tmp_path, call, said):
+    (tmp_path / "a.csv").write_text("id,a\n1,2\n")
+    with pytest.raises(UsageError, match=said):
+        call(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_the_half_of_utf_16_that_a_file_is_in_is_told(read, encoding):
+    with pytest.raises(FeatureError, match=f"encoding='{encoding}'"):
+        read("id,a\n1,ü\n".encode(encoding))

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from hops_magic.features.distribution_drift import EMPTY_SHARE, Verdict, drift
+from hops_magic.features.distribution_drift import Verdict, drift
+from hops_magic.features.drift_evidence import EMPTY_SHARE
 from hops_magic.features.engine import connect
 from hops_magic.features.model import Column
 
@@ -233,3 +234,16 @@ def test_the_chance_is_that_of_the_tests_by_hand(engine):
     cells = [[((edges[i] < rows) & (rows <= edges[i + 1])).sum() for i in range(10)] for rows in (was, now)]
     of_bins = stats.chi2_contingency(np.array(cells), correction=False).pvalue
     assert found.chance == pytest.approx(min(1.0, 2 * min(of_bins, found.p_value)), rel=1e-9)
+
+
+def test_what_is_infinite_is_no_constant(engine):
+    high, low, known = [math.inf] * 300, [-math.inf] * 300, [float(number) for number in range(300)]
+    for before, after in ((high, low), (low, known), (high, known), (known, high)):
+        assert one(engine, before, after).verdict is Verdict.DRIFTED
+    assert one(engine, high, high).verdict is Verdict.STABLE
+
+
+def test_of_lists_structs_and_bytes_only_nulls_are_compared(engine):
+    for before, after in (([[1]], [[2]]), ([b"a"], [b"b"]), ([{"a": 1}], [{"a": 2}])):
+        assert one(engine, before * 300, after * 300).verdict is Verdict.UNKNOWN
+        assert one(engine, before * 300, [*after * 150, *[None] * 150]).verdict is Verdict.DRIFTED

@@ -124,6 +124,11 @@ def test_nanoseconds_are_cut_off_with_a_warning():
             "type period: convert them to strings, numbers or",
         ),
         (pd.DataFrame({"a": [1j]}), "column a of the data cannot be kept .*: convert it to numbers, strings or timestamps"),
+        (
+            {"a": [1, 2**70]},
+            r"kept: row 1 has 1180591620717411303424, a whole number of more than 64 bits: convert the column",
+        ),
+        (pd.DataFrame({"a": [decimal.Decimal("Infinity")]}), "row 0 has Infinity, and decimals are finite: give it another"),
         (pd.DataFrame({"a": [object()]}), "column a of the data cannot be kept"),
         (
             pd.DataFrame({"a": pd.Series([None, 1, "x", 2], dtype=object)}),

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pytest
+
+from hops_magic.features.errors import UnknownNameError
 from hops_magic.frameworks import context
+from hops_magic.lineage import uses_of
 
 SCRIPT = """
 import hops_magic as hops
@@ -50,3 +54,13 @@ def test_a_rank_writes_and_reads_for_its_run(store, monkeypatch):
     assert [(each.rank, each.source, each.name, each.version, each.commit, each.features) for each in told] == [
         (3, "feature group", "teams", 1, 0, ("town",))
     ] * 2
+
+
+def test_a_feature_that_no_version_has_is_not_unused_but_unknown(store):
+    store.save({"id": [1], "rain": [1.0]}, "towns", key="id", statistics=False)
+    store.save({"id": [1], "sun": [1.0]}, "towns", key="id", mode="version", statistics=False)
+    registry = SimpleNamespace(runs_that_read=lambda names: [], models=list)
+    assert uses_of("towns.rain", store, registry) == uses_of("towns@2.sun", store, registry) == []
+    for name in ("towns.rian", "towns@2.rain"):
+        with pytest.raises(UnknownNameError, match=r"there is no feature '(rian|rain)' in towns"):
+            uses_of(name, store, registry)

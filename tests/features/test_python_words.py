@@ -5,12 +5,13 @@ import inspect
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hops_magic import features
 from hops_magic.features.errors import FeatureError, UnknownNameError
 from hops_magic.features.python_words import _FLAGS, for_a_line, in_python, told_in_python
-from hops_magic.features.store import FeatureStore
+from hops_magic.features.store import FeatureStore, request_of
 
 
 @pytest.fixture
@@ -87,3 +88,34 @@ def test_every_flag_that_a_message_of_the_store_names_is_known():
 def test_a_verb_keeps_its_signature(verbs, store):
     assert inspect.signature(verbs.get) == inspect.signature(store.get)
     assert told_in_python(store.get).__doc__ == store.get.__doc__
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "options", "said"),
+    [
+        ("get", (["g.v"],), {}, r"get: each of names must be a text of its own, got \['g.v'\]"),
+        ("get", ("g.v",), {"limit": "1"}, "get: limit must be a whole number or None, got '1'"),
+        ("get", ("g.v",), {"limit": 1.5}, "get: limit must be a whole number or None, got 1.5"),
+        ("get", ("g.v",), {"event_time": ["ts"]}, "get: event_time must be a text or None"),
+        ("get", ("g.v",), {"allow_fanout": "no"}, "get: allow_fanout must be True or False, got 'no'"),
+        ("save", ({0: [1]}, "new"), {"key": 0}, "save: key must be a list of texts or a text, got 0"),
+        ("save", ({"id": [1]}, None), {"key": "id"}, "save: group must be a text, got None"),
+        ("edit", ("g",), {"rules": ["not_null v"]}, "edit: rules must be a list of hops.features.Rule or None"),
+        ("edit", ("g",), {"description": 5}, "edit: description must be a text or None, got 5"),
+        ("create_dataset", ("d", "g.v"), {}, r"request must be what hops.features.request_of\(...\) returns, got 'g.v'"),
+        ("create_dataset", ("d", request_of("g.v")), {"seed": "x"}, "seed must be a whole number, got 'x'"),
+        ("create_dataset", ("d", request_of("g.v")), {"split": {0: 0.5, 1: 0.5}}, "a split is named with letters, .* got 0"),
+    ],
+)
+def test_an_argument_of_another_type_is_told_by_its_name(verbs, verb, words, options, said):
+    with pytest.raises(FeatureError, match=said):
+        getattr(verbs, verb)(*words, **options)
+
+
+def test_arguments_of_other_libraries_and_texts_for_lists_are_taken(verbs):
+    assert len(verbs.get("g.v", limit=np.int64(1), allow_fanout=np.bool_(False))) == 1
+    assert verbs.edit("g", tags="a, b", foreign_keys="v=teams.team").tags == ("a", "b")
+    assert verbs.group("g").foreign_keys[0].group == "teams"
+    shares = {"train": np.float32(0.8), "test": np.float32(0.2)}
+    verbs.save({"id": range(10), "v": range(10)}, "g", statistics=False)
+    assert verbs.create_dataset("d", verbs.request_of("g.v"), split=shares).rows == {"train": 8, "test": 2}

@@ -145,3 +145,20 @@ def test_what_is_written_is_read_in_every_form(lake, case, form, library, data):
     wanted = table.select(keys).take(pa.array(data.draw(st.permutations(range(table.num_rows)))))
     found = lake.get(*asked, form="arrow", **{data.draw(st.sampled_from(["spine", "keys"])): wanted})
     assert rows_in(found, table.column_names) == rows_in(table, table.column_names)
+
+
+def test_lists_and_structs_are_written_again_after_each_kind_of_change(store):
+    def row(number: int, **more: Any) -> pd.DataFrame:
+        return pd.DataFrame({"id": [number], "x": [[1.5, number]], "s": [{"a": [number], "b": "t"}], **more})
+
+    store.save(row(1), "g", key="id", statistics=False)
+    store.delete_rows("g", where="id = 1", statistics=False)
+    store.save(row(2), "g", statistics=False)
+    store.save(row(3, n=[7]), "g", evolve=True, statistics=False)
+    store.save(row(4, n=[8]), "g", statistics=False)
+    nothing = pd.DataFrame({"id": [5], "x": [[]], "s": [{"a": [], "b": None}], "n": [None]})
+    store.save(nothing, "g", statistics=False)
+    found = store.get("g.*", form="arrow").sort_by("id")
+    assert found.column("x").to_pylist() == [[1.5, 2.0], [1.5, 3.0], [1.5, 4.0], []]
+    assert found.column("s").to_pylist()[2:] == [{"a": [4], "b": "t"}, {"a": [], "b": None}]
+    assert {column.name: column.type for column in store.group("g").columns}["x"] == "list<item: double>"

@@ -131,3 +131,25 @@ def test_rules_are_at_hand_where_groups_are_edited():
     from hops_magic import features
 
     assert features.Rule is Rule
+
+
+def test_rules_of_python_values():
+    assert Rule.fresh(datetime.timedelta(days=20)) == Rule.fresh("20d")
+    assert Rule.fresh(datetime.timedelta(minutes=90)) == Rule.fresh("90m")
+    # nulls pass it anyway
+    assert Rule.one_of("a", ["x", None]) == Rule.one_of("a", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Rule.not_null(["a"]), r"the rule not_null must be made of texts, one for a column, got \['a'\]"),
+        (lambda: Rule.matches("a", 5), "the rule matches must be made of texts"),
+        (lambda: Rule.range("a", float("nan"), 1), "the rule range must have ends that are numbers, got nan 1"),
+        (lambda: Rule.one_of("a", [None]), "the rule one_of must name the values that are allowed"),
+        (lambda: Rule.fresh(datetime.timedelta(seconds=1.5)), "the rule fresh must have a duration such as 2d"),
+    ],
+)
+def test_python_values_that_make_no_rule_are_refused(make, said):
+    with pytest.raises(OptionError, match=said):
+        make()

@@ -151,3 +151,11 @@ def test_rows_of_a_wide_group_are_deleted_without_a_merge_and_counted(store, par
     assert store.delete_rows("wide", where="c3 >= 0", statistics=False).commit.rows == 0
     assert len(store.get("wide.*")) == 0
     assert store.save(wide, "wide", statistics=False).commit.rows_added == 6
+
+
+def test_texts_of_a_spine_are_read_to_the_letter(store, day):
+    store.save({"id": [1, 3], "ts": [day(1), day(1)], "v": [1.0, 3.0]}, "g", key="id", event_time="ts", statistics=False)
+    spine = {"id": ["1", "03"], "ts": ["2024-01-01T00:00:00.000000001Z", "2023-12-31 23:59:59.999999999"]}
+    assert store.get("g.v", spine=spine, event_time="ts", form="arrow").column("v").to_pylist() == [1.0, None]
+    with pytest.raises(SchemaMismatchError, match=r"row 1 \(0x3\) does not fit into int64"):
+        store.get("g.v", spine={"id": ["1", "0x3"]})

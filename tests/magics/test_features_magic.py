@@ -231,6 +231,7 @@ def test_explain_tells_groups_commits_rows_and_sql(reading):
     assert "games@1" in text
     assert "base" in text
     assert "left, on team_id" in text
+    assert "team_id (shared name)" in text  # no foreign key says so
     assert "4 rows before the joins, 4 rows after" in text
     assert "LEFT JOIN" in text
     assert "<details" in page

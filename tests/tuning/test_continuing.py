@@ -79,6 +79,17 @@ def test_a_hyperparameter_may_be_called_like_a_column():
     assert (row["step"], row["hyperparameter step"], row["x"]) == (4, 0.1, 2.0)
 
 
+@pytest.mark.parametrize("metric", ["state", "step", "seconds", "reason"])
+def test_a_metric_may_be_called_like_a_column(metric):
+    story = [
+        ev.TrialStarted(trial=0, values={"x": 2.0}, point={}),
+        ev.TrialReported(trial=0, step=4, values={metric: 1.5}),
+        ev.TrialEnded(trial=0, state=TrialState.DONE, value=1.5, step=4),
+    ]
+    (row,) = table_of(advance_study_all(Study(run_id="s", metric=metric, names=("x",)), story))
+    assert (row[f"metric {metric}"], row["state"], row["step"], row["x"]) == (1.5, "done", 4, 2.0)
+
+
 def test_comments_and_blank_lines_are_no_other_study():
     first = prepared("y = x\nif y:\n    y = 2 * x\ny")
     assert go_on(first, prepared("# the same\ny = x\n\nif y:  # always\n    y = 2*x\n\ny", resume="it")).before is not None

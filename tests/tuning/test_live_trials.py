@@ -1,11 +1,13 @@
 """A trial in progress: true steps over fits and attempts, and failures that are the same."""
 
+import numpy as np
 import pytest
 
 from hops_magic.engine.attempt import AttemptEnd, Verdict
 from hops_magic.errors import UsageError
 from hops_magic.rank_api import report
 from hops_magic.runs import events as ev
+from hops_magic.runs.states import TrialState
 from hops_magic.runs.study import Study, Trial, advance_study_all, table_of
 from hops_magic.tuning.live import Live
 from hops_magic.tuning.options import TuneOptions
@@ -64,6 +66,27 @@ def test_what_is_reported_after_a_decision_is_no_part_of_the_trial():
 def test_a_step_below_zero_is_refused():
     with pytest.raises(UsageError, match="step must be 0 or more, got -1"):
         report(step=-1, loss=1.0)
+
+
+@pytest.mark.parametrize("step", [0.5, float("nan"), np.float32(1.5), np.array([0.25])])
+def test_a_step_between_two_is_refused_instead_of_cut(step):
+    with pytest.raises(UsageError, match=r"step must be a whole number, got .*: count epochs or batches"):
+        report(step=step, loss=1.0)
+
+
+def test_a_step_beyond_what_records_keep_and_a_metric_beyond_floats_are_refused():
+    with pytest.raises(UsageError, match=r"at most 2\*\*63 - 1, got 9223372036854775808"):
+        report(step=2**63, loss=1.0)
+    with pytest.raises(UsageError, match=r"hops\.report: loss must be a number, got 1000"):
+        report(step=1, loss=10**400)
+
+
+def test_what_a_metric_was_instead_of_a_number_is_told():
+    trial = live()
+    trial.hear(ev.Returned(rank=0, values={"accuracy": 0.5}, others={"loss": "list", "model": "Sequential"}))
+    ended = trial.judged(AttemptEnd(Verdict.DONE, ""), "")
+    assert ended.state is TrialState.FAILED
+    assert "the cell said accuracy (the loss of its last expression is of type list, which is no number)" in ended.reason
 
 
 def test_a_trial_that_takes_its_worker_along_each_time_is_not_begun_for_ever():

@@ -52,7 +52,7 @@ def a_distribution(random):
         top = low + q * count + q / 2
         return quniform(low, top, q), lambda v: low - 1e-9 <= v <= top + 1e-9 and abs(v / q - round(v / q)) < 1e-6
     if kind == 3:
-        first, count = int(random.integers(-5, 90)), int(random.integers(2, 40))
+        first, count = int(random.integers(-5, 90)), int(random.integers(1, 40) if random.random() < 0.7 else 1)
         return randint(first, first + count), lambda v: type(v) is int and first <= v < first + count
     if kind == 4:
         return normal(low, 2.0), math.isfinite
@@ -111,7 +111,7 @@ def a_finite_part(random, depth=2):
     """A part that can be counted, with all of its values."""
     kind = random.integers(4 if depth else 2)
     if kind == 0:
-        first, count = int(random.integers(-3, 4)), int(random.integers(1, 4))
+        first, count = int(random.integers(-3, 4)), int(random.integers(0, 4))
         return randint(first, first + count + 1), list(range(first, first + count + 1))
     if kind == 1:
         q = float(random.choice([0.5, 2.0]))

@@ -1,5 +1,6 @@
 """Spaces: friendly distributions, nested and conditional ones, hyperopt's own, and what is refused."""
 
+import decimal
 import pickle
 
 import numpy as np
@@ -211,6 +212,12 @@ def test_known_values_between_multiples_are_refused_with_the_nearest():
         space.point({"units": 17, "rate": 0.3})
     with pytest.raises(UsageError, match=r"rate must be a multiple of 0\.1, got 0\.33: the nearest is 0\.3"):
         space.point({"units": 20, "rate": 0.33})
+
+
+@given(st.integers(-3_000, 3_000), st.sampled_from(["0.1", "0.3", "0.01", "2.5e-05", "1e-07", "0.7"]))
+def test_a_multiple_is_what_its_user_would_write(number, q):
+    space = Space.of({"x": quniform(-3_000 * float(q), 3_000 * float(q), float(q))})
+    assert space.values({"x": number * float(q)})["x"] == float(decimal.Decimal(q) * number)
 
 
 def test_one_expression_in_two_places_is_one_hyperparameter():

@@ -1,6 +1,7 @@
 """Studies on a real cluster: values, stops, errors, faults; that nothing finished is lost and nothing is left behind."""
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from studying import EPOCHS, until
 from waiting import wait_until
 
 from hops_magic.engine.submit import cluster_state
-from hops_magic.errors import OptionError, RunFailedError
+from hops_magic.errors import OptionError, RunFailedError, UsageError
 from hops_magic.runs.states import RunState, TrialState
 from hops_magic.training import follow
 from hops_magic.tuning.space import choice, grid, uniform
@@ -143,6 +144,40 @@ def test_a_search_or_a_rule_that_fails_is_named(tune):
         tune(EPOCHS, PARABOLA, {"epochs": 50, "pause": 0.05}, trials=9, parallel=1, stop=Broken("report"))
 
 
+def test_objects_that_end_their_process_or_cannot_travel_are_named(tune):
+    class Ending:
+        def __init__(self, returned=None):
+            self.returned = returned
+
+        def __len__(self):
+            return 0
+
+        def ask(self, number):
+            raise SystemExit(3)
+
+        def report(self, trial, step, loss):
+            if self.returned is None:
+                raise KeyboardInterrupt
+            return self.returned
+
+        def tell(self, number, point, outcome):
+            pass
+
+        def ended(self, trial, state):
+            pass
+
+    with pytest.raises(RunFailedError, match=r"the search failed in proposing trial [01]: SystemExit: 3"):
+        tune("x", PARABOLA, trials=9, parallel=1, search=Ending(), stop="none")
+    for rule, sentence in [
+        (Ending(), "the stopping rule failed: KeyboardInterrupt"),
+        (Ending(True), "as a text, .* got True"),
+    ]:
+        with pytest.raises(RunFailedError, match=sentence):
+            tune(EPOCHS, PARABOLA, {"epochs": 3, "pause": 0.0}, trials=9, parallel=1, stop=rule)
+    with pytest.raises(UsageError, match=r"--search: the object of type Ending cannot be sent to the cluster .*lock"):
+        tune("x", PARABOLA, trials=9, search=Ending(threading.Lock()))
+
+
 def test_an_error_fails_its_trial_and_the_study_goes_on(tune):
     source = "if x > 0.5:\n    raise ValueError(f'too large: {x}')\nx"
     study = tune(source, {"x": grid([0.1, 0.9, 0.2])}, trials=3, search="grid", parallel=1)
@@ -167,6 +202,8 @@ def test_a_metric_that_is_never_reported_is_named_with_those_that_were(tune):
         tune(source, PARABOLA, trials=20, parallel=1)
     with pytest.raises(RunFailedError, match="its last expression is of type str, which is no number"):
         tune("str(x)", PARABOLA, trials=20, parallel=1)
+    with pytest.raises(RunFailedError, match="the loss of its last expression is of type list, which is no number"):
+        tune("{'loss': [x, x]}", PARABOLA, trials=20, parallel=1)
 
 
 def test_a_silent_trial_does_not_end_a_study(tune):

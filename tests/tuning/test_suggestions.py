@@ -6,7 +6,8 @@ import threading
 
 from waiting import in_a_loop
 
-from hops_magic.tuning.search import NotYet
+from hops_magic.runs.states import TrialState
+from hops_magic.tuning.search import NotYet, Outcome
 from hops_magic.tuning.suggestions import Suggestions
 
 
@@ -75,3 +76,47 @@ def test_what_nobody_takes_leaves_no_complaint():
 
     in_a_loop(conduct())
     assert complaints == []
+
+
+def test_a_search_that_waits_for_a_result_that_nobody_brings_is_told_so():
+    async def conduct():
+        suggestions = Suggestions(Undecided, first=0, limit=10, ahead=2)
+        takers = [asyncio.create_task(suggestions.take()) for _ in range(2)]
+        done, waiting = await asyncio.wait(takers, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        suggestions.close()
+        assert await asyncio.gather(*waiting) == [None] * len(waiting)
+        return [str(taker.exception()) for taker in done]
+
+    (told,) = in_a_loop(conduct())
+    assert "waits for a result before it proposes trial" in told
+    assert "no trial runs that could bring one" in told
+
+
+class OneByOne(Slow):
+    """A search that must know the last result before it goes on."""
+
+    def __init__(self):
+        self.told = 0
+
+    def ask(self, number):
+        if number > self.told:
+            raise NotYet
+        return {"x": number}
+
+    def tell(self, number, point, outcome):
+        self.told += 1
+
+
+def test_a_search_may_wait_for_trials_that_run():
+    async def conduct():
+        suggestions = Suggestions(OneByOne, first=0, limit=4, ahead=3)
+        taken = [await suggestions.take()]
+        while len(taken) < 4:
+            taker = asyncio.create_task(suggestions.take())
+            await asyncio.sleep(0)
+            suggestions.tell(*taken[-1], Outcome(state=TrialState.DONE, loss=1.0))
+            taken.append(await asyncio.wait_for(taker, 60))
+        suggestions.close()
+        return taken
+
+    assert in_a_loop(conduct()) == [(number, {"x": number}) for number in range(4)]
