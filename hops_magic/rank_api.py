@@ -73,6 +73,7 @@ def report(step: int | None = None, **metrics: Any) -> None:
         raise UsageError(f"hops.report: step must be 0 or more, got {number}")
     context = current()
     if context is not None and values:
+        context.reported.update(values)
         context.emit(Metrics(rank=context.rank, step=number, scope="user", values=values))
 
 

@@ -84,6 +84,8 @@ class RankContext:
     """Whether the cell, or a function that it takes along, speaks of ranks: what errors advise depends on it."""
     splits: list[Split] = field(default_factory=list)
     """The parts of data that the user's code has got."""
+    reported: set[str] = field(default_factory=set)
+    """Names of the metrics that the user's code has reported."""
 
 
 class Framework(Protocol):

@@ -2,12 +2,13 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
-from kernels import Kernel
+from kernels import DEADLINE_S, Kernel
 
 SETUP = """
 %load_ext hops_magic
@@ -86,6 +87,37 @@ def test_a_cell_whose_loss_mixes_rows_is_refused_by_its_line(kernel):
     )
     assert "line 5 (loss.backward())" in ran.error
     assert "mixes the rows" in ran.error
+
+
+def test_a_stop_in_mid_loop_brings_back_what_was_trained_by_then(kernel, tmp_path):
+    kernel.run(
+        "torch.manual_seed(0)\nlines = nn.Linear(8, 2)\nbefore = copy.deepcopy(lines)\n"
+        "descent = torch.optim.Adam(lines.parameters())"
+    )
+    flag = tmp_path / "trains"
+    cell = kernel.send(
+        "%%distributed -n 2\n"
+        "from pathlib import Path\n"
+        "steps = 0\n"
+        "while True:\n"
+        "    for inputs, labels in DataLoader(data, batch_size=16):\n"
+        "        descent.zero_grad()\n"
+        "        loss = F.cross_entropy(lines(inputs), labels)\n"
+        "        loss.backward()\n"
+        "        descent.step()\n"
+        "        steps += 1\n"
+        f"    Path({str(flag)!r}).touch()\n"
+    )
+    end = time.monotonic() + DEADLINE_S
+    while not flag.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.result(cell)
+    assert not ran.error, ran.error
+    assert "the cell was stopped after step" in ran.all
+    # weights, the optimizer's state and the cell's own count are of one and the same step
+    assert kernel.ask("steps > 6 and int(descent.state[lines.weight]['step']) == steps") == "True"
+    assert kernel.ask("torch.equal(lines.weight, before.weight)") == "False"
 
 
 def test_options_that_do_nothing_for_torch_are_refused(kernel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from hops_magic.errors import UnsupportedError
@@ -16,6 +16,7 @@ _NO_GPU_FOUND = (
     "PyTorch finds no GPU where the ranks have one, and trains on the CPU: is a CUDA build of PyTorch installed there, "
     "and does nvidia-smi work?"
 )
+_NEEDED = "training loops are watched, and made data-parallel, with PyTorch 2.13"
 
 
 class TorchFramework:
@@ -26,7 +27,7 @@ class TorchFramework:
 
     @contextmanager
     def session(self, context: RankContext) -> Iterator[Mapping[str, Any]]:
-        """Prepare the process; with several ranks, hook what a training loop calls.
+        """Prepare the process, and hook what a training loop calls.
 
         Raises
         ------
@@ -46,30 +47,51 @@ class TorchFramework:
             from hops_magic.runs.events import Warned
 
             context.emit(Warned(message=_NO_GPU_FOUND))
-        if context.world_size == 1 or context.strategy == "none":
+        with _hooks(context):
             yield {}
-            return
-        with _hooked(context):
-            yield {}
+
+
+def _hooks(context: RankContext) -> AbstractContextManager[None]:
+    if context.world_size == 1:
+        return _watched(context)
+    return nullcontext() if context.strategy == "none" else _hooked(context)
+
+
+@contextmanager
+def _watched(context: RankContext) -> Iterator[None]:
+    from hops_magic.frameworks.torch import watching
+    from hops_magic.frameworks.torch.state import StepState
+
+    state = StepState(context)
+    watch, patches = watching.Watch(state), Patches("torch", _NEEDED)
+    try:
+        watching.install_alone(patches, state, watch)
+        watching.install(patches, watch)
+        yield
+    finally:
+        watch.close()
+        patches.undo()
 
 
 @contextmanager
 def _hooked(context: RankContext) -> Iterator[None]:
-    from hops_magic.frameworks.torch import batchnorm, gradients, groups, loaders, losses
+    from hops_magic.frameworks.torch import batchnorm, gradients, groups, loaders, losses, watching
     from hops_magic.frameworks.torch.first_step import FirstStep
     from hops_magic.frameworks.torch.state import StepState
 
     state = StepState(context)
-    first_step = FirstStep(state)
-    patches = Patches("torch", "data-parallel loops support PyTorch 2.13")
+    first_step, watch = FirstStep(state), watching.Watch(state)
+    patches = Patches("torch", _NEEDED)
     try:
-        loaders.install(patches, state, first_step)
-        gradients.install(patches, first_step.calibration)
+        loaders.install(patches, state, first_step, watch)
+        gradients.install(patches, first_step.calibration, watch)
+        watching.install(patches, watch)
         batchnorm.install(patches, state)
         losses.install(patches, state)
         groups.install(patches)
         yield
         first_step.close()
     finally:
+        watch.close()
         patches.undo()
         first_step.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,7 +14,7 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.torch import rows, shadow
 from hops_magic.frameworks.torch.calibration import Calibration
 from hops_magic.frameworks.torch.randomness import RowwiseRandomness
-from hops_magic.frameworks.torch.state import StepState, is_library
+from hops_magic.frameworks.torch.state import StepState, names_here
 
 _LEAST = 1e-3
 _MOST_NAMED = 5
@@ -219,24 +218,11 @@ def _loads_by_rows(loader: Any, part: rows.Part, mine: Any) -> bool:
     return is_pure
 
 
-def _user_frame() -> Any:
-    """Return the innermost frame of the user's own code."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and is_library(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame
-
-
-def _names_here() -> Mapping[str, Any]:
-    frame = _user_frame()
-    return {} if frame is None else {**frame.f_globals, **frame.f_locals}
-
-
 def _names_of_parameters() -> dict[int, str]:
     import torch
 
     found: dict[int, str] = {}
-    for name, value in _names_here().items():
+    for name, value in names_here().items():
         if isinstance(value, torch.nn.Module):
             for path, parameter in value.named_parameters():
                 found.setdefault(id(parameter), f"{name}.{path}")
@@ -251,7 +237,7 @@ def _snapshot() -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
 
     numbers: dict[str, float] = {}
     weights: dict[str, NDArray[Any]] = {}
-    for name, value in _names_here().items():
+    for name, value in names_here().items():
         if name.startswith("_"):
             continue
         if isinstance(value, bool | int | float | np.generic) or (isinstance(value, torch.Tensor) and value.dim() == 0):

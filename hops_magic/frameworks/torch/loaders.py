@@ -15,9 +15,10 @@ from hops_magic.frameworks.patches import Patches
 from hops_magic.frameworks.torch import rows, shadow
 from hops_magic.frameworks.torch.first_step import FirstStep
 from hops_magic.frameworks.torch.state import Site, StepState, place_of, site
+from hops_magic.frameworks.torch.watching import Watch
 
 
-def install(patches: Patches, state: StepState, first_step: FirstStep) -> None:
+def install(patches: Patches, state: StepState, first_step: FirstStep, watch: Watch) -> None:
     """Hook ``DataLoader.__iter__``, and what loads the samples of a batch."""
     from torch.utils.data import DataLoader, _utils
 
@@ -29,7 +30,7 @@ def install(patches: Patches, state: StepState, first_step: FirstStep) -> None:
 
         return fetch_part
 
-    loops = _Loops(state, first_step)
+    loops = _Loops(state, first_step, watch)
     patches.wrap(_utils.fetch._MapDatasetFetcher, "fetch", fetch)
     patches.wrap(DataLoader, "__iter__", lambda original: lambda loader: loops.over(loader, original))
 
@@ -63,8 +64,8 @@ class _Parts:
 class _Loops:
     """What loops over loaders get."""
 
-    def __init__(self, state: StepState, first_step: FirstStep) -> None:
-        self._state, self._first_step = state, first_step
+    def __init__(self, state: StepState, first_step: FirstStep, watch: Watch) -> None:
+        self._state, self._first_step, self._watch = state, first_step, watch
         self._parts: WeakKeyDictionary[Any, _Parts] = WeakKeyDictionary()
 
     def over(self, loader: Any, original: Callable[[Any], Any]) -> Iterator[Any]:
@@ -74,10 +75,15 @@ class _Loops:
         self._first_step.boundary()
         if self._state.is_whole:
             return self._as_one(original(loader))
-        if not torch.is_grad_enabled():
-            return iter(original(loader))
         here = site(2)
+        if not torch.is_grad_enabled():
+            return self._watch.evaluating(loader, here, iter(original(loader)))
         _refuse_spawned(loader, here)
+        return self._watch.training(loader, here, self._parted(loader, original, here))
+
+    def _parted(self, loader: Any, original: Callable[[Any], Any], here: Site) -> Iterator[Any]:
+        import torch
+
         if loader.batch_sampler is None or isinstance(loader.dataset, torch.utils.data.IterableDataset):
             return self._cut(original(loader), here)
         sampler = loader.batch_sampler

@@ -1,0 +1,157 @@
+"""What every training loop has, on one rank and on many: curves, and an end between two steps where a stop is asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from hops_magic.errors import UnsupportedError
+from hops_magic.frameworks.patches import Patches
+from hops_magic.frameworks.stopping import StopRequested
+from hops_magic.frameworks.torch import rows
+from hops_magic.frameworks.torch.curves import Curves, Loop, length_of
+from hops_magic.frameworks.torch.state import Site, StepState, place_of, site
+from hops_magic.runs.events import Warned
+
+
+class Watch:
+    """Watches the loops of a rank.
+
+    Parameters
+    ----------
+    state : StepState
+    """
+
+    def __init__(self, state: StepState) -> None:
+        self._state = state
+        self.curves = Curves(state.context)
+        self._step_at: Site | None = None
+
+    # -- loops over a loader -------------------------------------------------------------------------------------------
+
+    def training(self, loader: Any, here: Site, batches: Iterator[Any]) -> Iterator[Any]:
+        """Begin a loop that trains with batches which this process gets, of rows that the state tells."""
+        self._stop_if_agreed(here)
+        return self._watched(self.curves.begin(here, loader), batches)
+
+    def _watched(self, loop: Loop, batches: Iterator[Any]) -> Iterator[Any]:
+        state = self._state
+        try:
+            for batch in batches:
+                self.curves.got(loop, state.own, state.whole)
+                yield batch
+                if not state.is_whole:
+                    self.curves.asked(loop)
+                    self._stop_if_agreed(loop.place, loop)
+        except StopRequested:
+            raise
+        except GeneratorExit:
+            self._ended(loop)
+            raise
+        self._ended(loop)
+
+    def _ended(self, loop: Loop) -> None:
+        if not self._state.is_whole:
+            self.curves.ended(loop)
+
+    def evaluating(self, loader: Any, here: Site, batches: Iterator[Any]) -> Iterator[Any]:
+        """Begin a loop that computes no gradients. One rank alone may stop in it: several have nothing to agree by."""
+        for number, batch in enumerate(batches, 1):
+            yield batch
+            if not self._state.is_whole:
+                self.curves.evaluating(number, length_of(loader))
+                if self._state.context.world_size == 1:
+                    self._stop_if_agreed(here)
+
+    # -- gradients -----------------------------------------------------------------------------------------------------
+
+    def computing(self, here: Site) -> None:
+        """Gradients are about to be computed; without a loader, this is where a step ends."""
+        if not self._state.is_inside and not self._state.is_whole and here == self._step_at:
+            self._stop_if_agreed(here)
+
+    def computed(self, here: Site, root: Any, value: Any) -> None:
+        """Gradients were computed of a loss, whose value is that of all rows."""
+        if self._state.is_whole:
+            return
+        self.curves.computed(root, value)
+        if not self._state.is_inside:
+            self._step_at = self._step_at or here
+            if here == self._step_at:
+                self.curves.step_without_loader(here)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """The cell is over."""
+        self.curves.say_epoch()
+
+    def _stop_if_agreed(self, here: Site, loop: Loop | None = None) -> None:
+        state = self._state
+        if state.stops or (state.context.world_size == 1 and state.context.stop_requested()):
+            self._stop(here, loop)
+
+    def _stop(self, here: Site, loop: Loop | None) -> NoReturn:
+        done = f"after step {loop.given} of epoch {loop.series.epochs + 1}" if loop is not None else "between two steps"
+        sentence = f"the cell was stopped {done}, in {place_of(here)}: what it has trained by then comes back"
+        if self._state.context.rank == 0:
+            self._state.context.emit(Warned(message=sentence))
+        raise StopRequested(sentence)
+
+
+def install(patches: Patches, watch: Watch) -> None:
+    """Hook what scales losses for half precision."""
+    import torch
+
+    def scale(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def scaled(scaler: Any, outputs: Any) -> Any:
+            made = original(scaler, outputs)
+            if isinstance(made, torch.Tensor) and scaler.is_enabled():
+                watch.curves.scaled(made, scaler.get_scale())
+            return made
+
+        return scaled
+
+    patches.wrap(torch.amp.GradScaler, "scale", scale)
+
+
+def install_alone(patches: Patches, state: StepState, watch: Watch) -> None:
+    """Hook the loops and the gradients of a rank that trains alone: they are watched, and nothing else."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    def begin(original: Callable[..., Any]) -> Callable[..., Any]:
+        def iterate(loader: Any) -> Iterator[Any]:
+            here = site(2)
+            if not torch.is_grad_enabled():
+                return watch.evaluating(loader, here, iter(original(loader)))
+            return watch.training(loader, here, _counted(state, iter(original(loader))))
+
+        return iterate
+
+    def backward(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def watched(tensors: Any, *args: Any, **options: Any) -> None:
+            here = site(2)
+            watch.computing(here)
+            original(tensors, *args, **options)
+            root = tensors if isinstance(tensors, torch.Tensor) else None
+            watch.computed(here, root, None if root is None or root.numel() != 1 else root.detach())
+
+        return watched
+
+    patches.wrap(DataLoader, "__iter__", begin)
+    patches.wrap(torch.autograd, "backward", backward)
+
+
+def _counted(state: StepState, batches: Iterator[Any]) -> Iterator[Any]:
+    for batch in batches:
+        before = state.batch
+        try:
+            state.inside(rows.rows_of(batch))
+        except UnsupportedError:  # batches of no tensors have no rows that could be told
+            state.inside(0)
+        yield batch
+        state.batch = before
