@@ -120,6 +120,36 @@ def test_a_stop_in_mid_loop_brings_back_what_was_trained_by_then(kernel, tmp_pat
     assert kernel.ask("torch.equal(lines.weight, before.weight)") == "False"
 
 
+def test_a_run_that_loses_a_rank_goes_on_from_its_checkpoint(kernel, tmp_path):
+    flag = tmp_path / "died"
+    cell = (
+        "%%distributed -n 2 --seed 5 --restarts 1\n"
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "state = hops.restore(model=net, optimizer=adam, epoch=0)\n"
+        "for epoch in range(state.epoch, 4):\n"
+        "    for inputs, labels in DataLoader(data, batch_size=16, shuffle=True):\n"
+        "        adam.zero_grad()\n"
+        "        loss = F.cross_entropy(net(inputs), labels)\n"
+        "        loss.backward()\n"
+        "        adam.step()\n"
+        "    hops.checkpoint(model=net, optimizer=adam, epoch=epoch + 1)\n"
+        f"    if hops.rank == 1 and epoch == 1 and not Path({str(flag)!r}).exists():\n"
+        f"        Path({str(flag)!r}).touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "begun_at = state.epoch\n"
+    )
+    made = "torch.manual_seed(0)\nnet = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.2), nn.Linear(8, 2))\n"
+    made += "adam = torch.optim.Adam(net.parameters())"
+    for kept in ("disturbed", "undisturbed"):
+        kernel.run(made)
+        ran = kernel.run(cell)
+        assert not ran.error, ran.error
+        assert kernel.ask("begun_at") == ("2" if kept == "disturbed" else "0")
+        kernel.run(f"{kept} = [each.detach().clone() for each in net.parameters()]")
+    assert kernel.ask("all(torch.equal(a, b) for a, b in zip(disturbed, undisturbed))") == "True"
+
+
 def test_options_that_do_nothing_for_torch_are_refused(kernel):
     ran = kernel.run("%%distributed -n 2 --batch per-rank\nmodel(x)")
     assert "--batch does nothing for PyTorch" in ran.error

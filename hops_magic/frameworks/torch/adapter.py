@@ -62,10 +62,9 @@ def _watched(context: RankContext) -> Iterator[None]:
     from hops_magic.frameworks.torch import watching
     from hops_magic.frameworks.torch.state import StepState
 
-    state = StepState(context)
-    watch, patches = watching.Watch(state), Patches("torch", _NEEDED)
+    watch, patches = watching.Watch(StepState(context)), Patches("torch", _NEEDED)
     try:
-        watching.install_alone(patches, state, watch)
+        watching.install_alone(patches, watch)
         watching.install(patches, watch)
         yield
     finally:

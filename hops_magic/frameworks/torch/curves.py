@@ -47,6 +47,8 @@ class Loop:
         Batches that the user's code got, and those with which it trained.
     own, whole : int
         Rows of the batch at hand, of this rank and in all.
+    got_at : int
+        Steps of all loops when it came.
     """
 
     place: Site
@@ -58,6 +60,7 @@ class Loop:
     trained: int = 0
     own: int = 0
     whole: int = 0
+    got_at: int = -1
     examples: float = 0.0
     train_s: float = 0.0
     losses: dict[str, list[Any]] = field(default_factory=dict)
@@ -75,7 +78,8 @@ class Curves:
     """
 
     def __init__(self, context: RankContext, clock: Callable[[], float] = time.monotonic) -> None:
-        self._context, self._clock = context, clock
+        self.context, self._clock = context, clock
+        self._all_steps = 0
         self._series: dict[Site, Series] = {}
         self._names: dict[Any, str] = {}
         self._losses: dict[str, list[Any]] = {}
@@ -94,7 +98,7 @@ class Curves:
     def computed(self, root: Any, value: Any) -> None:
         """Gradients were computed; ``value`` is the loss over the rows of all ranks, None where it is no one number."""
         self._has_trained = True
-        if value is None or self._context.rank:
+        if value is None or self.context.rank:
             return
         known, scale = self._scaled
         number = value.item() if value.device.type == "cpu" else value.double()
@@ -122,13 +126,13 @@ class Curves:
 
     def got(self, loop: Loop, own: int, whole: int) -> None:
         """The user's code gets the next batch."""
-        loop.given, loop.own, loop.whole = loop.given + 1, own, whole
+        loop.given, loop.own, loop.whole, loop.got_at = loop.given + 1, own, whole, self._all_steps
 
     def asked(self, loop: Loop) -> None:
         """It asks for another one, or leaves the loop: if it has trained since, that was a step of this loop."""
         if not self._has_trained or not loop.given:
             return
-        self._has_trained, series = False, loop.series
+        self._has_trained, series, self._all_steps = False, loop.series, self._all_steps + 1
         loop.trained, series.steps = loop.trained + 1, series.steps + 1
         loop.examples, loop.train_s = loop.examples + loop.own, self._clock() - loop.began_at
         values = self._taken()
@@ -158,13 +162,41 @@ class Curves:
         self._has_trained = False
         series = self._series.setdefault(place, Series(len(self._series) + 1))
         series.steps += 1
-        progress = Progress(rank=self._context.rank, step=series.steps, series=series.number)
-        self._say_step(series, self._taken(), lambda: self._context.emit(progress))
+        progress = Progress(rank=self.context.rank, step=series.steps, series=series.number)
+        self._say_step(series, self._taken(), lambda: self.context.emit(progress))
 
     def evaluating(self, given: int, length: int | None) -> None:
         """A batch of a loop that computes no gradients is done."""
         if self._is_time():
-            self._context.emit(Progress(rank=self._context.rank, phase="evaluate", step=given, steps=length))
+            self.context.emit(Progress(rank=self.context.rank, phase="evaluate", step=given, steps=length))
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def is_untrained(self, loop: Loop) -> bool:
+        """Whether the batch that a loop has given was not trained with yet."""
+        return loop.got_at == self._all_steps and not self._has_trained
+
+    def is_in_step(self, loop: Loop) -> bool:
+        """Whether the batch that a loop has given was trained with, which its code has not told by asking for another."""
+        return loop.got_at == self._all_steps and self._has_trained
+
+    def sums_with(self, loop: Loop) -> dict[str, list[Any]]:
+        """Return the sums of a loop with the step that it is in."""
+        sums = {name: [float(total), rows] for name, (total, rows) in loop.losses.items()}
+        for name, values in self._losses.items():
+            total, rows = sums.get(name, [0.0, 0])
+            sums[name] = [total + float(sum(values) / len(values)) * loop.whole, rows + loop.whole]
+        return sums
+
+    def state(self) -> Any:
+        """Return how far each loop has come, for a checkpoint."""
+        return {
+            where: (series.number, series.epochs, series.steps + self._has_trained) for where, series in self._series.items()
+        }
+
+    def load(self, kept: Any) -> None:
+        """Go on from there."""
+        self._series |= {where: Series(*figures) for where, figures in kept.items()}
 
     # -- what is said --------------------------------------------------------------------------------------------------
 
@@ -173,9 +205,9 @@ class Curves:
         unsaid, self._unsaid = self._unsaid, None
         if unsaid is None:
             return
-        values = {name: value for name, value in unsaid.values.items() if name not in self._context.reported}
+        values = {name: value for name, value in unsaid.values.items() if name not in self.context.reported}
         if values:
-            self._context.emit(self._metrics("epoch", unsaid.step, values, unsaid))
+            self.context.emit(self._metrics("epoch", unsaid.step, values, unsaid))
 
     def _taken(self) -> dict[str, Any]:
         taken, self._losses = self._losses, {}
@@ -194,12 +226,12 @@ class Curves:
         say_progress()
         if values:
             numbers = {name: float(value) for name, value in values.items()}
-            self._context.emit(self._metrics("batch", series.steps, numbers, series))
+            self.context.emit(self._metrics("batch", series.steps, numbers, series))
 
     def _say_progress(self, loop: Loop, step: int, epochs: int, speed: float | None = None) -> None:
-        self._context.emit(
+        self.context.emit(
             Progress(
-                rank=self._context.rank,
+                rank=self.context.rank,
                 epoch=epochs,
                 step=step,
                 steps=loop.length,
@@ -215,12 +247,12 @@ class Curves:
 
     def _metrics(self, scope: str, step: int, values: Mapping[str, float], series: Series | Metrics) -> Metrics:
         number = series.number if isinstance(series, Series) else series.series
-        return Metrics(rank=self._context.rank, step=step, scope=scope, values=values, series=number)
+        return Metrics(rank=self.context.rank, step=step, scope=scope, values=values, series=number)
 
     def _say_parameters(self, loop: Loop) -> None:
-        if self._context.rank == 0:
+        if self.context.rank == 0:
             values = parameters_of(names_here(), loop.batch_size)
-            self._context.emit(Parameters(values=values, series=loop.series.number))
+            self.context.emit(Parameters(values=values, series=loop.series.number))
 
 
 def length_of(loader: Any) -> int | None:

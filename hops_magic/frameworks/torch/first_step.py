@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class FirstStep:
         self._at = 0
         self._idle_shadows = 0
         self._draws = False
-        self._mode: RowwiseRandomness | None = None
+        self._is_rowwise = False
         # by identity: tensors and arrays are datasets too, and compare element by element
         self._pure: dict[int, weakref.ref[Any]] = {}
         self._candidate: Any = None
@@ -86,18 +87,23 @@ class FirstStep:
         self._state.is_whole, self._state.own, self._state.first = True, self._state.whole, 0
         return True
 
-    def randomness(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def randomness(self) -> Iterator[None]:
         """Let random numbers be drawn for all rows while the user's code works on a batch, where it draws any."""
-        if self._state.is_whole or not (self._draws or self.calibration.shadow is not None):
-            return nullcontext()
-        self._mode = RowwiseRandomness(self._state)
-        return self._mode
+        is_needed = self._draws or self.calibration.shadow is not None
+        # of loaders side by side, the first one's batch is enough: numbers are drawn for all rows once
+        if self._state.is_whole or self._is_rowwise or not is_needed:
+            yield
+            return
+        mode, self._is_rowwise = RowwiseRandomness(self._state), True
+        try:
+            with mode:
+                yield
+        finally:
+            self._draws, self._is_rowwise = self._draws or mode.has_drawn, False
 
     def next_asked(self) -> None:
         """The user's code asks a loader for another batch than it has."""
-        if self._mode is not None:
-            self._draws = self._draws or self._mode.has_drawn
-            self._mode = None
         if self.backwards > self._at:
             self._end()
         elif self._state.is_whole:

@@ -14,6 +14,7 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.patches import Patches
 from hops_magic.frameworks.torch import rows, shadow
 from hops_magic.frameworks.torch.first_step import FirstStep
+from hops_magic.frameworks.torch.places import Place
 from hops_magic.frameworks.torch.state import Site, StepState, place_of, site
 from hops_magic.frameworks.torch.watching import Watch
 
@@ -42,6 +43,8 @@ class _Parts:
         self._sampler, self._state = sampler, state
         self.batches: list[rows.Part] = []
         """Of the loop under way."""
+        self.first = 0
+        """Number of the first batch that the loop's code gets: those before were trained with before a restart."""
         self.loads_own = False
         self.keeps_whole = False
 
@@ -56,7 +59,8 @@ class _Parts:
         for indices in sampler:
             listed = list(indices)
             low, high = self._state.part(len(listed))
-            part = rows.Part.of(listed, low, high, loads_own=self.loads_own, keeps_whole=self.keeps_whole and not batches)
+            is_first = len(batches) == self.first
+            part = rows.Part.of(listed, low, high, loads_own=self.loads_own, keeps_whole=self.keeps_whole and is_first)
             batches.append(part)
             yield part
 
@@ -79,24 +83,26 @@ class _Loops:
         if not torch.is_grad_enabled():
             return self._watch.evaluating(loader, here, iter(original(loader)))
         _refuse_spawned(loader, here)
-        return self._watch.training(loader, here, self._parted(loader, original, here))
+        return self._watch.training(loader, here, lambda place: self._parted(loader, original, place))
 
-    def _parted(self, loader: Any, original: Callable[[Any], Any], here: Site) -> Iterator[Any]:
+    def _parted(self, loader: Any, original: Callable[[Any], Any], place: Place) -> Iterator[Any]:
         import torch
 
         if loader.batch_sampler is None or isinstance(loader.dataset, torch.utils.data.IterableDataset):
-            return self._cut(original(loader), here)
+            whole = self._watch.places.resumed(place, loader, self._here(loader, iter(original(loader))))
+            return self._cut(whole, place.where)
         sampler = loader.batch_sampler
         parts = self._parts.setdefault(loader, _Parts(sampler, self._state))
         parts.loads_own = self._first_step.may_load_own(loader)
-        parts.keeps_whole = self._first_step.wants_whole
+        parts.keeps_whole, parts.first = self._first_step.wants_whole, place.given
         # its own __setattr__ refuses to exchange it; what is made now keeps it
         vars(loader)["batch_sampler"] = parts
         try:
             iterator = original(loader)
         finally:
             vars(loader)["batch_sampler"] = sampler
-        return self._shared_out(loader, iterator, parts.batches, here)
+        batches = self._watch.places.resumed(place, loader, self._here(loader, iterator))
+        return self._shared_out(loader, batches, parts.batches, place)
 
     def _as_one(self, batches: Iterator[Any]) -> Iterator[Any]:
         """What the shadow gets of a further loader: all rows, and its end where it asks for a second batch."""
@@ -114,22 +120,27 @@ class _Loops:
             )
         self._warn_without_backward(began, here)
 
-    def _shared_out(self, loader: Any, batches: Iterator[Any], parts: list[rows.Part], here: Site) -> Iterator[Any]:
+    def _shared_out(self, loader: Any, batches: Iterator[Any], parts: list[rows.Part], place: Place) -> Iterator[Any]:
         began = self._first_step.backwards
-        for number, got in enumerate(self._here(loader, batches)):
+        for number, got in enumerate(batches, place.given):
             whole, mine = (got.whole, got.part) if isinstance(got, rows.Both) else (None, got)
             candidate = (loader, parts[number], mine) if whole is not None else None
             yield from self._one(candidate, whole, lambda mine=mine: mine, len(parts[number]))
-        self._warn_without_backward(began, here)
+        self._warn_without_backward(began, place.where)
 
     def _here(self, loader: Any, batches: Iterator[Any]) -> Iterator[Any]:
         while True:
             if self._state.is_whole and loader.num_workers:
                 shadow.leave()  # the processes that load belong to rank 0
+            before = self._state.batch
+            # what loads the samples works on no batch, though one of another loader may be at hand
+            self._state.outside()
             try:
                 got = next(batches)
             except StopIteration:
                 return
+            finally:
+                self._state.batch = before
             yield got
 
     def _one(self, candidate: Any, whole: Any, part: Callable[..., Any], count: int) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from hops_magic.frameworks.patches import Patches
 from hops_magic.frameworks.stopping import StopRequested
 from hops_magic.frameworks.torch import rows
 from hops_magic.frameworks.torch.curves import Curves, Loop, length_of
+from hops_magic.frameworks.torch.places import Place, Places
 from hops_magic.frameworks.torch.state import Site, StepState, place_of, site
 from hops_magic.runs.events import Warned
 
@@ -24,19 +25,31 @@ class Watch:
     """
 
     def __init__(self, state: StepState) -> None:
-        self._state = state
+        self.state = state
         self.curves = Curves(state.context)
+        self.places = Places(self.curves)
+        state.context.keepers["torch"] = self.places
         self._step_at: Site | None = None
 
     # -- loops over a loader -------------------------------------------------------------------------------------------
 
-    def training(self, loader: Any, here: Site, batches: Iterator[Any]) -> Iterator[Any]:
-        """Begin a loop that trains with batches which this process gets, of rows that the state tells."""
-        self._stop_if_agreed(here)
-        return self._watched(self.curves.begin(here, loader), batches)
+    def training(self, loader: Any, here: Site, begin: Callable[[Place], Iterator[Any]]) -> Iterator[Any]:
+        """Begin a loop that trains.
 
-    def _watched(self, loop: Loop, batches: Iterator[Any]) -> Iterator[Any]:
-        state = self._state
+        Parameters
+        ----------
+        begin
+            Begins it from a place on: returns the batches which this process gets, of rows that the state tells.
+        """
+        self._stop_if_agreed(here)
+        place = self.places.begin(loader, here)
+        batches = begin(place)
+        self.places.begun(place)
+        return self._watched(self.curves.begin(here, loader), place, batches)
+
+    def _watched(self, loop: Loop, place: Place, batches: Iterator[Any]) -> Iterator[Any]:
+        state = self.state
+        self.places.entered(place, loop)
         try:
             for batch in batches:
                 self.curves.got(loop, state.own, state.whole)
@@ -44,39 +57,39 @@ class Watch:
                 if not state.is_whole:
                     self.curves.asked(loop)
                     self._stop_if_agreed(loop.place, loop)
-        except StopRequested:
-            raise
         except GeneratorExit:
             self._ended(loop)
             raise
+        finally:
+            self.places.left(loop)
         self._ended(loop)
 
     def _ended(self, loop: Loop) -> None:
-        if not self._state.is_whole:
+        if not self.state.is_whole:
             self.curves.ended(loop)
 
     def evaluating(self, loader: Any, here: Site, batches: Iterator[Any]) -> Iterator[Any]:
         """Begin a loop that computes no gradients. One rank alone may stop in it: several have nothing to agree by."""
         for number, batch in enumerate(batches, 1):
             yield batch
-            if not self._state.is_whole:
+            if not self.state.is_whole:
                 self.curves.evaluating(number, length_of(loader))
-                if self._state.context.world_size == 1:
+                if self.state.context.world_size == 1:
                     self._stop_if_agreed(here)
 
     # -- gradients -----------------------------------------------------------------------------------------------------
 
     def computing(self, here: Site) -> None:
         """Gradients are about to be computed; without a loader, this is where a step ends."""
-        if not self._state.is_inside and not self._state.is_whole and here == self._step_at:
+        if not self.state.is_inside and not self.state.is_whole and here == self._step_at:
             self._stop_if_agreed(here)
 
     def computed(self, here: Site, root: Any, value: Any) -> None:
         """Gradients were computed of a loss, whose value is that of all rows."""
-        if self._state.is_whole:
+        if self.state.is_whole:
             return
         self.curves.computed(root, value)
-        if not self._state.is_inside:
+        if not self.state.is_inside:
             self._step_at = self._step_at or here
             if here == self._step_at:
                 self.curves.step_without_loader(here)
@@ -86,17 +99,18 @@ class Watch:
     def close(self) -> None:
         """The cell is over."""
         self.curves.say_epoch()
+        self.places.close()
 
     def _stop_if_agreed(self, here: Site, loop: Loop | None = None) -> None:
-        state = self._state
+        state = self.state
         if state.stops or (state.context.world_size == 1 and state.context.stop_requested()):
             self._stop(here, loop)
 
     def _stop(self, here: Site, loop: Loop | None) -> NoReturn:
         done = f"after step {loop.given} of epoch {loop.series.epochs + 1}" if loop is not None else "between two steps"
         sentence = f"the cell was stopped {done}, in {place_of(here)}: what it has trained by then comes back"
-        if self._state.context.rank == 0:
-            self._state.context.emit(Warned(message=sentence))
+        if self.state.context.rank == 0:
+            self.state.context.emit(Warned(message=sentence))
         raise StopRequested(sentence)
 
 
@@ -117,7 +131,7 @@ def install(patches: Patches, watch: Watch) -> None:
     patches.wrap(torch.amp.GradScaler, "scale", scale)
 
 
-def install_alone(patches: Patches, state: StepState, watch: Watch) -> None:
+def install_alone(patches: Patches, watch: Watch) -> None:
     """Hook the loops and the gradients of a rank that trains alone: they are watched, and nothing else."""
     import torch
     from torch.utils.data import DataLoader
@@ -127,7 +141,7 @@ def install_alone(patches: Patches, state: StepState, watch: Watch) -> None:
             here = site(2)
             if not torch.is_grad_enabled():
                 return watch.evaluating(loader, here, iter(original(loader)))
-            return watch.training(loader, here, _counted(state, iter(original(loader))))
+            return watch.training(loader, here, lambda place: _alone(watch, loader, place, iter(original(loader))))
 
         return iterate
 
@@ -146,8 +160,9 @@ def install_alone(patches: Patches, state: StepState, watch: Watch) -> None:
     patches.wrap(torch.autograd, "backward", backward)
 
 
-def _counted(state: StepState, batches: Iterator[Any]) -> Iterator[Any]:
-    for batch in batches:
+def _alone(watch: Watch, loader: Any, place: Place, batches: Iterator[Any]) -> Iterator[Any]:
+    state = watch.state
+    for batch in watch.places.resumed(place, loader, batches):
         before = state.batch
         try:
             state.inside(rows.rows_of(batch))
