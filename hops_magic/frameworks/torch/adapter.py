@@ -6,11 +6,15 @@ import importlib.util
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.context import RankContext
 from hops_magic.frameworks.patches import Patches
+from hops_magic.frameworks.stopping import StopRequested
+
+if TYPE_CHECKING:
+    from hops_magic.frameworks.torch.watching import Watch
 
 _NO_GPU_FOUND = (
     "PyTorch finds no GPU where the ranks have one, and trains on the CPU: is a CUDA build of PyTorch installed there, "
@@ -66,7 +70,8 @@ def _watched(context: RankContext) -> Iterator[None]:
     try:
         watching.install_alone(patches, watch)
         watching.install(patches, watch)
-        yield
+        with _keeping(watch):
+            yield
     finally:
         watch.close()
         patches.undo()
@@ -88,9 +93,21 @@ def _hooked(context: RankContext) -> Iterator[None]:
         batchnorm.install(patches, state)
         losses.install(patches, state)
         groups.install(patches)
-        yield
+        with _keeping(watch):
+            yield
         first_step.close()
     finally:
         watch.close()
         patches.undo()
         first_step.end()
+
+
+@contextmanager
+def _keeping(watch: Watch) -> Iterator[None]:
+    """Keep the model at the end of the cell, and where a stop has ended it."""
+    try:
+        yield
+    except StopRequested:
+        watch.keep_model()
+        raise
+    watch.keep_model()

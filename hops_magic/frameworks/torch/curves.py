@@ -73,13 +73,22 @@ class Curves:
     Parameters
     ----------
     context : RankContext
+    settle
+        Called when the first step is over, with the names that the user's code has.
     clock
         Seconds, from any beginning.
     """
 
-    def __init__(self, context: RankContext, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        context: RankContext,
+        settle: Callable[[Mapping[str, Any]], None] = lambda names: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settle = settle
         self.context, self._clock = context, clock
         self._all_steps = 0
+        self._told: set[int] = set()
         self._series: dict[Site, Series] = {}
         self._names: dict[Any, str] = {}
         self._losses: dict[str, list[Any]] = {}
@@ -139,7 +148,8 @@ class Curves:
         for name, value in values.items():
             sums = loop.losses.setdefault(name, [0.0, 0])
             sums[0], sums[1] = sums[0] + value * loop.whole, sums[1] + loop.whole
-        if series.steps == 1:
+        if loop.trained == 1 and loop.series.number not in self._told:
+            self._told.add(loop.series.number)
             self._say_parameters(loop)
         self._say_step(series, values, lambda: self._say_progress(loop, loop.given, series.epochs))
 
@@ -162,6 +172,8 @@ class Curves:
         self._has_trained = False
         series = self._series.setdefault(place, Series(len(self._series) + 1))
         series.steps += 1
+        if series.steps == 1 and self.context.rank == 0:
+            self._settle(names_here())
         progress = Progress(rank=self.context.rank, step=series.steps, series=series.number)
         self._say_step(series, self._taken(), lambda: self.context.emit(progress))
 
@@ -251,6 +263,7 @@ class Curves:
 
     def _say_parameters(self, loop: Loop) -> None:
         if self.context.rank == 0:
+            self._settle(names_here())
             values = parameters_of(names_here(), loop.batch_size)
             self.context.emit(Parameters(values=values, series=loop.series.number))
 

@@ -6,14 +6,16 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from hops_magic.errors import UnsupportedError
+from hops_magic.errors import UnsupportedError, first_sentence
 from hops_magic.frameworks.patches import Patches
 from hops_magic.frameworks.stopping import StopRequested
 from hops_magic.frameworks.torch import rows
+from hops_magic.frameworks.torch.calls import Calls
 from hops_magic.frameworks.torch.curves import Curves, Loop, length_of
+from hops_magic.frameworks.torch.keeping import save_model
 from hops_magic.frameworks.torch.places import Place, Places
 from hops_magic.frameworks.torch.state import Site, StepState, place_of, site
-from hops_magic.runs.events import Warned
+from hops_magic.runs.events import Noted, Warned
 
 
 class Watch:
@@ -26,7 +28,8 @@ class Watch:
 
     def __init__(self, state: StepState) -> None:
         self.state = state
-        self.curves = Curves(state.context)
+        self.calls = Calls(state)
+        self.curves = Curves(state.context, self.calls.settle)
         self.places = Places(self.curves)
         state.context.keepers["torch"] = self.places
         self._step_at: Site | None = None
@@ -98,8 +101,25 @@ class Watch:
 
     def close(self) -> None:
         """The cell is over."""
+        self.calls.end()
         self.curves.say_epoch()
         self.places.close()
+
+    def keep_model(self) -> None:
+        """Leave the module that was trained where the record of the run takes it from."""
+        context, trained = self.state.context, list(self.calls.trained.values())
+        if context.rank or not context.keeps_model or not trained:
+            return
+        if len(trained) > 1:
+            names = ", ".join(sorted(name or type(module).__name__ for name, module, _ in trained))
+            sentence = f"the record keeps no model, since the cell trains several ({names})"
+            context.emit(Noted(message=f"{sentence}: %models register NAME --run {context.run_id} --var VARIABLE keeps one"))
+            return
+        _, module, seen = trained[0]
+        try:
+            save_model(module, context.checkpoint_dir.parent / "model", seen)
+        except Exception as error:  # noqa: BLE001 (a module of the user's that cannot be pickled must not fail the run)
+            context.emit(Warned(message=f"the model is not recorded, it cannot be saved: {first_sentence(error)}"))
 
     def _stop_if_agreed(self, here: Site, loop: Loop | None = None) -> None:
         state = self.state
@@ -115,8 +135,11 @@ class Watch:
 
 
 def install(patches: Patches, watch: Watch) -> None:
-    """Hook what scales losses for half precision."""
+    """Hook what scales losses for half precision, and look at the modules that are called."""
     import torch
+
+    if watch.state.context.rank == 0 and watch.state.context.keeps_model:
+        watch.calls.begin()
 
     def scale(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
