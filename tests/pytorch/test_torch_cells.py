@@ -120,6 +120,25 @@ def test_a_stop_in_mid_loop_brings_back_what_was_trained_by_then(kernel, tmp_pat
     assert kernel.ask("torch.equal(lines.weight, before.weight)") == "False"
 
 
+def test_what_the_notebook_has_set_and_scheduled_is_so_on_the_ranks(kernel):
+    kernel.run(
+        "line = nn.Linear(8, 2)\nrate = torch.optim.SGD(line.parameters(), lr=1.0)\n"
+        "schedule = torch.optim.lr_scheduler.StepLR(rate, 1, gamma=0.5)"
+    )
+    ran = kernel.run(
+        "%%distributed -n 2\n"
+        "kind = str(torch.zeros(1).dtype)\n"
+        "for inputs, labels in DataLoader(data, batch_size=64):\n"
+        "    rate.zero_grad()\n"
+        "    F.cross_entropy(line(inputs), labels).backward()\n"
+        "    rate.step()\n"
+        "    schedule.step()\n"
+    )
+    assert not ran.error, ran.error
+    assert "lr_scheduler" not in ran.all
+    assert kernel.ask("(kind, rate.param_groups[0]['lr'], schedule.optimizer is rate)") == "('torch.float64', 0.25, True)"
+
+
 def test_a_run_that_loses_a_rank_goes_on_from_its_checkpoint(kernel, tmp_path):
     flag = tmp_path / "died"
     cell = (

@@ -43,6 +43,9 @@ class TorchFramework:
         import numpy as np
         import torch
 
+        from hops_magic.frameworks.torch.settings import apply_settings
+
+        apply_settings(context.settings.get("torch", {}))
         torch.set_num_threads(context.threads)
         random.seed(context.seed)
         np.random.seed(context.seed % 2**32)

@@ -22,6 +22,7 @@ class Calls:
         self._depth = 0
         self._hooks: list[Any] = []
         self._seen: dict[int, tuple[Any, Seen]] = {}
+        self._in_train_mode: list[Any] = []
         self.trained: dict[int, tuple[str, Any, Seen]] = {}
         """Names of the modules that the cell trains, the modules, and with what they were called, by their ids."""
 
@@ -52,6 +53,11 @@ class Calls:
             name, holder = max(holders, key=lambda each: len(list(each[1].parameters())), default=("", module))
             self.trained.setdefault(id(holder), (name, holder, seen if holder is module else Seen()))
         self._seen = {}
+        self._in_train_mode = [module for _, module, _ in self.trained.values() if module.training]
+
+    def are_in_eval_mode(self) -> bool:
+        """Whether the modules that were trained, in ``train`` mode then, are all in ``eval`` mode."""
+        return bool(self._in_train_mode) and not any(module.training for module in self._in_train_mode)
 
     def _called(self, _module: Any, _given: Any) -> None:
         self._depth += 1

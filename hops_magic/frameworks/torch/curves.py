@@ -150,7 +150,7 @@ class Curves:
             sums[0], sums[1] = sums[0] + value * loop.whole, sums[1] + loop.whole
         if loop.trained == 1 and loop.series.number not in self._told:
             self._told.add(loop.series.number)
-            self._say_parameters(loop)
+            self._first_step_of(loop)
         self._say_step(series, values, lambda: self._say_progress(loop, loop.given, series.epochs))
 
     def ended(self, loop: Loop) -> None:
@@ -172,7 +172,7 @@ class Curves:
         self._has_trained = False
         series = self._series.setdefault(place, Series(len(self._series) + 1))
         series.steps += 1
-        if series.steps == 1 and self.context.rank == 0:
+        if series.steps == 1:
             self._settle(names_here())
         progress = Progress(rank=self.context.rank, step=series.steps, series=series.number)
         self._say_step(series, self._taken(), lambda: self.context.emit(progress))
@@ -261,10 +261,11 @@ class Curves:
         number = series.number if isinstance(series, Series) else series.series
         return Metrics(rank=self.context.rank, step=step, scope=scope, values=values, series=number)
 
-    def _say_parameters(self, loop: Loop) -> None:
+    def _first_step_of(self, loop: Loop) -> None:
+        names = names_here()
+        self._settle(names)
         if self.context.rank == 0:
-            self._settle(names_here())
-            values = parameters_of(names_here(), loop.batch_size)
+            values = parameters_of(names, loop.batch_size)
             self.context.emit(Parameters(values=values, series=loop.series.number))
 
 

@@ -1,7 +1,7 @@
 """Loops over a ``DataLoader`` that train: each rank gets its rows of every global batch.
 
-Where gradients are off (``torch.no_grad``, ``inference_mode``), every rank gets all rows: loops that evaluate are right
-as they stand.
+Where gradients are off (``torch.no_grad``, ``inference_mode``), or the modules that were trained are in ``eval`` mode, every
+rank gets all rows: loops that evaluate are right as they stand.
 """
 
 from __future__ import annotations
@@ -74,13 +74,11 @@ class _Loops:
 
     def over(self, loader: Any, original: Callable[[Any], Any]) -> Iterator[Any]:
         """Begin a loop."""
-        import torch
-
         self._first_step.boundary()
         if self._state.is_whole:
             return self._as_one(original(loader))
         here = site(2)
-        if not torch.is_grad_enabled():
+        if self._watch.evaluates():
             return self._watch.evaluating(loader, here, iter(original(loader)))
         _refuse_spawned(loader, here)
         return self._watch.training(loader, here, lambda place: self._parted(loader, original, place))

@@ -73,12 +73,24 @@ class Watch:
 
     def evaluating(self, loader: Any, here: Site, batches: Iterator[Any]) -> Iterator[Any]:
         """Begin a loop that computes no gradients. One rank alone may stop in it: several have nothing to agree by."""
+        before = self.state.batch
         for number, batch in enumerate(batches, 1):
-            yield batch
+            # all rows, whatever batch of another loop may be at hand
+            self.state.outside()
+            try:
+                yield batch
+            finally:
+                self.state.batch = before
             if not self.state.is_whole:
                 self.curves.evaluating(number, length_of(loader))
                 if self.state.context.world_size == 1:
                     self._stop_if_agreed(here)
+
+    def evaluates(self) -> bool:
+        """Whether a loop that begins is to evaluate: gradients are off, or what was trained is in ``eval`` mode now."""
+        import torch
+
+        return not torch.is_grad_enabled() or self.calls.are_in_eval_mode()
 
     # -- gradients -----------------------------------------------------------------------------------------------------
 
@@ -138,8 +150,7 @@ def install(patches: Patches, watch: Watch) -> None:
     """Hook what scales losses for half precision, and look at the modules that are called."""
     import torch
 
-    if watch.state.context.rank == 0 and watch.state.context.keeps_model:
-        watch.calls.begin()
+    watch.calls.begin()
 
     def scale(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
