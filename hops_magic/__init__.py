@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hops_magic import cluster, experiments, features, models
     from hops_magic.ablations import ablate
     from hops_magic.boards import ExperimentBoard, FeatureBoard, ModelBoard, RunBoard, StudyBoard
-    from hops_magic.rank_api import all_reduce, barrier, broadcast, gather, report, shard, should_stop
+    from hops_magic.rank_api import all_reduce, barrier, broadcast, checkpoint, gather, report, restore, shard, should_stop
     from hops_magic.running import attach, live_runs, train, tune, watch
     from hops_magic.tuning.space import choice, grid, lognormal, loguniform, normal, quniform, randint, uniform
 
@@ -39,6 +39,7 @@ _HOMES = {
     "attach": "running",
     "barrier": "rank_api",
     "broadcast": "rank_api",
+    "checkpoint": "rank_api",
     "choice": "tuning.space",
     "cluster": None,
     "experiments": None,
@@ -53,6 +54,7 @@ _HOMES = {
     "quniform": "tuning.space",
     "randint": "tuning.space",
     "report": "rank_api",
+    "restore": "rank_api",
     "shard": "rank_api",
     "should_stop": "rank_api",
     "train": "running",
@@ -74,6 +76,7 @@ __all__ = [
     "attach",
     "barrier",
     "broadcast",
+    "checkpoint",
     "checkpoint_dir",
     "choice",
     "cluster",
@@ -90,6 +93,7 @@ __all__ = [
     "randint",
     "rank",
     "report",
+    "restore",
     "shard",
     "should_stop",
     "train",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import operator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hops_magic.errors import UsageError
@@ -49,6 +50,51 @@ def checkpoint_dir() -> Path:
     return folder
 
 
+def restore(**state: Any) -> SimpleNamespace:
+    """Bring back what the last checkpoint of an earlier attempt has; to be called before a loop that keeps checkpoints.
+
+    Parameters
+    ----------
+    **state
+        What makes up the state of the training, as it is at first: modules, optimizers, schedulers, scalers, generators and
+        tensors, which take over what was kept in place, and plain values, such as ``epoch=0``.
+
+    Returns
+    -------
+    SimpleNamespace
+        The same names: values as they were kept, or as they were given where there is no checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If the checkpoint has other names, and for what cannot be kept.
+    """
+    context = current()
+    if context is None:
+        return SimpleNamespace(**state)
+    from hops_magic.frameworks.checkpointing import restore as restored
+
+    return restored(context, state)
+
+
+def checkpoint(**state: Any) -> None:
+    """Keep a checkpoint, with which a run that loses a rank goes on; every rank calls it, with the names of :func:`restore`.
+
+    The random numbers of each rank, and the place in each loop over a PyTorch ``DataLoader``, are kept as well. Outside a
+    run nothing is kept, since nothing is restarted.
+
+    Raises
+    ------
+    UsageError
+        If :func:`restore` was not called before with the same names.
+    """
+    context = current()
+    if context is not None:
+        from hops_magic.frameworks.checkpointing import keep
+
+        keep(context, state)
+
+
 def should_stop() -> bool:
     """Whether the user asked the run to stop; ranks learn of it at different moments, so agree before you act on it."""
     context = current()
@@ -78,6 +124,7 @@ def report(step: int | None = None, **metrics: Any) -> None:
         raise UsageError(f"hops.report: step must be at most 2**63 - 1, got {number}")
     context = current()
     if context is not None and values:
+        context.reported.update(values)
         context.emit(Metrics(rank=context.rank, step=number, scope="user", values=values))
 
 

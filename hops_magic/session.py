@@ -112,10 +112,10 @@ class Session:
         return uses_of(name, self.features, self.registry)
 
     def load_model(self, path: Path) -> Any:
-        """Load a model file into this process."""
-        from hops_magic.frameworks.keras import load_model
+        """Load a model into this process: a file of Keras, or a folder in MLflow's format of PyTorch."""
+        from hops_magic.frameworks import keras, torch
 
-        return load_model(path)
+        return torch.load_model(path) if (path / torch.ML_MODEL).is_file() else keras.load_model(path)
 
     def train(
         self,

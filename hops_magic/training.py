@@ -181,7 +181,7 @@ def _refuse_what_torch_lacks(options: DistributedOptions) -> None:
     known = {
         "--batch": ("per-rank", options.batch, "a batch_size in the cell is that of all ranks together"),
         "--strategy": ("mirrored", options.strategy, "-n trains on several GPUs, one each"),
-        "--checkpoint-s": (options.checkpoint_s, options.checkpoint_s, "save what you need under hops.checkpoint_dir()"),
+        "--checkpoint-s": (options.checkpoint_s, options.checkpoint_s, "hops.checkpoint in the loop keeps what you name"),
     }
     for flag, (unknown, value, remedy) in known.items():
         if value is not None and value == unknown:

@@ -37,6 +37,7 @@ from hops_magic.frameworks.forks import end_if_forked
 from hops_magic.frameworks.rendezvous import connect_ring
 from hops_magic.frameworks.ring import Alone
 from hops_magic.frameworks.same_file import same_files_named
+from hops_magic.frameworks.stopping import StopRequested
 from hops_magic.runs import events as ev
 from hops_magic.runs.events import Event, Wire
 from hops_magic.runs.numbers import as_number
@@ -188,7 +189,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
                 end_if_forked(me)
                 if not hands_back or spec.job.trial is not None or _is_peer_loss(raised):
                     return
-                if not _is_plain_exit(raised):
+                if not _ends_quietly(raised):
                     # first the error: peers need not wait until all is packed to be told
                     line.emit(_describe(raised, spec))
                     told.append(raised)
@@ -206,7 +207,7 @@ def _run(spec: RankSpec, line: Line, listener: socket.socket | None) -> int:
         collective.close()
         return EXIT_OK
     except BaseException as raised:  # noqa: BLE001 (everything that leaves a cell is the user's to see)
-        if _is_plain_exit(raised):
+        if _ends_quietly(raised):
             return EXIT_OK
         error = raised
     if error not in told:
@@ -298,8 +299,9 @@ def _hand_back_after_error(spec: RankSpec, outcome: Outcome, watch: Watch | None
         )
 
 
-def _is_plain_exit(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in (None, 0)
+def _ends_quietly(error: BaseException) -> bool:
+    """Whether what left the cell is no error: an exit that says so, or the end that was asked for."""
+    return isinstance(error, StopRequested) or (isinstance(error, SystemExit) and error.code in (None, 0))
 
 
 def _returned(outcome: Outcome, reached: tuple[str, ...]) -> ev.Returned:

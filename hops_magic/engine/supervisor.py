@@ -303,5 +303,6 @@ def _used_up(reason: str, restarts: int) -> AttemptEnd:
 
 
 def _drop_checkpoints(run_id: str) -> None:
-    for file in (run_folder(run_id) / "checkpoints").glob("fit-*"):
+    folder = run_folder(run_id) / "checkpoints"
+    for file in (*folder.glob("fit-*"), *folder.glob("loop-*")):
         file.unlink(missing_ok=True)

@@ -78,8 +78,10 @@ def update(original: Any, returned: Any) -> bool:
 def settings_of_notebook() -> Mapping[str, Any]:
     """Return the global settings of frameworks in this process that a program relies on."""
     from hops_magic.frameworks.keras import settings_here
+    from hops_magic.frameworks.torch import settings_here as settings_of_torch
 
-    found: Mapping[str, Any] = settings_here()
+    of_torch = settings_of_torch()
+    found: Mapping[str, Any] = {**settings_here(), **({"torch": of_torch} if of_torch else {})}
     return found
 
 

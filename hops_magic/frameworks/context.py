@@ -25,6 +25,18 @@ class Split:
     """How many rows it has, where that is known."""
 
 
+class Keeper(Protocol):
+    """A part of a rank's state that belongs into checkpoints without being named."""
+
+    def state(self) -> Any:
+        """Return it; it must pickle."""
+        ...
+
+    def load(self, kept: Any) -> None:
+        """Go on from there."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class RankContext:
     """A rank's place in its run, and its way out to the supervisor.
@@ -84,6 +96,12 @@ class RankContext:
     """Whether the cell, or a function that it takes along, speaks of ranks: what errors advise depends on it."""
     splits: list[Split] = field(default_factory=list)
     """The parts of data that the user's code has got."""
+    reported: set[str] = field(default_factory=set)
+    """Names of the metrics that the user's code has reported."""
+    restored: list[tuple[str, ...]] = field(default_factory=list)
+    """What the user's code has asked to be restored, by the names of each time."""
+    keepers: dict[str, Keeper] = field(default_factory=dict)
+    """What checkpoints of the user's own loops hold beside what is named, by who keeps it."""
 
 
 class Framework(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from hops_magic.errors import NotFoundError, UsageError
+from hops_magic.frameworks.torch import is_module
 from hops_magic.magics.commands import Sentence, parser, run_line
 from hops_magic.widgets.records import model_page, models_table, versions_table
 from hops_magic.widgets.tables import Page, Table
@@ -123,7 +124,7 @@ class ModelsMagics(Magics):
         names = self._names()
         if name not in names:
             raise UsageError(f"--var {name[:80]}: there is no such name in the notebook")
-        if not hasattr(names[name], "save"):
+        if not hasattr(names[name], "save") and not is_module(names[name]):
             raise UsageError(f"--var {name} must be a model that can be saved, got {type(names[name]).__name__}")
         return names[name]
 

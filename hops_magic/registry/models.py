@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hops_magic.errors import NotFoundError, UsageError
+from hops_magic.frameworks.torch import ML_MODEL, is_module, save_model
 from hops_magic.registry import layout
 from hops_magic.registry.files import RunFiles
 from hops_magic.registry.finding import Wanted
@@ -39,14 +40,6 @@ _MODELS_STATE = (
 _ALIAS = re.compile(r"[a-zA-Z][\w-]{0,99}", re.ASCII)
 
 
-class Savable(Protocol):
-    """A model that writes itself to a file, as Keras models do."""
-
-    def save(self, path: str) -> Any:
-        """Write the model."""
-        ...
-
-
 class Models(RunFiles):
     """Registered models beside the runs that made them."""
 
@@ -56,8 +49,7 @@ class Models(RunFiles):
         name: str,
         path: Path | str | None = None,
         *,
-        model: Savable | None = None,
-        flavour: str = "keras",
+        model: Any = None,
     ) -> ModelVersion:
         """Make a run's model the next version of a registered model, which is made if need be.
 
@@ -71,9 +63,7 @@ class Models(RunFiles):
             File or folder of the model. Default: the model that the run has in its record, or its last checkpoint if that is
             a ``.keras`` file.
         model
-            Instead of a path: a model that can ``save`` itself.
-        flavour
-            What can load it.
+            Instead of a path: a module of PyTorch, or a model that can ``save`` itself, as Keras models do.
 
         Raises
         ------
@@ -86,6 +76,7 @@ class Models(RunFiles):
         if info.is_deleted:
             raise UsageError(f"run {info.name} is deleted: %experiments restore {info.run_id} brings it back")
         file, size = self._attach_model(info, None if path is None else Path(path), model)
+        flavour = "pytorch" if file == ML_MODEL else "keras"
         tags = {layout.TAG_RUN_ID: info.run_id, layout.TAG_NAME: info.name[:1_000], TAG_FLAVOUR: flavour, TAG_FILE: file}
         tags[TAG_METRICS] = json.dumps(_headline(info))
         if size is not None:
@@ -172,10 +163,12 @@ class Models(RunFiles):
 
     @contextlib.contextmanager
     def model_path(self, name: str, which: int | str | None = None) -> Iterator[Path]:
-        """Yield the file of a version, to be loaded inside the context; from afar it is copied here for so long."""
+        """Yield the file or folder of a version, to be loaded inside the context; from afar it is copied for so long."""
         version = self.version(name, which)
         info = self.run(version.run_id)
-        with self.artifact(info, f"{layout.MODEL_FOLDER}/{version.file}") as path:
+        # a model in MLflow's own format is the folder
+        name = layout.MODEL_FOLDER if version.file == ML_MODEL else f"{layout.MODEL_FOLDER}/{version.file}"
+        with self.artifact(info, name) as path:
             if path is None:
                 raise NotFoundError(f"the file of {name} version {version.version} is gone from {version.source}")
             yield path
@@ -217,9 +210,14 @@ class Models(RunFiles):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _attach_model(self, info: RunInfo, path: Path | None, model: Savable | None) -> tuple[str, int | None]:
+    def _attach_model(self, info: RunInfo, path: Path | None, model: Any) -> tuple[str, int | None]:
         """Make sure that the run's record holds the model; return its name there and its size."""
         with tempfile.TemporaryDirectory(prefix="hops-model-") as folder:
+            if is_module(model):
+                save_model(model, Path(folder) / layout.MODEL_FOLDER)
+                with self._store.failures(f"keeping the model of run {info.name}"):
+                    keep_folder(self._client, info.record_id, Path(folder) / layout.MODEL_FOLDER, layout.MODEL_FOLDER)
+                return ML_MODEL, _size(Path(folder))
             if model is not None:
                 path = Path(folder) / KERAS_FILE
                 model.save(str(path))
@@ -227,6 +225,9 @@ class Models(RunFiles):
                 with self.artifact(info, f"{layout.MODEL_FOLDER}/{KERAS_FILE}") as kept:
                     if kept is not None:
                         return KERAS_FILE, _size(kept)
+                with self.artifact(info, f"{layout.MODEL_FOLDER}/{ML_MODEL}") as kept:
+                    if kept is not None:
+                        return ML_MODEL, json.loads(kept.read_text())["model_size_bytes"]
                 path = _checkpoint(info)
             if not path.exists():
                 raise NotFoundError(f"there is no model file {path}")

@@ -61,7 +61,7 @@ class KerasFramework:
 
         from hops_magic.frameworks.keras.settings import apply_settings
 
-        apply_settings(context.settings)
+        apply_settings({name: value for name, value in context.settings.items() if name != "torch"})
 
         from hops_magic.frameworks.keras import leaving_out, trainer
         from hops_magic.frameworks.keras.first_step import FirstStepCheck

@@ -6,6 +6,17 @@ Nothing here imports PyTorch before a session begins, or before one of its objec
 from __future__ import annotations
 
 from hops_magic.frameworks.torch.adapter import TorchFramework
+from hops_magic.frameworks.torch.keeping import ML_MODEL, is_module, load_model, save_model
 from hops_magic.frameworks.torch.pickling import reducers, update_in_place
+from hops_magic.frameworks.torch.settings import settings_here
 
-__all__ = ["TorchFramework", "reducers", "update_in_place"]
+__all__ = [
+    "ML_MODEL",
+    "TorchFramework",
+    "is_module",
+    "load_model",
+    "reducers",
+    "save_model",
+    "settings_here",
+    "update_in_place",
+]

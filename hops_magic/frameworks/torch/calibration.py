@@ -97,7 +97,11 @@ class Calibration:
         own = self._state.weight_by(verdict.rule)
         kept = {place: gradients[place] for place in verdict.by_rows if place < len(gradients)}
         shared = [None if place in kept else each for place, each in enumerate(gradients)]
-        *made, total = self._summed([*shared, value], own)
+        # whether to stop travels with the gradients: ranks hear of it at different moments, and must end alike
+        vote = _vote_like([*shared, value], wants=self._state.context.stop_requested())
+        *made, total, votes = self._summed([*shared, value, vote], own)
+        if votes is not None and float(votes.real) > 0:
+            self._state.stops = True
         if value is not None:
             value.copy_(total)
         for place, gradient in kept.items():
@@ -232,6 +236,14 @@ class Calibration:
                 "its loss was taken for a mean over rows",
                 warns=True,
             )
+
+
+def _vote_like(tensors: Sequence[Any], *, wants: bool) -> Any:
+    """Return a rank's vote, of a kind that travels with the tensors; None where there are none."""
+    import torch
+
+    like = next((each for each in tensors if each is not None), None)
+    return None if like is None else torch.full((1,), float(wants), dtype=like.dtype, device=like.device)
 
 
 def _shape(tensor: Any) -> tuple[int, ...] | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.torch import rows, shadow
 from hops_magic.frameworks.torch.calibration import Calibration
 from hops_magic.frameworks.torch.randomness import RowwiseRandomness
-from hops_magic.frameworks.torch.state import StepState, is_library
+from hops_magic.frameworks.torch.state import StepState, names_here
 
 _LEAST = 1e-3
 _MOST_NAMED = 5
@@ -38,7 +38,7 @@ class FirstStep:
         self._at = 0
         self._idle_shadows = 0
         self._draws = False
-        self._mode: RowwiseRandomness | None = None
+        self._is_rowwise = False
         # by identity: tensors and arrays are datasets too, and compare element by element
         self._pure: dict[int, weakref.ref[Any]] = {}
         self._candidate: Any = None
@@ -87,18 +87,23 @@ class FirstStep:
         self._state.is_whole, self._state.own, self._state.first = True, self._state.whole, 0
         return True
 
-    def randomness(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def randomness(self) -> Iterator[None]:
         """Let random numbers be drawn for all rows while the user's code works on a batch, where it draws any."""
-        if self._state.is_whole or not (self._draws or self.calibration.shadow is not None):
-            return nullcontext()
-        self._mode = RowwiseRandomness(self._state)
-        return self._mode
+        is_needed = self._draws or self.calibration.shadow is not None
+        # of loaders side by side, the first one's batch is enough: numbers are drawn for all rows once
+        if self._state.is_whole or self._is_rowwise or not is_needed:
+            yield
+            return
+        mode, self._is_rowwise = RowwiseRandomness(self._state), True
+        try:
+            with mode:
+                yield
+        finally:
+            self._draws, self._is_rowwise = self._draws or mode.has_drawn, False
 
     def next_asked(self) -> None:
         """The user's code asks a loader for another batch than it has."""
-        if self._mode is not None:
-            self._draws = self._draws or self._mode.has_drawn
-            self._mode = None
         if self.backwards > self._at:
             self._end()
         elif self._state.is_whole:
@@ -219,24 +224,11 @@ def _loads_by_rows(loader: Any, part: rows.Part, mine: Any) -> bool:
     return is_pure
 
 
-def _user_frame() -> Any:
-    """Return the innermost frame of the user's own code."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and is_library(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame
-
-
-def _names_here() -> Mapping[str, Any]:
-    frame = _user_frame()
-    return {} if frame is None else {**frame.f_globals, **frame.f_locals}
-
-
 def _names_of_parameters() -> dict[int, str]:
     import torch
 
     found: dict[int, str] = {}
-    for name, value in _names_here().items():
+    for name, value in names_here().items():
         if isinstance(value, torch.nn.Module):
             for path, parameter in value.named_parameters():
                 found.setdefault(id(parameter), f"{name}.{path}")
@@ -251,7 +243,7 @@ def _snapshot() -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
 
     numbers: dict[str, float] = {}
     weights: dict[str, NDArray[Any]] = {}
-    for name, value in _names_here().items():
+    for name, value in names_here().items():
         if name.startswith("_"):
             continue
         if isinstance(value, bool | int | float | np.generic) or (isinstance(value, torch.Tensor) and value.dim() == 0):

@@ -10,17 +10,18 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.patches import Patches
 from hops_magic.frameworks.torch.calibration import Calibration
 from hops_magic.frameworks.torch.state import Site, place_of, site
+from hops_magic.frameworks.torch.watching import Watch
 
 
-def install(patches: Patches, calibration: Calibration) -> None:
+def install(patches: Patches, calibration: Calibration, watch: Watch) -> None:
     """Hook ``torch.autograd.backward``, which ``Tensor.backward`` calls, and ``torch.autograd.grad``."""
     import torch
 
-    patches.wrap(torch.autograd, "backward", lambda original: _backward(original, calibration))
-    patches.wrap(torch.autograd, "grad", lambda original: _grad(original, calibration))
+    patches.wrap(torch.autograd, "backward", lambda original: _backward(original, calibration, watch))
+    patches.wrap(torch.autograd, "grad", lambda original: _grad(original, calibration, watch))
 
 
-def _backward(original: Callable[..., Any], calibration: Calibration) -> Callable[..., Any]:
+def _backward(original: Callable[..., Any], calibration: Calibration, watch: Watch) -> Callable[..., Any]:
     import torch
 
     @functools.wraps(original)
@@ -29,6 +30,7 @@ def _backward(original: Callable[..., Any], calibration: Calibration) -> Callabl
         creates = options.get("create_graph", args[2] if len(args) > 2 else False)
         keeps = options.get("retain_graph", args[1] if len(args) > 1 else None) or creates
         here = site(2)
+        watch.computing(here)
         if creates:
             raise UnsupportedError(
                 f"backward(create_graph=True) in {place_of(here)} keeps the graph of gradients that ranks exchange, "
@@ -37,7 +39,9 @@ def _backward(original: Callable[..., Any], calibration: Calibration) -> Callabl
         leaves, calibration.is_mixed = leaves_of(roots)
         _refuse_steps_in_backward(leaves, here)
         before = [leaf.grad for leaf in leaves]
-        value = roots[0].detach() if len(roots) == 1 and roots[0].numel() == 1 and not keeps else None
+        value = roots[0].detach() if len(roots) == 1 and roots[0].numel() == 1 else None
+        if keeps and value is not None:
+            value = value.clone()  # a graph that is used again may need the loss as it is
 
         def run(*, again: bool) -> list[Any]:
             """Return what each leaf gets of this rank alone."""
@@ -50,11 +54,12 @@ def _backward(original: Callable[..., Any], calibration: Calibration) -> Callabl
         reached = calibration.joined(here, leaves, run, value)
         for leaf, old, new in zip(leaves, before, reached, strict=True):
             leaf.grad = new if old is None else old if new is None else old.add_(new)
+        watch.computed(here, roots[0], value)
 
     return backward
 
 
-def _grad(original: Callable[..., Any], calibration: Calibration) -> Callable[..., Any]:
+def _grad(original: Callable[..., Any], calibration: Calibration, watch: Watch) -> Callable[..., Any]:
     import torch
 
     @functools.wraps(original)
@@ -63,6 +68,7 @@ def _grad(original: Callable[..., Any], calibration: Calibration) -> Callable[..
         if not all(isinstance(each, torch.nn.Parameter) for each in wanted):
             return original(outputs, inputs, *args, **options)
         here = site(2)
+        watch.computing(here)
         if options.get("create_graph"):
             raise UnsupportedError(
                 f"autograd.grad(..., create_graph=True) of parameters in {place_of(here)} keeps the graph of gradients that "
@@ -73,8 +79,12 @@ def _grad(original: Callable[..., Any], calibration: Calibration) -> Callable[..
             kept = {**options, "retain_graph": True} if again else options
             return [None if each is None else each.clone() for each in original(outputs, inputs, *args, **kept)]
 
-        _, calibration.is_mixed = leaves_of([outputs] if isinstance(outputs, torch.Tensor) else list(outputs))
-        return tuple(calibration.joined(here, wanted, run, None))
+        roots = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        _, calibration.is_mixed = leaves_of(roots)
+        value = roots[0].detach().clone() if len(roots) == 1 and roots[0].numel() == 1 else None
+        joined = tuple(calibration.joined(here, wanted, run, value))
+        watch.computed(here, roots[0], value)
+        return joined
 
     return grad
 

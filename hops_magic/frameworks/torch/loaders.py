@@ -1,7 +1,7 @@
 """Loops over a ``DataLoader`` that train: each rank gets its rows of every global batch.
 
-Where gradients are off (``torch.no_grad``, ``inference_mode``), every rank gets all rows: loops that evaluate are right
-as they stand.
+Where gradients are off (``torch.no_grad``, ``inference_mode``), or the modules that were trained are in ``eval`` mode, every
+rank gets all rows: loops that evaluate are right as they stand.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from hops_magic.errors import UnsupportedError
 from hops_magic.frameworks.patches import Patches
 from hops_magic.frameworks.torch import rows, shadow
 from hops_magic.frameworks.torch.first_step import FirstStep
+from hops_magic.frameworks.torch.places import Place
 from hops_magic.frameworks.torch.state import Site, StepState, place_of, site
+from hops_magic.frameworks.torch.watching import Watch
 
 
-def install(patches: Patches, state: StepState, first_step: FirstStep) -> None:
+def install(patches: Patches, state: StepState, first_step: FirstStep, watch: Watch) -> None:
     """Hook ``DataLoader.__iter__``, and what loads the samples of a batch."""
     from torch.utils.data import DataLoader, _utils
 
@@ -29,7 +31,7 @@ def install(patches: Patches, state: StepState, first_step: FirstStep) -> None:
 
         return fetch_part
 
-    loops = _Loops(state, first_step)
+    loops = _Loops(state, first_step, watch)
     patches.wrap(_utils.fetch._MapDatasetFetcher, "fetch", fetch)
     patches.wrap(DataLoader, "__iter__", lambda original: lambda loader: loops.over(loader, original))
 
@@ -41,6 +43,8 @@ class _Parts:
         self._sampler, self._state = sampler, state
         self.batches: list[rows.Part] = []
         """Of the loop under way."""
+        self.first = 0
+        """Number of the first batch that the loop's code gets: those before were trained with before a restart."""
         self.loads_own = False
         self.keeps_whole = False
 
@@ -55,7 +59,8 @@ class _Parts:
         for indices in sampler:
             listed = list(indices)
             low, high = self._state.part(len(listed))
-            part = rows.Part.of(listed, low, high, loads_own=self.loads_own, keeps_whole=self.keeps_whole and not batches)
+            is_first = len(batches) == self.first
+            part = rows.Part.of(listed, low, high, loads_own=self.loads_own, keeps_whole=self.keeps_whole and is_first)
             batches.append(part)
             yield part
 
@@ -63,34 +68,39 @@ class _Parts:
 class _Loops:
     """What loops over loaders get."""
 
-    def __init__(self, state: StepState, first_step: FirstStep) -> None:
-        self._state, self._first_step = state, first_step
+    def __init__(self, state: StepState, first_step: FirstStep, watch: Watch) -> None:
+        self._state, self._first_step, self._watch = state, first_step, watch
         self._parts: WeakKeyDictionary[Any, _Parts] = WeakKeyDictionary()
 
     def over(self, loader: Any, original: Callable[[Any], Any]) -> Iterator[Any]:
         """Begin a loop."""
-        import torch
-
         self._first_step.boundary()
         if self._state.is_whole:
             return self._as_one(original(loader))
-        if not torch.is_grad_enabled():
-            return iter(original(loader))
         here = site(2)
+        if self._watch.evaluates():
+            return self._watch.evaluating(loader, here, iter(original(loader)))
         _refuse_spawned(loader, here)
+        return self._watch.training(loader, here, lambda place: self._parted(loader, original, place))
+
+    def _parted(self, loader: Any, original: Callable[[Any], Any], place: Place) -> Iterator[Any]:
+        import torch
+
         if loader.batch_sampler is None or isinstance(loader.dataset, torch.utils.data.IterableDataset):
-            return self._cut(original(loader), here)
+            whole = self._watch.places.resumed(place, loader, self._here(loader, iter(original(loader))))
+            return self._cut(whole, place.where)
         sampler = loader.batch_sampler
         parts = self._parts.setdefault(loader, _Parts(sampler, self._state))
         parts.loads_own = self._first_step.may_load_own(loader)
-        parts.keeps_whole = self._first_step.wants_whole
+        parts.keeps_whole, parts.first = self._first_step.wants_whole, place.given
         # its own __setattr__ refuses to exchange it; what is made now keeps it
         vars(loader)["batch_sampler"] = parts
         try:
             iterator = original(loader)
         finally:
             vars(loader)["batch_sampler"] = sampler
-        return self._shared_out(loader, iterator, parts.batches, here)
+        batches = self._watch.places.resumed(place, loader, self._here(loader, iterator))
+        return self._shared_out(loader, batches, parts.batches, place)
 
     def _as_one(self, batches: Iterator[Any]) -> Iterator[Any]:
         """What the shadow gets of a further loader: all rows, and its end where it asks for a second batch."""
@@ -108,22 +118,27 @@ class _Loops:
             )
         self._warn_without_backward(began, here)
 
-    def _shared_out(self, loader: Any, batches: Iterator[Any], parts: list[rows.Part], here: Site) -> Iterator[Any]:
+    def _shared_out(self, loader: Any, batches: Iterator[Any], parts: list[rows.Part], place: Place) -> Iterator[Any]:
         began = self._first_step.backwards
-        for number, got in enumerate(self._here(loader, batches)):
+        for number, got in enumerate(batches, place.given):
             whole, mine = (got.whole, got.part) if isinstance(got, rows.Both) else (None, got)
             candidate = (loader, parts[number], mine) if whole is not None else None
             yield from self._one(candidate, whole, lambda mine=mine: mine, len(parts[number]))
-        self._warn_without_backward(began, here)
+        self._warn_without_backward(began, place.where)
 
     def _here(self, loader: Any, batches: Iterator[Any]) -> Iterator[Any]:
         while True:
             if self._state.is_whole and loader.num_workers:
                 shadow.leave()  # the processes that load belong to rank 0
+            before = self._state.batch
+            # what loads the samples works on no batch, though one of another loader may be at hand
+            self._state.outside()
             try:
                 got = next(batches)
             except StopIteration:
                 return
+            finally:
+                self._state.batch = before
             yield got
 
     def _one(self, candidate: Any, whole: Any, part: Callable[..., Any], count: int) -> Iterator[Any]:

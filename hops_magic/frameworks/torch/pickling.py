@@ -6,6 +6,8 @@ tied weights) share it there too; modules and optimizers are ordinary objects th
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import pickle
 import sys
 from collections.abc import Callable
@@ -25,6 +27,7 @@ def reducers() -> tuple[Reducer, ...]:
         (_is_generator, _reduce_generator),
         (_is_compiled, _reduce_compiled),
         (_is_iterator, _refuse_iterator),
+        (_is_schedule, _reduce_schedule),
     )
 
 
@@ -168,3 +171,28 @@ def _refuse_iterator(_: Any) -> Any:
     raise CaptureError(
         "an iterator over a DataLoader is a place in a loop, which cannot travel: call iter(loader) in the cell"
     )
+
+
+def _is_schedule(value: Any) -> bool:
+    torch = _torch()
+    return torch is not None and isinstance(value, torch.optim.lr_scheduler.LRScheduler)
+
+
+def _reduce_schedule(value: Any) -> Any:
+    return copyreg.__newobj__, (type(value),), dict(vars(value)), None, None, _set_schedule  # type: ignore[attr-defined]
+
+
+def _set_schedule(made: Any, state: dict[str, Any]) -> None:
+    vars(made).update(state)
+    step = getattr(state.get("optimizer"), "step", None)
+    # a schedule notes that its optimizer steps in an attribute of that, which is not pickled: it would warn for nothing
+    if current() is not None and step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
+        optimizer, original = state["optimizer"], step.__func__
+
+        @functools.wraps(step)
+        def noted(*args: Any, **options: Any) -> Any:
+            optimizer._opt_called = True
+            return original(optimizer, *args, **options)
+
+        noted._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+        optimizer.step = noted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class StepState:
         How losses of the ``backward()`` under way are joined: ``mean`` (over rows) or ``sum``.
     has_moments : bool
         Whether moments over the batch were computed in the step under way.
+    stops : bool
+        Whether the ranks have agreed to end the loop at the next step.
     """
 
     context: RankContext
@@ -48,6 +51,7 @@ class StepState:
     is_whole: bool = False
     rule: str = MEAN
     has_moments: bool = False
+    stops: bool = False
 
     def __post_init__(self) -> None:
         self.outside()
@@ -112,6 +116,20 @@ def site(skip: int = 1) -> Site:
             places.append((name, frame.f_lineno))
         frame = frame.f_back
     return tuple(places)
+
+
+def user_frame() -> Any:
+    """Return the innermost frame of the user's own code."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def names_here() -> Mapping[str, Any]:
+    """Return what names the user's code has where it is, with their values."""
+    frame = user_frame()
+    return {} if frame is None else {**frame.f_globals, **frame.f_locals}
 
 
 def place_of(where: Site) -> str:
