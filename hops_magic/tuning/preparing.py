@@ -135,9 +135,8 @@ def prepare_study(
     overwritten = check_space(space, trial.captured, namespace, surroundings.origin.label)
     known = _known(options.start_with) if start_with is None else start_with
     _check_names(options, search, stop)
-    for flag, own, methods in (("--search", search, ("ask", "tell")), ("--stop", stop, ("report", "ended"))):
-        if own is not None:
-            _check_own(flag, own, methods)
+    for flag, own in (("--search", search), ("--stop", stop)):
+        _check_travels(flag, own)
     _check_grid(options, space)
     return PreparedStudy(
         trial=trial,
@@ -251,11 +250,8 @@ def _points(known: Any, space: Space) -> tuple[Point, ...]:
     return tuple(space.point(values) for values in found)
 
 
-def _check_own(flag: str, own: Any, methods: tuple[str, str]) -> None:
-    """Refuse an object of the user's own that has not the methods, or cannot be sent to where the study lives."""
-    if isinstance(own, type) or not all(callable(getattr(own, method, None)) for method in methods):
-        what = f"the class {own.__name__}" if isinstance(own, type) else f"an object of type {type(own).__name__}"
-        raise UsageError(f"{flag}: an object with methods {' and '.join(methods)} is needed, got {what}")
+def _check_travels(flag: str, own: Any) -> None:
+    """Refuse an object of the user's own that cannot be sent to where the study lives."""
     try:
         cloudpickle.dumps(own)
     # whatever its own methods raise
