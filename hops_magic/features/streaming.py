@@ -176,10 +176,15 @@ class StreamedRows:
 
         if label is not None and label not in self.schema.names:
             raise UsageError(f"label {label[:80]!r} is no column: they are {', '.join(self.schema.names[:30])}")
-        chosen = [name for name in (columns or self.schema.names) if name != label]
+        asked = self.schema.names if columns is None else [columns] if isinstance(columns, str) else columns
+        chosen = [name for name in asked if name != label]
         for name in chosen:
             if name not in self.schema.names:
                 raise UsageError(f"{name[:80]!r} is no column: they are {', '.join(self.schema.names[:30])}")
+            if chosen.count(name) > 1:
+                raise UsageError(f"columns must name each column once, got {name!r} twice")
+        if not chosen:
+            raise UsageError("no column is left for the features: columns must name one that is not the label")
         return dataset_of(
             self, chosen, label, batch_size=batch_size, as_dict=as_dict, seed=seed if shuffle else None, dtype=dtype
         )

@@ -32,6 +32,8 @@ def dataset_of(
     """Return a ``tf.data.Dataset`` of batches; ``seed`` mixes the rows."""
     import tensorflow as tf
 
+    if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
+        raise UsageError(f"batch_size must be a whole number, got {batch_size!r:.80}")
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
     wanted = [*columns, *([label] if label else [])]

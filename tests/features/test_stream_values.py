@@ -84,3 +84,22 @@ def test_nulls_in_one_tensor_are_nan_and_never_whole_numbers(tmp_path):
 
 def test_columns_of_a_unique_rule_may_be_a_list():
     assert Rule.unique(["a", "b"]) == Rule.unique("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"columns": ["a"], "label": "a"}, "no column is left for the features"),
+        ({"columns": []}, "no column is left for the features"),
+        ({"columns": ["a", "a"]}, "columns must name each column once, got 'a' twice"),
+        ({"batch_size": 1.5}, "batch_size must be a whole number, got 1.5"),
+        ({"batch_size": "2"}, "batch_size must be a whole number, got '2'"),
+    ],
+)
+def test_what_makes_no_batch_is_refused_in_a_sentence(tmp_path, options, said):
+    table = pa.table({"a": [1.0, 2.0], "age": [3.0, 4.0]})
+    rows = streamed(tmp_path, table)
+    with pytest.raises(UsageError, match=said):
+        rows.dataset(**({"batch_size": 2} | options))
+    (batch,) = rows.dataset(2, columns="age")
+    assert batch.numpy().tolist() == [[3.0], [4.0]]
