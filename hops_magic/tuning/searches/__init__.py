@@ -35,7 +35,7 @@ def make_search(name: str, space: Space, *, seed: int, stopping: str = "median",
         from hops_magic.tuning.searches.gridding import GridSearch
 
         return GridSearch(space, start_with)
-    return Distinct(_engine(name, space, seed), space, seed, start_with)
+    return Distinct(_engine(name, space, seed), space, seed, start_with, learns=name != "random")
 
 
 def check_search(name: str) -> None:

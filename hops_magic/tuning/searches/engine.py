@@ -15,6 +15,10 @@ class Engine(Protocol):
         """Propose the point of trial ``number``; another one for each ``attempt``."""
         ...
 
+    def reject(self, point: Point) -> None:
+        """Take note that a proposal is not tried, since trials like it fail."""
+        ...
+
     def begin(self, number: int, point: Mapping[str, Any]) -> None:
         """Take note that a trial runs at a point, proposed or not: it is pending until it is told."""
         ...

@@ -64,6 +64,9 @@ class HyperoptEngine:
         dimensions = self._dimensions
         return {label: dimensions[label].nearest(raw) if dimensions[label].q else raw for label, raw in drawn.items()}
 
+    def reject(self, point: Point) -> None:
+        """Hyperopt draws around what was good: other places come by themselves."""
+
     def begin(self, number: int, point: Mapping[str, Any]) -> None:
         """Take note of a running trial."""
         self._documents[number] = self._document(number, point)

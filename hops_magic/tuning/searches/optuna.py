@@ -55,6 +55,12 @@ class OptunaEngine:
             self._study_size += 1
         return point
 
+    def reject(self, point: Point) -> None:
+        """Take note that a trial with such a point would fail, as if it had: else the same place is proposed again."""
+        if self._study is not None:
+            self._study.add_trial(self._finished(point, Outcome(state=TrialState.FAILED, loss=None, step=-1)))
+            self._study_size += 1
+
     def begin(self, number: int, point: Mapping[str, Any]) -> None:
         """Take note of a running trial."""
         self._running[number] = point
