@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ class Calls:
         """Look at all modules."""
         from torch.nn.modules import module
 
+        # a compiled module tells of it, which is no concern of the user's: the hooks look, and are gone after a step
+        warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks")
         self._hooks = [
             module.register_module_forward_pre_hook(self._called),
             module.register_module_forward_hook(self._returned, with_kwargs=True, always_call=True),
@@ -60,11 +63,17 @@ class Calls:
         return bool(self._in_train_mode) and not any(module.training for module in self._in_train_mode)
 
     def _called(self, _module: Any, _given: Any) -> None:
-        self._depth += 1
+        import torch
+
+        # what torch.compile looks into is called by a module that is seen, and would keep the hook for good
+        if not torch.compiler.is_compiling():
+            self._depth += 1
 
     def _returned(self, module: Any, given: Any, named: Any, made: Any) -> None:
         import torch
 
+        if torch.compiler.is_compiling():
+            return
         self._depth = max(0, self._depth - 1)
         if self._depth or id(module) in self._seen or not torch.is_grad_enabled():
             return
