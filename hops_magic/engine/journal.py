@@ -116,12 +116,12 @@ class Journal:
 
 
 def read_journal(folder: Path, size: int | None = None) -> Iterator[Event]:
-    """Read a run's events, of the first ``size`` bytes if said; a line torn by a crash is left out."""
+    """Read a run's events, of the first ``size`` bytes if said, but for lines that are torn or of a later version."""
     with (folder / JOURNAL_NAME).open("rb") as file:
         for line in file:
             if size is not None and file.tell() > size:
                 return
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError):
                 yield from_wire(json.loads(line))
 
 

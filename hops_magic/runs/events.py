@@ -338,6 +338,7 @@ class Parameters(Event):
 
 _KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
 _STATES: dict[str, type[RunState] | type[TrialState]] = {"state": RunState, "trial-ended": TrialState}
+_FIELDS = {kind: frozenset(item.name for item in dataclasses.fields(cls)) for kind, cls in _KINDS.items()}
 _TUPLES: dict[str, frozenset[str]] = {
     kind: frozenset(n for n, hint in typing.get_type_hints(cls).items() if typing.get_origin(hint) is tuple)
     for kind, cls in _KINDS.items()
@@ -356,7 +357,7 @@ def to_wire(event: Event) -> Wire:
 
 
 def from_wire(wire: Mapping[str, Any]) -> Event:
-    """Make the event of a dictionary from :func:`to_wire`.
+    """Make the event of a dictionary from :func:`to_wire`; what a later version says beside is left out.
 
     Raises
     ------
@@ -367,6 +368,8 @@ def from_wire(wire: Mapping[str, Any]) -> Event:
     kind = values.pop("kind", "")
     if kind not in _KINDS:
         raise ValueError(f"unknown kind of event: {kind!r}")
+    for name in values.keys() - _FIELDS[kind]:
+        del values[name]
     if kind in _STATES:
         values["state"] = _STATES[kind](values["state"])
     for name in _TUPLES[kind]:

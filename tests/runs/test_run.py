@@ -43,6 +43,7 @@ STUDY_SAMPLES = [
 @pytest.mark.parametrize("event", [*SAMPLES, *STUDY_SAMPLES], ids=lambda event: event.kind)
 def test_every_event_survives_the_wire(event):
     assert ev.from_wire(ev.to_wire(event)) == event
+    assert ev.from_wire({**ev.to_wire(event), "said_by_a_later_version": [1]}) == event
 
 
 def test_every_kind_of_event_is_in_the_samples_and_has_a_rule():
