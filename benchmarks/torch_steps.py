@@ -118,10 +118,10 @@ def ours(program: Program, ranks: int) -> float:
 def table() -> Table:
     result = Table(
         "PyTorch",
-        f"Seconds of an epoch after the first, medians of {TIMES} by turns: a plain loop of PyTorch, batches of {BATCH} in all, "
-        "Adam, one thread and one core for each process. The rival is DistributedDataParallel over gloo, with a sampler and "
-        "half the batch for each process. Aims: two ranks no slower than the rival, 1.8 x one process where computing is what "
-        "takes time; one rank at most 1.03 x plain Python.",
+        f"Seconds of an epoch after the first, medians of {TIMES} by turns: a plain loop of PyTorch, batches of {BATCH} in "
+        "all, Adam, one thread and one core for each process. The rival is DistributedDataParallel over gloo, with a "
+        "sampler and half the batch each. Aims: two ranks no slower than the rival, 1.8 x one process where computing "
+        "takes the time; one rank at most 1.03 x plain Python.",
         [
             "program",
             "one process",
