@@ -155,8 +155,10 @@ class Publisher(Generic[Summary]):
         while not self._is_abandoned and (self._is_log_behind or self._record.is_behind) and time.monotonic() < until:
             await asyncio.sleep(AGAIN_AFTER_S)
             was_behind = self._is_log_behind
-            self._journal.close()
+            # the logs of trials first: whoever finds the study's end in its own takes them for whole
             self._write_late_logs()
+            if not self._late:
+                self._journal.close()
             # the record holds the logs; where they found room, it may do so too
             if self._record.is_behind and not self._is_log_behind and (was_behind or time.monotonic() >= record_at):
                 await self._record.complete(self.summary, AGAIN_AT_LEAST_EVERY_S)

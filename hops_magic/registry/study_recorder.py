@@ -314,8 +314,9 @@ class StudyRecorder(EventWriter):
             size = journal.stat().st_size if journal.exists() else 0
             if size == log.size:
                 continue
-            if error := self._study.trials[number].error:
-                keep_text(self._client, log.record_id, error, layout.ERROR)
+            trial = self._study.trials.get(number)
+            if trial is not None and trial.error:
+                keep_text(self._client, log.record_id, trial.error, layout.ERROR)
             for rank, text in _outputs(journal).items():
                 keep_text(self._client, log.record_id, text, layout.output_file(rank))
             log.size = size
@@ -349,7 +350,11 @@ class StudyRecorder(EventWriter):
                 state = state_of(run.data.tags, run.info.status)
                 ended_as = state if state.is_final else None
                 child = _Child(str(run.info.run_id), set(run.data.params), ended_as)
-                self._children[run.data.tags.get(layout.TAG_RUN_ID, "")] = child
+                trial_id = run.data.tags.get(layout.TAG_RUN_ID, "")
+                self._children[trial_id] = child
+                if ended_as is not None:
+                    # who wrote the end may have had a log that waited for room
+                    self._logs[int(trial_id.rpartition("-")[2])] = _Log(child.record_id)
             token = page.token
             if not token:
                 return

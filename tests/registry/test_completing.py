@@ -212,6 +212,23 @@ def test_a_study_whose_cluster_died_after_its_last_trial_is_done_with_its_best_m
     assert last_state(settings.runs / STUDY) == ev.StateChanged(at=START + 39, state=RunState.DONE)
 
 
+def test_output_of_a_trial_that_waited_for_room_is_in_a_record_that_somebody_else_completes(settings, registry):
+    def printed(*lines):
+        journal = Journal(settings.runs / STUDY / "trials" / "0")
+        journal.write([ev.to_wire(ev.Output(rank=0, stream="stdout", text=f"{line}\n")) for line in lines])
+        journal.close()
+
+    printed("one")
+    begun_study(settings, known=[RUNNING, *trial(0, 3.0, 2.0)])
+    child = f"{STUDY}-0"
+    wait_until(lambda: [each.state for each in registry.children(STUDY)] == [RunState.DONE], "the trial's end")
+    assert registry.output(child) == "one\n"
+    printed("two")
+    log(settings, STUDY, [RUNNING, *trial(0, 3.0, 2.0), DONE])
+    assert reconcile(registry, None) == [STUDY]
+    assert registry.output(child) == "one\ntwo\n"
+
+
 def test_one_process_at_a_time_completes_a_record(settings, registry):
     opened(settings, RUN, cluster=gone())
     log(settings, RUN, [RUNNING, *epochs(3.0), DONE])

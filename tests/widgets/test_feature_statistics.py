@@ -153,7 +153,7 @@ def test_drift_is_told_worst_first():
     shown = drift_page(drift_of(table, later))
     tags = safe(shown.html())
     lines = shown.text().splitlines()
-    assert lines[0] == "1 drifted, 1 missing, 1 new, 7 stable · 400 rows before, 400 after"
+    assert lines[0] == "1 drifted, 1 missing, 1 new, 6 stable, 1 unknown · 400 rows before, 400 after"
     assert [line.split()[0] for line in lines[2:5]] == ["speed", "team", "fresh"]
     assert "< 0.001" in lines[2]
     assert any("before" in word and "after" in word for word in tags.words)
