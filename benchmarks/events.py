@@ -116,13 +116,18 @@ def burners(count: int) -> Iterator[None]:
             process.wait()
 
 
+def _is_whole(run_id: str) -> bool:
+    info = hops.experiments.run(run_id)
+    return info.state.is_final and not info.incomplete
+
+
 def flooded() -> Flooded:
     """Let each rank say as many metrics as it can, beside processes that take the cores."""
     with burners(BURNERS):
         trained = hops.train(FLOODING, name="flood", workers=RANKS, framework="none", show=False, namespace={})
         back_at = time.time()
     ends = time.monotonic() + RECORD_WITHIN_S
-    while not hops.experiments.run(trained.run.run_id).state.is_final and time.monotonic() < ends:
+    while not _is_whole(trained.run.run_id) and time.monotonic() < ends:
         time.sleep(1.0)
     metrics = hops.experiments.metrics(trained.run.run_id)
     recorded = sum(len(points) for name, points in metrics.items() if name.startswith("value"))
