@@ -111,7 +111,9 @@ def ours(program: Program, ranks: int) -> float:
     source = (
         "import hops_magic as hops\n" + _source(program, "hops.rank", PLAIN) + 'seconds = hops.all_reduce(seconds, "max")'
     )
-    hops.train(source, namespace=namespace, workers=ranks, threads_per_rank=1, show=False, framework="torch", out="seconds")
+    hops.train(
+        source, namespace=namespace, workers=ranks, threads_per_rank=1, show=False, framework="torch", out=("seconds",)
+    )
     return float(namespace["seconds"])  # type: ignore[arg-type]
 
 
