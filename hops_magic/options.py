@@ -123,7 +123,7 @@ def _base_type(hint: Any) -> tuple[Any, bool]:
 
 
 def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
-    """Make options of the keywords of a call.
+    """Make options of the keywords of a call; one text stands for several names as it does on a line: ``out="a,b"``.
 
     Raises
     ------
@@ -137,7 +137,14 @@ def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
             close = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
             raise OptionError(name, "is no option of this call", value, remedy)
-    return make(**given)
+    hints = typing.get_type_hints(kind)
+    several = {
+        name: _names(value)
+        for name, value in given.items()
+        if isinstance(value, str)
+        and any(typing.get_origin(each) is tuple for each in (hints[name], *typing.get_args(hints[name])))
+    }
+    return make(**{**given, **several})
 
 
 class _Once(argparse.Action):

@@ -4,6 +4,8 @@ import pytest
 
 import hops_magic as hops
 from hops_magic.errors import CaptureError, ClusterError, NotFoundError, OptionError, RunFailedError, UsageError
+from hops_magic.options import options_from
+from hops_magic.runs.options import DistributedOptions
 from hops_magic.runs.states import RunState
 from hops_magic.session import session
 
@@ -140,3 +142,8 @@ def test_options_that_would_do_nothing_are_refused(no_cluster, options):
     (name,) = options
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} does nothing where the body is plain Python"):
         hops.train(answer, **options)
+
+
+def test_one_text_stands_for_several_names_as_on_a_line():
+    assert options_from(DistributedOptions, {"out": "history, score"}).out == ("history", "score")
+    assert options_from(DistributedOptions, {"out": ["history"], "name": "a,b"}).name == "a,b"
