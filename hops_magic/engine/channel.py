@@ -27,6 +27,8 @@ LOOK_WHEN_QUIET_S = 2.0
 LOOK_AT_LEAST_EVERY_S = 30.0
 MOST_BEHIND = 10
 """Batches that wait to be folded at most: more are skipped, by the summary that includes them."""
+MANY_AT_ONCE = 1_000
+"""Events of one batch that are folded at most: the summary of who said them, which comes with more, takes less time."""
 
 
 class _Fanout:
@@ -205,6 +207,9 @@ class Follower(Generic[Summary]):
     def _fold(self, batch: dict[str, Any]) -> None:
         first, wires = batch["n"], batch["events"]
         skip = max(0, self._sequence - first)
+        if len(wires) - skip > MANY_AT_ONCE:
+            self._jump()
+            skip = max(0, self._sequence - first)
         if skip >= len(wires):
             return
         self.run = fold(self.run, [ev.from_wire(wire) for wire in wires[skip:]])

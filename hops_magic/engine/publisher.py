@@ -13,6 +13,7 @@ from typing import Generic
 
 from distributed import Worker
 
+from hops_magic.engine.channel import MANY_AT_ONCE
 from hops_magic.engine.job import Recorder, run_folder
 from hops_magic.engine.journal import MOST_WAITING, Journal
 from hops_magic.engine.recording import AGAIN_AFTER_S, AGAIN_AT_LEAST_EVERY_S, Recording
@@ -200,7 +201,8 @@ class Publisher(Generic[Summary]):
         self._record.hand_over()
         now = time.monotonic()
         snapshot = b""
-        if result is not None or self._snapshot_due or now - self._snapshot_at > SNAPSHOT_EVERY_S:
+        is_due = self._snapshot_due or len(batch) > MANY_AT_ONCE or now - self._snapshot_at > SNAPSHOT_EVERY_S
+        if result is not None or is_due:
             snapshot, self._snapshot_due, self._snapshot_at = pickle.dumps(self.summary), False, now
         try:
             answer = await self._worker.scheduler.hops_publish(
