@@ -31,7 +31,6 @@ COMPLETE_WITHIN_S = 6 * 3600.0
 """How long what a full disk kept from the log and the record of a run is tried again after its end."""
 MANY_EVENTS = 10_000
 """A record of so many events may take long to write; the end of a run does not wait for it."""
-RECORD_OF_MANY_WITHIN_S = 0.5
 
 
 class Publisher(Generic[Summary]):
@@ -141,8 +140,10 @@ class Publisher(Generic[Summary]):
         self.say_all([last])
         # the values of a run that said much wait for nothing; its record says that it goes on until it is whole
         is_long = isinstance(self.summary, Run) and self._sequence > MANY_EVENTS
-        within_s = RECORD_OF_MANY_WITHIN_S if is_long else self._record_within_s
-        await self._record.end(self.summary, within_s, is_told=not is_long, is_log_behind=self._is_log_behind)
+        if is_long:
+            self._record.postpone()
+        else:
+            await self._record.end(self.summary, self._record_within_s, is_told=True, is_log_behind=self._is_log_behind)
         await self._flush(result)
         self._journal.close()
 

@@ -115,6 +115,10 @@ class Recording(Generic[Summary]):
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
+    def postpone(self) -> None:
+        """Let the end be written after the run's values are handed out, which writing much would hold up."""
+        self.is_behind = self._opening is not None
+
     async def end(self, summary: Summary, within_s: float, *, is_told: bool, is_log_behind: bool) -> None:
         """Write the end of a run, if that can be done in time; else it is behind, which viewers learn if ``is_told``.
 
