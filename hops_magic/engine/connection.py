@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 from jupyter_core.paths import jupyter_runtime_dir
 
+from hops_magic.engine.private_files import write_private
 from hops_magic.engine.security import Credentials, credentials_in
 from hops_magic.errors import ClusterError
 from hops_magic.settings import home_folder
@@ -137,15 +138,10 @@ class ConnectionFile:
 
     def write(self, connection: Connection) -> None:
         """Write the file whole or not at all, readable for its user only."""
-        draft = self.path.with_suffix(f".{os.getpid()}.draft")
         try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(connection.to_json())
-            draft.replace(self.path)
+            write_private(self.path, connection.to_json())
         except OSError as error:
             raise ClusterError(f"the connection file {self.path} cannot be written: {error.strerror}") from error
-        finally:
-            draft.unlink(missing_ok=True)
 
     def remove(self, process: Process) -> None:
         """Remove the file if it speaks of ``process``."""

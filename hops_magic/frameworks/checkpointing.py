@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from hops_magic.errors import UsageError
 from hops_magic.frameworks.context import RankContext
+from hops_magic.frameworks.drafts import write_whole
 from hops_magic.runs.events import Checkpointed, Warned
 
 
@@ -93,19 +93,16 @@ def _read(context: RankContext, path: Path) -> Any:
 
 
 def _write(context: RankContext, path: Path, kept: Any, at: list[int]) -> None:
-    draft = path.with_suffix(".draft")
+    def write(file: BinaryIO) -> None:
+        if _torch():
+            _torch().save(kept, file)
+        else:
+            pickle.dump(kept, file, protocol=pickle.HIGHEST_PROTOCOL)
+
     try:
-        with draft.open("wb") as file:
-            if _torch():
-                _torch().save(kept, file)
-            else:
-                pickle.dump(kept, file, protocol=pickle.HIGHEST_PROTOCOL)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, write)
     except OSError as error:
         # the training goes on without it, as with checkpoints of fits
-        draft.unlink(missing_ok=True)
         context.emit(Warned(message=f"no checkpoint could be written to {path.parent}: {error.strerror or error}"))
         return
     context.emit(Checkpointed(epoch=at[0], step=at[1], path=str(path)))

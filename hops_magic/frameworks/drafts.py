@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # what readers of a folder look for last: with it, the folder is complete
 _LAST = ("saved_model.pb", "fingerprint.pb")
@@ -17,6 +17,20 @@ _LAST = ("saved_model.pb", "fingerprint.pb")
 def is_local(path: Any) -> bool:
     """Whether this is the path of a file here, and no open file or address of a store."""
     return isinstance(path, str | os.PathLike) and isinstance(os.fspath(path), str) and "://" not in os.fspath(path)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Let a file be written beside its place, and move it there when the disk has it; what was there stays if that fails."""
+    draft = path.with_suffix(".draft")
+    try:
+        with draft.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

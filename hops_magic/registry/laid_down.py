@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hops_magic.engine.private_files import write_private
 from hops_magic.registry.records import CapturedName, Commit, RunKind, RunRecord, environment_facts
 from hops_magic.runs.inputs import FeatureInput, InputKind
 
@@ -44,16 +44,10 @@ class Beginning:
 def lay_down(run_folder: Path, beginning: Beginning) -> None:
     """Keep a beginning on the disk; on one that is full or read-only the run goes on without."""
     file = _file(run_folder)
-    draft = file.with_suffix(f".{os.getpid()}.draft")
     text = json.dumps(asdict(beginning), default=_plain)
     with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-                out.write(text)
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_private(file, text)
 
 
 def take_up(run_folder: Path) -> None:
@@ -65,7 +59,7 @@ def take_up(run_folder: Path) -> None:
 def left_behind(runs: Path) -> list[Beginning]:
     """Return the beginnings in a home that no record has taken up, or not yet; ``runs`` is the folder of its runs."""
     found = []
-    for file in sorted(_file(runs / "any").parent.glob("*.json")):
+    for file in sorted(_folder(runs).glob("*.json")):
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
             found.append(Beginning(**{**told, "record": _record(told["record"])}))
@@ -76,8 +70,12 @@ def left_behind(runs: Path) -> list[Beginning]:
     return found
 
 
+def _folder(runs: Path) -> Path:
+    return runs.with_name(FOLDER)
+
+
 def _file(run_folder: Path) -> Path:
-    return run_folder.parent.with_name(FOLDER) / f"{run_folder.name}.json"
+    return _folder(run_folder.parent) / f"{run_folder.name}.json"
 
 
 def _record(told: Mapping[str, Any]) -> RunRecord:

@@ -1,14 +1,8 @@
 """Torch cells in a kernel, on the ranks of an embedded cluster: what goes in, what comes back, what is refused."""
 
-import os
-import sys
 import time
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
-from kernels import DEADLINE_S, Kernel
+from kernels import DEADLINE_S
 
 SETUP = """
 %load_ext hops_magic
@@ -38,27 +32,6 @@ for epoch in range(2):
         optimizer.step()
     hops.report(step=epoch, loss=loss.item())
 """
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
-    root = tmp_path_factory.mktemp("torch")
-    for name in ("home", "runtime", "work"):
-        (root / name).mkdir(mode=0o700)
-    env = {
-        **os.environ,
-        "HOPS_HOME": str(root / "home"),
-        "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
-        "HOPS_VIEW": "stream",
-        "OMP_NUM_THREADS": "1",
-    }
-    kernel = Kernel(env, root / "work")
-    for cell in (SETUP, "%cluster start -n 2 --threads 1"):
-        ran = kernel.run(cell)
-        assert not ran.error, ran.error
-    yield kernel
-    kernel.run("%cluster stop --force")
-    kernel.close()
 
 
 def test_the_notebooks_own_model_is_trained_as_one_process_trains_it(kernel):

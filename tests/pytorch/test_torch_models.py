@@ -1,14 +1,5 @@
 """Torch models of runs and of trials: registered, and loaded by ``%models load`` and by MLflow's own tools."""
 
-import os
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
-from kernels import Kernel
-
 SETUP = """
 %load_ext hops_magic
 import hops_magic as hops
@@ -40,27 +31,6 @@ for epoch in range(3):
         optimizer.step()
 """
 TRIAL = "model = Net(width)\noptimizer = torch.optim.Adam(model.parameters(), lr=lr)" + LOOP
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    for name in ("home", "runtime", "work"):
-        (root / name).mkdir(mode=0o700)
-    env = {
-        **os.environ,
-        "HOPS_HOME": str(root / "home"),
-        "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
-        "HOPS_VIEW": "stream",
-        "OMP_NUM_THREADS": "1",
-    }
-    kernel = Kernel(env, root / "work")
-    for cell in (SETUP, "%cluster start -n 2 --threads 1"):
-        ran = kernel.run(cell)
-        assert not ran.error, ran.error
-    yield kernel
-    kernel.run("%cluster stop --force")
-    kernel.close()
 
 
 def test_a_model_is_registered_and_loaded_by_us_and_by_mlflow(kernel):

@@ -6,7 +6,7 @@ One file per fit of the cell holds its newest state; rank 0 writes it, whole or 
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import pickle
 import queue
 import random
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hops_magic.frameworks.context import RankContext
+from hops_magic.frameworks.drafts import write_whole
 from hops_magic.frameworks.keras.metrics import lasting_metrics, metric_variables
 from hops_magic.frameworks.keras.pickling import plain
 from hops_magic.runs.events import Checkpointed, Warned
@@ -196,16 +197,10 @@ class CheckpointStore:
         while (state := self._jobs.get()) is not None:
             position: Position = state["position"]
             path = self._path(position.fit)
-            draft = path.with_suffix(".draft")
             try:
-                with draft.open("wb") as file:
-                    pickle.dump(state, file, protocol=pickle.HIGHEST_PROTOCOL)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.replace(path)
+                write_whole(path, functools.partial(pickle.dump, state, protocol=pickle.HIGHEST_PROTOCOL))
                 self._context.emit(Checkpointed(epoch=position.epoch, step=position.step, path=str(path)))
             except Exception as error:  # noqa: BLE001 (whatever it is, the fit goes on, and must not wait for a thread that died)
-                draft.unlink(missing_ok=True)
                 why = getattr(error, "strerror", None) or str(error)
                 self._context.emit(Warned(message=f"no checkpoint could be written to {path.parent}: {why}"))
             finally:
