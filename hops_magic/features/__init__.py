@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hops_magic.features.store import request_of as request_of
     from hops_magic.lineage import used_by as used_by
 
-_VERBS = frozenset(
+VERBS = frozenset(
     {
         "create_dataset",
         "dataset",
@@ -96,11 +96,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    from hops_magic.features.python_words import told_in_python
-
-    if name in _VERBS:
-        return told_in_python(getattr(default_store(), name))
+    if name in VERBS:
+        return getattr(default_store(), name)
     if name in _HOMES:
+        from hops_magic.features.python_words import told_in_python
+
         found = getattr(importlib.import_module(_HOMES[name]), name)
         return found if isinstance(found, type) else told_in_python(found)
     raise AttributeError(f"module 'hops_magic.features' has no attribute {name!r}")

@@ -15,7 +15,8 @@ from hops_magic.features.store import FeatureStore, request_of
 
 
 @pytest.fixture
-def verbs(store, monkeypatch):
+def verbs(settings, monkeypatch):
+    store = features.FeatureStore(settings)
     monkeypatch.setattr(features, "default_store", lambda: store)
     features.save({"id": [1], "v": [1]}, "g", key="id", statistics=False)
     features.save({"team": [1], "town": ["x"]}, "teams", key="team", statistics=False)
@@ -63,8 +64,8 @@ def test_a_store_that_python_code_opens_names_keywords_too(settings):
         store.group("qqq")
     with for_a_line(), pytest.raises(FeatureError, match="say --key COLUMN"):
         store.save({"id": [1]}, "new")
-    told = {name for name in features._VERBS if getattr(features.FeatureStore, name) is not getattr(FeatureStore, name)}
-    assert told == features._VERBS
+    told = {name for name in features.VERBS if getattr(features.FeatureStore, name) is not getattr(FeatureStore, name)}
+    assert told == features.VERBS
 
 
 def test_what_users_named_stays_as_it_is():

@@ -11,7 +11,7 @@ from hops_magic import experiments, features, models
 @pytest.mark.parametrize(
     ("package", "verbs"),
     [
-        (features, features._VERBS | features._HOMES.keys()),
+        (features, features.VERBS | features._HOMES.keys()),
         (hops_magic, {name for name, home in hops_magic._HOMES.items() if home is not None}),
         (experiments, set(getattr(experiments, "__all__", ()))),
         (models, set(getattr(models, "__all__", ()))),
