@@ -141,8 +141,7 @@ def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
     several = {
         name: _names(value)
         for name, value in given.items()
-        if isinstance(value, str)
-        and any(typing.get_origin(each) is tuple for each in (hints[name], *typing.get_args(hints[name])))
+        if isinstance(value, str) and typing.get_origin(_base_type(hints[name])[0]) is tuple
     }
     return make(**{**given, **several})
 

@@ -143,7 +143,7 @@ class Publisher(Generic[Summary]):
         if is_long:
             self._record.postpone()
         else:
-            await self._record.end(self.summary, self._record_within_s, is_told=True, is_log_behind=self._is_log_behind)
+            await self._record.end(self.summary, self._record_within_s, is_log_behind=self._is_log_behind)
         await self._flush(result)
         self._journal.close()
 

@@ -119,8 +119,8 @@ class Recording(Generic[Summary]):
         """Let the end be written after the run's values are handed out, which writing much would hold up."""
         self.is_behind = self._opening is not None
 
-    async def end(self, summary: Summary, within_s: float, *, is_told: bool, is_log_behind: bool) -> None:
-        """Write the end of a run, if that can be done in time; else it is behind, which viewers learn if ``is_told``.
+    async def end(self, summary: Summary, within_s: float, *, is_log_behind: bool) -> None:
+        """Write the end of a run, if that can be done in time; else it is behind, which viewers learn.
 
         ``is_log_behind`` says that a log, which the record holds, waits for room on its disk.
         """
@@ -141,7 +141,7 @@ class Recording(Generic[Summary]):
                 self._failed(in_a_sentence(error))
             return
         self.is_behind = True
-        if is_told and (self._recorder is not None or not self._is_missing_told):
+        if self._recorder is not None or not self._is_missing_told:
             self._failed(f"{ev.NO_ANSWER} within {time.monotonic() - began:.0f} s")
 
     async def complete(self, summary: Summary, within_s: float) -> None:

@@ -167,8 +167,8 @@ class Models(RunFiles):
         version = self.version(name, which)
         info = self.run(version.run_id)
         # a model in MLflow's own format is the folder
-        name = layout.MODEL_FOLDER if version.file == ML_MODEL else f"{layout.MODEL_FOLDER}/{version.file}"
-        with self.artifact(info, name) as path:
+        kept = layout.MODEL_FOLDER if version.file == ML_MODEL else f"{layout.MODEL_FOLDER}/{version.file}"
+        with self.artifact(info, kept) as path:
             if path is None:
                 raise NotFoundError(f"the file of {name} version {version.version} is gone from {version.source}")
             yield path

@@ -181,7 +181,7 @@ def test_a_record_that_opens_late_is_told_from_the_log_what_did_not_wait_in_memo
         for event in said:
             journal.write([ev.to_wire(event)])
             record.take([event])
-        await record.end(Run(run_id="late", state=RunState.DONE), 60.0, is_told=True, is_log_behind=False)
+        await record.end(Run(run_id="late", state=RunState.DONE), 60.0, is_log_behind=False)
         return told
 
     told = in_a_loop(record())
@@ -192,13 +192,12 @@ def test_a_record_that_opens_late_is_told_from_the_log_what_did_not_wait_in_memo
     ]
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_a_run_without_a_record_ends_at_once(home, is_told):
+def test_a_run_without_a_record_ends_at_once(home):
     async def end():
         record = Recording("none", None, Journal(run_folder("none")), pytest.fail)
         record.begin()
         record.hand_over()
-        await record.end(Run(run_id="none"), 60.0, is_told=is_told, is_log_behind=False)
+        await record.end(Run(run_id="none"), 60.0, is_log_behind=False)
         return record.is_behind
 
     assert in_a_loop(end()) is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,14 +38,14 @@ class Failures:
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
         self._dimensions = dict(dimensions)
         self._is_choice = np.array([each.kind is Kind.CATEGORICAL for each in self._dimensions.values()], bool)
-        self._places: list[list[float]] = []
-        self._has_failed: list[bool] = []
+        self._places: deque[list[float]] = deque(maxlen=MOST)
+        self._has_failed: deque[bool] = deque(maxlen=MOST)
         self._telling: list[int] | None = None
 
     def tell(self, point: Point, *, has_failed: bool) -> None:
         """Take note of how a trial ended."""
-        self._places = [*self._places[1 - MOST :], self._place(point)]
-        self._has_failed = [*self._has_failed[1 - MOST :], has_failed]
+        self._places.append(self._place(point))
+        self._has_failed.append(has_failed)
         self._telling = None
 
     def expects(self, point: Point) -> bool:
